@@ -1,0 +1,1 @@
+"""The Lightning side and every command: `fit`, `animate`, `evaluate`, `report`."""

@@ -1,0 +1,83 @@
+"""Optimisers by name. Each function takes the options and returns what makes the optimiser of given parameters."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from settings import Registry
+
+if TYPE_CHECKING:
+    import torch
+
+OptimizerFactory = Callable[[Iterable[Any]], "torch.optim.Optimizer"]
+
+OPTIMIZERS = Registry(
+    "optimizer",
+    {
+        "adan": "trainers.optimizers:adan",
+        "adamw": "trainers.optimizers:adamw",
+        "adam": "trainers.optimizers:adam",
+    },
+)
+
+
+def adan(
+    *,
+    lr: float = 2e-4,
+    betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
+    eps: float = 1e-8,
+    weight_decay: float = 0.02,
+) -> OptimizerFactory:
+    """Adan: adaptive Nesterov momentum (MMGT-12). Weight decay is decoupled, in the proximal form of its paper.
+
+    Args:
+        lr: learning rate.
+        betas: decay of the gradient, of the gradient difference and of the squared Nesterov gradient.
+        eps: added to the denominator.
+        weight_decay: parameters are divided by 1 + lr * weight_decay after the step; it never enters the gradient.
+    """
+    # Imported when asked for: the package brings some two hundred optimisers with it.
+    from pytorch_optimizer import Adan
+
+    def make(params: Iterable[Any]) -> "torch.optim.Optimizer":
+        # weight_decouple=False is this package's name for the proximal form, which is decoupled as well.
+        return Adan(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, weight_decouple=False)
+
+    return make
+
+
+def adamw(
+    *,
+    lr: float = 2e-4,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.01,
+) -> OptimizerFactory:
+    """AdamW: Adam with decoupled weight decay.
+
+    Args:
+        lr: learning rate.
+        betas: decay of the gradient and of its square.
+        eps: added to the denominator.
+        weight_decay: parameters are multiplied by 1 - lr * weight_decay before the step.
+    """
+    import torch
+
+    return lambda params: torch.optim.AdamW(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+
+
+def adam(
+    *,
+    lr: float = 2e-4,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+) -> OptimizerFactory:
+    """Adam without weight decay.
+
+    Args:
+        lr: learning rate.
+        betas: decay of the gradient and of its square.
+        eps: added to the denominator.
+    """
+    import torch
+
+    return lambda params: torch.optim.Adam(params, lr=lr, betas=tuple(betas), eps=eps)

@@ -1,0 +1,115 @@
+"""The base of all stages: one LightningModule per trainable stage."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor, nn
+
+from settings import Choice, ConfigError
+from trainers.optimizers import OPTIMIZERS
+from trainers.schedules import SCHEDULES
+
+
+class Stage(L.LightningModule):
+    """Owns a network, its loss, its optimisers and what a validation sample looks like.
+
+    A subclass sets `self.network`, names the clip keys it reads in `needs`, and writes `training_step`,
+    `validation_step` and, when it has something to show, `sample`. Its typed keyword-only constructor is its config.
+    Losses are logged as `train/loss`, `train/loss_face`, ..., `val/loss`.
+
+    Args:
+        optimizer: optimiser and its options.
+        schedule: learning-rate schedule and its options.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Keys of a clip that the stage reads (`datamodules/clip.py`); the others are not decoded."""
+
+    network: nn.Module
+    """What is trained, averaged (EMA) and exported: a `PyTorchModelHubMixin`."""
+
+    seed: int = 0
+    """Seed of the run; `fit` sets it."""
+
+    def __init__(
+        self,
+        *,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
+    ):
+        super().__init__()
+        self.optimizer_options = optimizer
+        self.schedule_options = schedule
+
+    def use_statistics(self, statistics: Mapping[str, Any]) -> None:
+        """Take the normalisation statistics of the index into the network's buffers, if it has any."""
+        if hasattr(self.network, "set_statistics"):
+            self.network.set_statistics(statistics)
+
+    def configure_optimizers(self) -> Any:
+        """One optimiser over all trainable parameters and one schedule, stepped with it."""
+        optimizer = OPTIMIZERS.build(self.optimizer_options)([p for p in self.parameters() if p.requires_grad])
+        schedule = SCHEDULES.build(self.schedule_options)(
+            optimizer, lambda: self.trainer.estimated_stepping_batches
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def generator(self, batch: Any) -> "SampleGenerator":
+        """Random numbers of a step, one stream per sample.
+
+        In training a stream depends on (seed, epoch, sample id) alone, so a resumed run and another number of ranks
+        repeat it; in validation on (seed, sample id), so that validations can be compared.
+        """
+        epoch = self.current_epoch if self.training else "validation"
+        return SampleGenerator([f"{self.seed}/{epoch}/{sample}" for sample in batch.ids], self.device)
+
+    def sample(self, batch: Any) -> dict[str, Tensor]:
+        """What the network makes of a batch, to be shown beside the real thing.
+
+        Returns:
+            `pose` (B, T, 134, 3), x and y as fractions of the frame and a score; empty when there is nothing to show.
+        """
+        return {}
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute activations in the backward pass. Raises ConfigError when the network cannot."""
+        if not hasattr(self.network, "enable_gradient_checkpointing"):
+            raise ConfigError(
+                f"gradient_checkpointing: {type(self.network).__name__} has no enable_gradient_checkpointing(); "
+                "set gradient_checkpointing=false"
+            )
+        self.network.enable_gradient_checkpointing()
+
+
+class SampleGenerator:
+    """Random numbers for a batch, drawn sample by sample from streams of their own.
+
+    Args:
+        keys: one text per sample; equal texts give equal numbers.
+        device: where the numbers are drawn.
+    """
+
+    def __init__(self, keys: list[str], device: torch.device | str = "cpu"):
+        self.device = torch.device(device)
+        self._streams = [torch.Generator(self.device).manual_seed(_seed(key)) for key in keys]
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers (B, *shape)."""
+        return torch.stack([torch.randn(shape, generator=g, device=self.device) for g in self._streams])
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Numbers from [0, 1), (B, *shape)."""
+        return torch.stack([torch.rand(shape, generator=g, device=self.device) for g in self._streams])
+
+    def integers(self, low: int, high: int, *shape: int) -> Tensor:
+        """Whole numbers from low to high - 1, (B, *shape) int64."""
+        return torch.stack(
+            [torch.randint(low, high, shape, generator=g, device=self.device) for g in self._streams]
+        )
+
+
+def _seed(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=7).digest(), "little")
