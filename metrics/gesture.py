@@ -1,0 +1,98 @@
+"""Measures on the features of a pose autoencoder: FGD and Diversity (MMGT-23)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
+
+from metrics.frechet import FrechetDistance
+from metrics.points import as_pose
+
+
+def cut_windows(pose: Tensor, window: int, stride: int | None = None) -> Tensor:
+    """Cut a clip into windows of equal length: (T, P, 3) to (N, window, P, 3).
+
+    The last window ends with the clip, so that every frame is used; a clip that is shorter than a window holds its last
+    frame. Stride: half a window by default.
+    """
+    stride = stride or max(window // 2, 1)
+    if len(pose) < window:
+        pose = torch.cat([pose, pose[-1:].expand(window - len(pose), *pose.shape[1:])])
+    starts = list(range(0, len(pose) - window + 1, stride))
+    if starts[-1] != len(pose) - window:
+        starts.append(len(pose) - window)
+    return torch.stack([pose[start : start + window] for start in starts])
+
+
+@torch.no_grad()
+def window_features(encoder: Any, pose: Tensor) -> Tensor:
+    """Features (N, D) of a clip's windows (T, P, 3) or of given windows (N, window, P, 3)."""
+    pose = as_pose(pose).float()
+    windows = cut_windows(pose, encoder.window) if pose.ndim == 3 else pose
+    return encoder.encode(windows).double()
+
+
+class FGD(Metric):
+    """Frechet Gesture Distance: `FrechetDistance` on a pose autoencoder's features (MMGT-23); lower is better.
+
+    Windows of the autoencoder's length are cut from each clip with half a window's stride. The figure depends on the
+    autoencoder: only figures from the same one can be compared.
+
+    Args:
+        encoder: a `models.human.PoseAutoencoder`: `encode` gives (N, features), `window` frames each.
+    """
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+        self.distance = FrechetDistance(encoder.features)
+
+    def update(self, pose: Tensor, generated: bool) -> None:
+        """Add the windows of one clip (T, P, 3), or given windows (N, window, P, 3), to one side."""
+        self.distance.update(window_features(self.encoder, pose), generated=generated)
+
+    def compute(self) -> Tensor:
+        """The distance, a scalar."""
+        return self.distance.compute()
+
+    def reset(self) -> None:
+        """Forget all clips."""
+        super().reset()
+        self.distance.reset()
+
+
+class Diversity(Metric):
+    """Mean distance between generated gestures: 2 / (N (N - 1)) sum_{i<j} |f_i - f_j| (MMGT-23); higher is more varied.
+
+    f are the pose autoencoder's features of all N windows (Euclidean distance, no normalisation), cut as for FGD. Jitter
+    raises it too: it is read against the truth's own Diversity, not alone.
+
+    Args:
+        encoder: a `models.human.PoseAutoencoder`.
+    """
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    def __init__(self, encoder: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+        self.add_state("collected", [], dist_reduce_fx="cat")
+
+    def update(self, pose: Tensor) -> None:
+        """Add the windows of one clip (T, P, 3), or given windows (N, window, P, 3)."""
+        self.collected.append(window_features(self.encoder, pose))
+
+    def compute(self) -> Tensor:
+        """The mean distance, a scalar; NaN for fewer than two windows."""
+        if not len(self.collected):
+            return torch.tensor(float("nan"))
+        features = dim_zero_cat(self.collected)
+        return torch.pdist(features).mean() if len(features) > 1 else torch.tensor(float("nan"))

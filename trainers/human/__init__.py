@@ -1,0 +1,1 @@
+"""Stages that no single paper owns."""

@@ -1,0 +1,57 @@
+"""The pose autoencoder that FGD and Diversity are measured on (MMGT-23)."""
+
+from typing import Annotated, Any, ClassVar
+
+from torch import Tensor
+
+from models.human.autoencoder import PoseAutoencoder
+from settings import Choice
+from trainers.optimizers import OPTIMIZERS
+from trainers.schedules import SCHEDULES
+from trainers.stage import Stage
+
+
+class PoseAutoencoderStage(Stage):
+    """Learns to bring windows of poses back through a narrow vector (MMGT-23); `metrics.FGD` reads that vector.
+
+    Args:
+        window: frames of a window, a multiple of 8; the data's `length` has to be the same.
+        width: channels of the convolutions, a multiple of 8.
+        features: size of the feature vector.
+        scores: read and reconstruct the points' scores as well.
+        optimizer: optimiser and its options.
+        schedule: learning-rate schedule and its options.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("pose.npz",)
+
+    def __init__(
+        self,
+        *,
+        window: int = 80,
+        width: int = 128,
+        features: int = 32,
+        scores: bool = False,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
+    ):
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        self.network: PoseAutoencoder = PoseAutoencoder(window=window, width=width, features=features, scores=scores)
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """Mean squared error of the standardised coordinates that are there."""
+        loss = self.network(batch.pose)
+        self.log("train/loss", loss, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The same loss on held-out windows."""
+        loss = self.network(batch.pose)
+        self.log("val/loss", loss, batch_size=len(batch), sync_dist=True)
+        return loss
+
+    def sample(self, batch: Any) -> dict[str, Tensor]:
+        """The windows after the bottleneck, with the scores that they came with."""
+        pose = batch.pose.clone()
+        pose[..., :2] = self.network.reconstruct(batch.pose)
+        return {"pose": pose}
