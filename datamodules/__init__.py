@@ -1,0 +1,1 @@
+"""The clip schema, the shards, and the batches made from them."""

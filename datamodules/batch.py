@@ -1,0 +1,60 @@
+"""A batch: tensors with documented shapes, made once, by the datamodule."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from datamodules.clip import ClipInfo
+
+
+@dataclass
+class Batch:
+    """B windows of T frames, all at one frame rate; what a stage does not ask for is None.
+
+    Attributes:
+        ids: "clip id@first frame" of each window.
+        starts: (B,) first frame of the window in its clip.
+        fps: frames a second.
+        pose: (B, T, 134, 3) x and y as fractions of the frame, score in [0, 1]; a missing point is (-1, -1, 0).
+        speech: (B, T, 35) hand-crafted features, as stored.
+        speech_layers: (B, L, S, C) features of a pretrained model at 50 Hz.
+        audio: (B, N) in [-1, 1] at 16 kHz, N = round(T / fps * 16000).
+        video: (B, T, 3, H, W) uint8.
+        face: arrays of face.npz by name, each (B, T, ...).
+        smplx: arrays of smplx.npz by name, each (B, T, ...).
+        motion: (B, M, 263) at 20 fps.
+        infos: clip.json of each window's clip.
+        bad_samples: how many samples were skipped so far, by reason.
+    """
+
+    ids: list[str]
+    starts: torch.Tensor
+    fps: float
+    pose: torch.Tensor | None = None
+    speech: torch.Tensor | None = None
+    speech_layers: torch.Tensor | None = None
+    audio: torch.Tensor | None = None
+    video: torch.Tensor | None = None
+    face: dict[str, torch.Tensor] | None = None
+    smplx: dict[str, torch.Tensor] | None = None
+    motion: torch.Tensor | None = None
+    infos: list[ClipInfo] = field(default_factory=list)
+    bad_samples: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str, **options: Any) -> "Batch":
+        """The same batch with every tensor on a device."""
+        moved = {
+            name: _move(value, device, options) if isinstance(value, (torch.Tensor, dict)) else value
+            for name, value in vars(self).items()
+        }
+        return Batch(**moved)
+
+
+def _move(value: Any, device: torch.device | str, options: dict[str, Any]) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.to(device, **options)
+    return {name: _move(item, device, options) if isinstance(item, torch.Tensor) else item for name, item in value.items()}

@@ -1,0 +1,244 @@
+"""What a clip is: every key of a sample, every array's shape, unit and range, written once.
+
+A sample of a shard is one continuous clip of at most 30 s. `clip.json` is required, every other key optional. Values
+are checked on writing and on reading; a bad one raises `BadSample`, which readers count and name.
+"""
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+VERSION: Final = 1
+SAMPLE_RATE: Final = 16_000
+SPEECH_RATE: Final = 50
+KEYS: Final = (
+    "clip.json",
+    "video.mp4",
+    "audio.flac",
+    "pose.npz",
+    "motion.npz",
+    "face.npz",
+    "smplx.npz",
+    "speech.npz",
+    "latents.npz",
+)
+_ID: Final = re.compile(r"[A-Za-z0-9_-]+")
+
+
+class BadSample(ValueError):
+    """A sample that does not keep the schema.
+
+    Attributes:
+        reason: short and countable, "pose.npz: NaN in keypoints".
+        clip_id: whose sample it is.
+    """
+
+    def __init__(self, reason: str, clip_id: str = ""):
+        super().__init__(f"{clip_id}: {reason}" if clip_id else reason)
+        self.reason, self.clip_id = reason, clip_id
+
+    def __reduce__(self):
+        return BadSample, (self.reason, self.clip_id)
+
+
+class Caption(BaseModel):
+    """Words spoken, or an action described, from `start` to `end` seconds of the clip."""
+
+    model_config = ConfigDict(extra="forbid")
+    start: float
+    end: float
+    text: str
+
+
+class ClipInfo(BaseModel):
+    """`clip.json`: where a clip comes from and how long it is."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    source: str = Field(description="file name of the source video")
+    sha256: str = Field(default="", description="of the source file")
+    start: float = Field(default=0.0, ge=0, description="seconds in the source")
+    end: float = Field(description="seconds in the source")
+    fps: float = Field(gt=0)
+    frames: int = Field(gt=0)
+    width: int = Field(default=0, ge=0, description="pixels; 0 for a clip without video")
+    height: int = Field(default=0, ge=0)
+    sample_rate: int | None = None
+    samples: int | None = Field(default=None, description="of audio.flac; None without sound")
+    speaker: str | None = None
+    language: str | None = None
+    captions: list[Caption] = []
+    licence: str | None = None
+    consent: bool | str | None = None
+    split: str = "train"
+    version: int = Field(default=VERSION, description="of the preprocessing that wrote it")
+    extra: dict[str, Any] = Field(default={}, description="figures of the quality filter, phonemes, ...")
+
+
+@dataclass(frozen=True)
+class Array:
+    """One array of an npz key.
+
+    Attributes:
+        shape: sizes, or letters that stand for a size: T frames at the clip's fps, S steps at 50 Hz, any other letter free.
+        dtype: as stored.
+        low, high: range of every number, None where open.
+        optional: may be left out.
+        meaning: unit and order, for the documentation.
+    """
+
+    shape: tuple[int | str, ...]
+    dtype: str
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    optional: bool = False
+
+
+ARRAYS: Final[dict[str, dict[str, Array]]] = {
+    "pose.npz": {
+        "keypoints": Array(("T", 134, 2), "float32", "x, y as fractions of the frame; (-1, -1) where missing"),
+        "scores": Array(("T", 134), "float32", "confidence; 0 where missing", 0, 1),
+    },
+    "motion.npz": {
+        "motion": Array(("M", 263), "float32", "HumanML3D motion vector at 20 fps (VA-1)"),
+    },
+    "face.npz": {
+        "boxes": Array(("T", 4), "float32", "face: left, top, right, bottom as fractions of the frame; -1 where missing"),
+        "lip_boxes": Array(("T", 4), "float32", "lips: as boxes"),
+        "scores": Array(("T",), "float32", "confidence; 0 where missing", 0, 1),
+        "blink": Array(("T",), "float32", "eye height over eye width, mean of both eyes; 0 where missing", 0),
+        "head_pose": Array(("T", 3), "float32", "yaw, pitch, roll in degrees; 0 where missing", -180, 180),
+        "landmarks": Array(("T", "L", 3), "float32", "x, y, depth as fractions of the frame; -1 where missing"),
+    },
+    "smplx.npz": {
+        "global_orient": Array(("T", 3), "float32", "axis-angle"),
+        "body_pose": Array(("T", 63), "float32", "axis-angle of 21 joints"),
+        "left_hand_pose": Array(("T", 45), "float32", "axis-angle of 15 joints"),
+        "right_hand_pose": Array(("T", 45), "float32", "axis-angle of 15 joints"),
+        "jaw_pose": Array(("T", 3), "float32", "axis-angle"),
+        "expression": Array(("T", "E"), "float32", "coefficients"),
+        "transl": Array(("T", 3), "float32", "metres"),
+        "betas": Array(("K",), "float32", "shape coefficients"),
+        "camera": Array(("C",), "float32", "focal length and principal point as fractions of the frame width"),
+        "error": Array(("T",), "float32", "mean 2D distance of the fit as a fraction of body height", 0),
+    },
+    "speech.npz": {
+        "handcrafted": Array(("T", 35), "float32", "onset strength, 20 MFCC, 12 chroma, onset peak, beat (MMGT-6)"),
+        "layers": Array(("N", "S", "C"), "float16", "features of a pretrained model at 50 Hz", optional=True),
+        "layer_ids": Array(("N",), "int16", "which layers these are", optional=True),
+    },
+    "latents.npz": {
+        "latents": Array(("F", "C", "H", "W"), "float16", "scaled VAE latents"),
+    },
+}
+
+
+def encode(key: str, value: Any) -> bytes:
+    """Bytes of one key of a sample; the same value always gives the same bytes.
+
+    Args:
+        key: one of `KEYS`.
+        value: `ClipInfo` for clip.json, bytes for video.mp4, (N,) float32 in [-1, 1] at 16 kHz for audio.flac, else a
+            dict of arrays as in `ARRAYS`.
+    """
+    _known(key)
+    if key == "clip.json":
+        return json.dumps(value.model_dump(), ensure_ascii=False, sort_keys=True, allow_nan=False).encode()
+    if key == "video.mp4":
+        return bytes(value)
+    if key == "audio.flac":
+        from datamodules.media import encode_flac
+
+        return encode_flac(value, SAMPLE_RATE)
+    fields = ARRAYS[key]
+    unknown = sorted(set(value) - set(fields))
+    if unknown:
+        raise BadSample(f"{key}: unknown array {unknown[0]}")
+    buffer = io.BytesIO()
+    ordered = {name: np.asarray(value[name]).astype(fields[name].dtype) for name in fields if name in value}
+    np.savez_compressed(buffer, **ordered)
+    return buffer.getvalue()
+
+
+def decode(key: str, data: bytes, clip_id: str = "") -> Any:
+    """The value that `encode` was given. Raises BadSample where the bytes cannot be read; nothing is unpickled."""
+    _known(key)
+    try:
+        if key == "clip.json":
+            return ClipInfo.model_validate_json(data)
+        if key == "video.mp4":
+            return data
+        if key == "audio.flac":
+            from datamodules.media import decode_flac
+
+            return decode_flac(data)
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadSample(f"{key}: {'.'.join(map(str, first['loc']))}: {first['msg']}", clip_id) from None
+    except Exception as error:  # zipfile, zlib, numpy and libsndfile each raise kinds of their own for damaged bytes
+        raise BadSample(f"{key}: cannot be decoded ({type(error).__name__})", clip_id) from None
+
+
+def check(key: str, value: Any, info: ClipInfo, clip_id: str = "") -> None:
+    """Raise BadSample unless the value of a key keeps the schema and fits the clip's length."""
+    _known(key)
+    clip_id = clip_id or info.id
+    if key == "clip.json":
+        if not _ID.fullmatch(value.id):
+            raise BadSample("clip.json: id has other signs than letters, digits, _ and -", clip_id)
+    elif key == "video.mp4":
+        if len(value) < 16 or value[4:8] != b"ftyp":
+            raise BadSample("video.mp4: not an mp4 file", clip_id)
+    elif key == "audio.flac":
+        _check_audio(value, info, clip_id)
+    else:
+        _check_arrays(key, value, info, clip_id)
+
+
+def _known(key: str) -> None:
+    if key not in KEYS:
+        raise KeyError(f"'{key}' is not a key of a clip; known: {', '.join(KEYS)}")
+
+
+def _check_audio(value: np.ndarray, info: ClipInfo, clip_id: str) -> None:
+    if value.ndim != 1:
+        raise BadSample("audio.flac: not mono", clip_id)
+    if info.samples is not None and len(value) != info.samples:
+        raise BadSample("audio.flac: other length than clip.json says", clip_id)
+    if not np.isfinite(value).all():
+        raise BadSample("audio.flac: NaN or infinite", clip_id)
+
+
+def _check_arrays(key: str, value: dict[str, np.ndarray], info: ClipInfo, clip_id: str) -> None:
+    fields = ARRAYS[key]
+    for name in value:
+        if name not in fields:
+            raise BadSample(f"{key}: unknown array {name}", clip_id)
+    for name, field in fields.items():
+        if name not in value:
+            if field.optional:
+                continue
+            raise BadSample(f"{key}: {name} is missing", clip_id)
+        array = value[name]
+        sizes = {"T": info.frames, "S": round(info.frames / info.fps * SPEECH_RATE)}
+        if array.ndim != len(field.shape) or any(
+            want != have for want, have in zip((sizes.get(s, s) for s in field.shape), array.shape) if isinstance(want, int)
+        ):
+            raise BadSample(f"{key}: {name} has a wrong shape", clip_id)
+        if array.dtype != np.dtype(field.dtype):
+            raise BadSample(f"{key}: {name} has a wrong type", clip_id)
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise BadSample(f"{key}: NaN or infinite in {name}", clip_id)
+        if array.size and field.low is not None and array.min() < field.low:
+            raise BadSample(f"{key}: {name} out of range", clip_id)
+        if array.size and field.high is not None and array.max() > field.high:
+            raise BadSample(f"{key}: {name} out of range", clip_id)

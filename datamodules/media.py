@@ -1,0 +1,191 @@
+"""Reading and writing pictures, sound and video; every file appears whole or not at all."""
+
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Final
+
+import av
+import numpy as np
+import soundfile
+
+SAMPLE_RATE: Final = 16_000
+GOP: Final = 12  # key frames at most this far apart, so that any window of a clip is found fast
+
+# mbtree reads memory that x264 never wrote: with it (and B frames) the same frames give other bytes once in a while.
+_X264: Final = f"keyint={GOP}:open-gop=0:scenecut=0:bframes=0:mbtree=0:threads=1:lookahead-threads=1"
+
+
+class MediaError(ValueError):
+    """A picture, sound or video file that cannot be used; the message names the file and what is wrong with it."""
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """A picture as (H, W, 3) uint8 RGB, turned as its EXIF data says, transparency laid over white.
+
+    The file's content decides its format, not its name.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+            return np.asarray(image.convert("RGB"))
+    except FileNotFoundError:
+        raise MediaError(f"no picture at {path}") from None
+    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        raise MediaError(f"{path} is not a picture that can be read ({error})") from None
+
+
+def read_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> np.ndarray:
+    """The sound of an audio or video file as (N,) float32 in [-1, 1], mixed to mono and resampled.
+
+    Raises:
+        MediaError: no file, no sound in it, or nothing that can be decoded.
+    """
+    name = "the given bytes" if isinstance(source, bytes) else str(source)
+    opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+    pieces: list[np.ndarray] = []
+    try:
+        with av.open(opened) as container:
+            if not container.streams.audio:
+                raise MediaError(f"{name} has no sound")
+            for frame in container.decode(container.streams.audio[0]):
+                frame.pts = None
+                pieces += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+            pieces += [part.to_ndarray()[0] for part in resampler.resample(None)]
+    except FileNotFoundError:
+        raise MediaError(f"no sound file at {name}") from None
+    except (av.FFmpegError, EOFError) as error:
+        raise MediaError(f"{name} is not sound that can be read ({error})") from None
+    if not pieces or not sum(map(len, pieces)):
+        raise MediaError(f"{name} has a sound track with nothing in it")
+    return np.concatenate(pieces).astype(np.float32).clip(-1, 1)
+
+
+def encode_flac(audio: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
+    """(N,) float32 in [-1, 1] as 16-bit FLAC."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.asarray(audio, np.float32).clip(-1, 1), rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def decode_flac(data: bytes) -> np.ndarray:
+    """(N,) float32 of FLAC bytes; two channels or more come back as (N, C)."""
+    audio, _ = soundfile.read(io.BytesIO(data), dtype="float32")
+    return audio
+
+
+def read_frames(source: str | Path | bytes) -> Iterator[np.ndarray]:
+    """Every frame of a video in turn, (H, W, 3) uint8 RGB; only one is held at a time."""
+    name = "the given bytes" if isinstance(source, bytes) else str(source)
+    opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+    try:
+        with av.open(opened) as container:
+            if not container.streams.video:
+                raise MediaError(f"{name} has no picture track")
+            stream = container.streams.video[0]
+            for frame in container.decode(stream):
+                yield frame.to_ndarray(format="rgb24")
+    except FileNotFoundError:
+        raise MediaError(f"no video at {name}") from None
+    except (av.FFmpegError, EOFError) as error:
+        raise MediaError(f"{name} is not a video that can be read ({error})") from None
+
+
+def encode_video(frames: Iterable[np.ndarray], fps: float, crf: int = 18, preset: str = "veryfast") -> bytes:
+    """Frames as the bytes of an mp4 with constant frame rate and closed GOPs of at most 12 frames.
+
+    The same frames give the same bytes. Height and width must be even.
+    """
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        _encode(container, frames, fps, crf, preset)
+    return buffer.getvalue()
+
+
+def write_video(
+    path: str | Path,
+    frames: Iterable[np.ndarray],
+    fps: float,
+    audio: np.ndarray | None = None,
+    sample_rate: int = SAMPLE_RATE,
+    metadata: dict[str, Any] | None = None,
+    crf: int = 18,
+    preset: str = "veryfast",
+) -> Path:
+    """Write an mp4 (H.264, and AAC where there is sound) under its final name only when it is whole.
+
+    Args:
+        path: ends in .mp4.
+        frames: (H, W, 3) uint8 RGB with even height and width; read one at a time.
+        fps: frames a second.
+        audio: (N,) float32 in [-1, 1].
+        sample_rate: of audio, in Hz.
+        metadata: stored as JSON in the file's comment tag.
+        crf: H.264 quality, lower is better.
+        preset: x264's speed preset.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container:
+            if metadata:
+                container.metadata["comment"] = json.dumps(metadata, ensure_ascii=False, sort_keys=True)
+            sound = None
+            if audio is not None:
+                sound = container.add_stream("aac", rate=sample_rate, layout="mono", bit_rate=96_000)
+            _encode(container, frames, fps, crf, preset, sound, audio)
+        os.replace(temporary, path)
+    except av.FFmpegError as error:
+        raise MediaError(f"{path} could not be written ({error})") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def read_metadata(path: str | Path) -> dict[str, Any]:
+    """The JSON that `write_video` put into a file; empty where there is none."""
+    with av.open(str(path)) as container:
+        comment = container.metadata.get("comment", "")
+    try:
+        value = json.loads(comment)
+    except json.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _encode(container, frames, fps, crf, preset, sound=None, audio=None) -> None:  # noqa: ANN001
+    """Mux frames, and sound in step with them, into an open container."""
+    rate = Fraction(fps).limit_denominator(1001)
+    stream, count = None, 0
+    for image in frames:
+        if stream is None:
+            height, width = image.shape[:2]
+            if height % 2 or width % 2:
+                raise MediaError(f"a video needs an even height and width, got {height} x {width}")
+            options = {"crf": str(crf), "preset": preset, "x264-params": _X264}
+            stream = container.add_stream("libx264", rate=rate, width=width, height=height, pix_fmt="yuv420p", options=options)
+            stream.codec_context.time_base = 1 / rate
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame.pts, frame.time_base = count, 1 / rate
+        container.mux(stream.encode(frame))
+        count += 1
+    if stream is None:
+        raise MediaError("a video needs at least one frame")
+    container.mux(stream.encode(None))
+    if sound is not None:
+        pcm = np.asarray(audio, np.float32)[None]
+        for start in range(0, pcm.shape[1], 1024):
+            piece = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm[:, start : start + 1024]), format="fltp", layout="mono")
+            piece.rate, piece.pts, piece.time_base = sound.rate, start, Fraction(1, sound.rate)
+            container.mux(sound.encode(piece))
+        container.mux(sound.encode(None))

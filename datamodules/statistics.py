@@ -1,0 +1,77 @@
+"""Statistics for normalisation, over the training split, made once and stored with the index."""
+
+from typing import Any, Final
+
+import numpy as np
+
+FLOOR: Final = 1e-4  # a standard deviation is never smaller, so that dividing by it is safe
+
+
+class Moments:
+    """Running mean and standard deviation of rows, in float64 by Chan's update, so that the order hardly matters."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        self.count = np.zeros(shape)
+        self.mean = np.zeros(shape)
+        self.squares = np.zeros(shape)
+
+    def add(self, rows: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Add (n, *shape) rows; weights (n, *shape) of 0 or 1 leave numbers out."""
+        rows = rows.astype(np.float64)
+        weights = np.ones_like(rows) if weights is None else np.broadcast_to(weights, rows.shape).astype(np.float64)
+        count = weights.sum(0)
+        mean = (rows * weights).sum(0) / np.maximum(count, 1)
+        squares = ((rows - mean) ** 2 * weights).sum(0)
+        total = self.count + count
+        delta = mean - self.mean
+        share = count / np.maximum(total, 1)
+        self.mean = self.mean + delta * share
+        self.squares = self.squares + squares + delta**2 * self.count * share
+        self.count = total
+
+    def std(self) -> np.ndarray:
+        """Standard deviation, at least `FLOOR`; 1 where there was no data."""
+        deviation = np.sqrt(self.squares / np.maximum(self.count, 1))
+        return np.where(self.count > 0, np.maximum(deviation, FLOOR), 1.0)
+
+
+class StatisticsAccumulator:
+    """Collects what networks need to normalise their inputs.
+
+    `pose`: mean and std of each coordinate in fractions of the frame, over scored points. `pose_motion`: std of each
+    coordinate about its own clip's mean: how far a point moves. `handcrafted`: mean and std of the 35 speech features.
+    """
+
+    def __init__(self) -> None:
+        self.pose = Moments((134, 2))
+        self.motion = Moments((134, 2))
+        self.speech = Moments((35,))
+        self.clips = 0
+        self.frames = 0
+
+    def add(self, arrays: dict[str, Any]) -> None:
+        """Add one clip: a dict of decoded keys as `datamodules.clip.decode` gives them; absent keys are left out."""
+        self.clips += 1
+        if "pose.npz" in arrays:
+            keypoints = arrays["pose.npz"]["keypoints"]
+            seen = (arrays["pose.npz"]["scores"] > 0)[..., None]
+            self.frames += len(keypoints)
+            self.pose.add(keypoints, seen)
+            mean = (keypoints * seen).sum(0) / np.maximum(seen.sum(0), 1)
+            self.motion.add(keypoints - mean, seen)
+        if "handcrafted" in arrays.get("speech.npz", {}):
+            self.speech.add(arrays["speech.npz"]["handcrafted"])
+
+    def result(self) -> dict[str, Any]:
+        """Plain numbers for `index.json`, rounded to 8 digits."""
+        return {
+            "clips": self.clips,
+            "frames": self.frames,
+            "pose": {"mean": _plain(self.pose.mean), "std": _plain(self.pose.std())},
+            "pose_motion": {"std": _plain(self.motion.std())},
+            "handcrafted": {"mean": _plain(self.speech.mean), "std": _plain(self.speech.std())},
+        }
+
+
+def _plain(array: np.ndarray) -> list[Any]:
+    return np.round(array, 8).tolist()

@@ -1,0 +1,1 @@
+"""Networks, losses and diffusion parts: plain `torch.nn`, no Lightning, no command line."""

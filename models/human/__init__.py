@@ -1,0 +1,1 @@
+"""The human body as data: key-point layouts, drawing, rotations, retargeting."""

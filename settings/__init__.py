@@ -1,0 +1,8 @@
+"""One config for every command: a typed signature is its schema, YAML and `key=value` fill it in."""
+
+from settings.command import command
+from settings.log import get_logger
+from settings.registry import Choice, ConfigError, Registry
+from settings.schema import build, check
+
+__all__ = ["Choice", "ConfigError", "Registry", "build", "check", "command", "get_logger"]

@@ -1,0 +1,110 @@
+"""YAML files that extend one another, and `key=value` on top; every key remembers where it was set."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from settings.registry import ConfigError
+from settings.schema import choice_of, keys, section_of
+
+COMMAND_LINE = "command line"
+
+
+def load(
+    path: str | Path | None, overrides: Sequence[str], target: Callable[..., Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values of a config file, its `extends:` chain and overrides, later ones winning.
+
+    Where a later layer chooses another part by name (`optimizer: {name: adamw}`), the options of the earlier choice go.
+
+    Returns:
+        Plain nested values, and for each dotted key the file (or "command line") that set it.
+    """
+    layers = (_files(Path(path), ()) if path is not None else []) + [(COMMAND_LINE, _parse(overrides))]
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for source, layer in layers:
+        values = _merge(values, layer, target)
+        for key in _paths(layer):
+            origins[key] = source
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(values), resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path or COMMAND_LINE}: {str(error).splitlines()[0]}") from None
+    return resolved, origins  # type: ignore[return-value]
+
+
+def _files(path: Path, seen: tuple[Path, ...]) -> list[tuple[str, dict[str, Any]]]:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: 'extends' goes round in a circle")
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except FileNotFoundError:
+        raise ConfigError(f"no config file at {path}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path} is a folder, not a config file") from None
+    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} does not hold keys and values")
+    bases = content.pop("extends", [])
+    layers = []
+    for base in [bases] if isinstance(bases, str) else bases:
+        layers += _files(path.parent / base, (*seen, path.resolve()))
+    return [*layers, (str(path), content)]
+
+
+def _parse(overrides: Sequence[str]) -> dict[str, Any]:
+    for item in overrides:
+        if "=" not in item or item.startswith("="):
+            raise ConfigError(f"{COMMAND_LINE}: expected key=value, got '{item}'")
+    try:
+        return OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)), resolve=False)  # type: ignore[return-value]
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{COMMAND_LINE}: {' '.join(str(error).split())}") from None
+
+
+def _merge(base: dict[str, Any], layer: Mapping[str, Any], target: Any) -> dict[str, Any]:
+    merged = dict(base)
+    known = keys(target) if target is not None else {}
+    for name, value in layer.items():
+        before = merged.get(name)
+        hint = known[name].hint if name in known else None
+        if (choice := choice_of(hint)) is not None:
+            merged[name] = _merge_choice(before, value, choice.registry, known[name].default)
+        elif isinstance(before, Mapping) and isinstance(value, Mapping):
+            merged[name] = _merge(dict(before), value, section_of(hint))
+        else:
+            merged[name] = _merge({}, value, section_of(hint)) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _merge_choice(before: Any, value: Any, registry: Any, default: Any) -> Any:
+    if isinstance(before, str) or (before is None and isinstance(default, str)):
+        before = {"name": before or default}
+    elif before is None and isinstance(default, Mapping):
+        before = {"name": default.get("name")}
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        return value
+    before = dict(before) if isinstance(before, Mapping) else {}
+    if "name" in value and value["name"] != before.get("name"):
+        before = {}
+    name = value.get("name", before.get("name"))
+    part = registry.get(name) if name in registry.names() else None
+    return _merge(before, value, part)
+
+
+def _paths(layer: Any, prefix: str = "") -> list[str]:
+    if not isinstance(layer, Mapping):
+        return []
+    found = []
+    for name, value in layer.items():
+        path = f"{prefix}{name}"
+        found += [path, *_paths(value, f"{path}.")]
+    return found

@@ -1,0 +1,66 @@
+"""Registered names in place of import paths: opening somebody's YAML runs nobody's code."""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A config that cannot be used; the message says which file, which key, and what was meant."""
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A hint for a word that is not known: the nearest one, or all of them."""
+    close = difflib.get_close_matches(word, known, 1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
+
+
+class Registry:
+    """Names of one kind of part, each imported only when it is asked for.
+
+    Args:
+        kind: what the parts are, for messages ("optimizer").
+        parts: name to "package.module:attribute".
+    """
+
+    def __init__(self, kind: str, parts: Mapping[str, str]):
+        self.kind = kind
+        self._parts: dict[str, Any] = dict(parts)
+
+    def names(self) -> list[str]:
+        """All registered names, in order of registration."""
+        return list(self._parts)
+
+    def add(self, name: str, part: Any) -> None:
+        """Register a class or function, or its "package.module:attribute"; a taken name is an error."""
+        if name in self._parts:
+            raise ConfigError(f"{self.kind} '{name}' is registered already")
+        self._parts[name] = part
+
+    def get(self, name: str) -> Any:
+        """The class or function of a name. Raises ConfigError with the nearest name."""
+        if name not in self._parts:
+            raise ConfigError(f"unknown {self.kind} '{name}'; {nearest(name, self.names())}")
+        part = self._parts[name]
+        if isinstance(part, str):
+            module, _, attribute = part.partition(":")
+            part = self._parts[name] = getattr(importlib.import_module(module), attribute)
+        return part
+
+    def build(self, value: str | Mapping[str, Any], **extra: Any) -> Any:
+        """Build a part from its config, `{name: ..., **options}` or the bare name."""
+        options = {"name": value} if isinstance(value, str) else dict(value)
+        part = self.get(options.pop("name"))
+        # Imported here because the schema in turn reads registries.
+        from settings.schema import build
+
+        return build(options, part, **extra)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Marks a parameter as "one part of a registry, with its own options": `Annotated[dict, Choice(OPTIMIZERS)]`."""
+
+    registry: Registry
