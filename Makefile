@@ -1,0 +1,52 @@
+# Run `make help`. Every target makes the environment (.venv/) first if it is missing or out of date.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+VIDEOS ?=
+DEMO ?= demo
+PYTEST_ARGS ?=
+
+export WDS_SECURE := 1
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean
+
+help:  ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "cospeech needs Python 3.11: install it, or name it with PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@# Three wheels own the files of cv2; the headless one goes on top, so that no window system is needed.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps \
+		"$$(grep '^opencv-python-headless==' constraints.txt)"
+	@$(BIN)/python -c 'import cv2, mediapipe' || { \
+		echo "A system library is missing; on Debian and Ubuntu: apt-get install libgl1 libegl1 libglib2.0-0"; exit 1; }
+	@touch $@
+
+setup: $(READY)  ## Make the environment (.venv/)
+
+demo: $(READY)  ## Videos to shards to a trained SMGA to an mp4 (VIDEOS=folder for your own)
+	$(BIN)/python -m trainers.demo output=$(DEMO) $(if $(VIDEOS),videos="$(VIDEOS)")
+
+test: $(READY)  ## Run the tests (PYTEST_ARGS="-m 'not slow'" for the quick ones)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(READY)  ## ruff, mypy and the import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## Bring the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY)  ## Measure speed; results go to benchmarks/results/
+	$(BIN)/python -m benchmarks
+
+clean:  ## Remove the demo's results and the runs
+	rm -rf $(DEMO) runs
