@@ -16,6 +16,7 @@ class Batch:
         ids: "clip id@first frame" of each window.
         starts: (B,) first frame of the window in its clip.
         fps: frames a second.
+        lengths: (B,) frames of each window; the rest is padding (only where whole clips are read).
         pose: (B, T, 134, 3) x and y as fractions of the frame, score in [0, 1]; a missing point is (-1, -1, 0).
         speech: (B, T, 35) hand-crafted features, as stored.
         speech_layers: (B, L, S, C) features of a pretrained model at 50 Hz.
@@ -24,6 +25,7 @@ class Batch:
         face: arrays of face.npz by name, each (B, T, ...).
         smplx: arrays of smplx.npz by name, each (B, T, ...).
         motion: (B, M, 263) at 20 fps.
+        latents: (B, F, C, h, w) scaled VAE latents.
         infos: clip.json of each window's clip.
         bad_samples: how many samples were skipped so far, by reason.
     """
@@ -39,6 +41,8 @@ class Batch:
     face: dict[str, torch.Tensor] | None = None
     smplx: dict[str, torch.Tensor] | None = None
     motion: torch.Tensor | None = None
+    latents: torch.Tensor | None = None
+    lengths: torch.Tensor | None = None
     infos: list[ClipInfo] = field(default_factory=list)
     bad_samples: dict[str, int] = field(default_factory=dict)
 
@@ -53,8 +57,22 @@ class Batch:
         }
         return Batch(**moved)
 
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory, from which copies to a GPU overlap with its work."""
+        return Batch(**{name: _pin(value) for name, value in vars(self).items()})
+
 
 def _move(value: Any, device: torch.device | str, options: dict[str, Any]) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device, **options)
-    return {name: _move(item, device, options) if isinstance(item, torch.Tensor) else item for name, item in value.items()}
+    return {
+        name: _move(item, device, options) if isinstance(item, torch.Tensor) else item for name, item in value.items()
+    }
+
+
+def _pin(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.pin_memory()
+    if isinstance(value, dict):
+        return {name: _pin(item) for name, item in value.items()}
+    return value

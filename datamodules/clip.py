@@ -86,7 +86,7 @@ class Array:
     """One array of an npz key.
 
     Attributes:
-        shape: sizes, or letters that stand for a size: T frames at the clip's fps, S steps at 50 Hz, any other letter free.
+        shape: sizes, or letters for a size: T frames at the clip's fps, S steps at 50 Hz, any other letter free.
         dtype: as stored.
         low, high: range of every number, None where open.
         optional: may be left out.
@@ -110,7 +110,9 @@ ARRAYS: Final[dict[str, dict[str, Array]]] = {
         "motion": Array(("M", 263), "float32", "HumanML3D motion vector at 20 fps (VA-1)"),
     },
     "face.npz": {
-        "boxes": Array(("T", 4), "float32", "face: left, top, right, bottom as fractions of the frame; -1 where missing"),
+        "boxes": Array(
+            ("T", 4), "float32", "face: left, top, right, bottom as fractions of the frame; -1 where missing"
+        ),
         "lip_boxes": Array(("T", 4), "float32", "lips: as boxes"),
         "scores": Array(("T",), "float32", "confidence; 0 where missing", 0, 1),
         "blink": Array(("T",), "float32", "eye height over eye width, mean of both eyes; 0 where missing", 0),
@@ -231,7 +233,9 @@ def _check_arrays(key: str, value: dict[str, np.ndarray], info: ClipInfo, clip_i
         array = value[name]
         sizes = {"T": info.frames, "S": round(info.frames / info.fps * SPEECH_RATE)}
         if array.ndim != len(field.shape) or any(
-            want != have for want, have in zip((sizes.get(s, s) for s in field.shape), array.shape) if isinstance(want, int)
+            want != have
+            for want, have in zip((sizes.get(s, s) for s in field.shape), array.shape)
+            if isinstance(want, int)
         ):
             raise BadSample(f"{key}: {name} has a wrong shape", clip_id)
         if array.dtype != np.dtype(field.dtype):

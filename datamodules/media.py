@@ -163,7 +163,7 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _encode(container, frames, fps, crf, preset, sound=None, audio=None) -> None:  # noqa: ANN001
+def _encode(container, frames, fps, crf, preset, sound=None, audio=None) -> None:
     """Mux frames, and sound in step with them, into an open container."""
     rate = Fraction(fps).limit_denominator(1001)
     stream, count = None, 0
@@ -173,7 +173,9 @@ def _encode(container, frames, fps, crf, preset, sound=None, audio=None) -> None
             if height % 2 or width % 2:
                 raise MediaError(f"a video needs an even height and width, got {height} x {width}")
             options = {"crf": str(crf), "preset": preset, "x264-params": _X264}
-            stream = container.add_stream("libx264", rate=rate, width=width, height=height, pix_fmt="yuv420p", options=options)
+            stream = container.add_stream(
+                "libx264", rate=rate, width=width, height=height, pix_fmt="yuv420p", options=options
+            )
             stream.codec_context.time_base = 1 / rate
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pts, frame.time_base = count, 1 / rate
@@ -185,7 +187,9 @@ def _encode(container, frames, fps, crf, preset, sound=None, audio=None) -> None
     if sound is not None:
         pcm = np.asarray(audio, np.float32)[None]
         for start in range(0, pcm.shape[1], 1024):
-            piece = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm[:, start : start + 1024]), format="fltp", layout="mono")
+            piece = av.AudioFrame.from_ndarray(
+                np.ascontiguousarray(pcm[:, start : start + 1024]), format="fltp", layout="mono"
+            )
             piece.rate, piece.pts, piece.time_base = sound.rate, start, Fraction(1, sound.rate)
             container.mux(sound.encode(piece))
         container.mux(sound.encode(None))

@@ -83,7 +83,13 @@ def _split(words: list[str]) -> tuple[str | None, list[str], set[str]]:
 def _help(target: Any, values: Mapping[str, Any], prog: str, required_config: bool) -> str:
     config = "--config FILE" if required_config else "[--config FILE]"
     intro = (target.__doc__ or "").split("Args:")[0].split("Attributes:")[0]
-    lines = [f"usage: {prog} {config} [key=value ...] [--help] [--print-config]", "", textwrap.dedent(intro).strip(), "", "keys:"]
+    lines = [
+        f"usage: {prog} {config} [key=value ...] [--help] [--print-config]",
+        "",
+        textwrap.dedent(intro).strip(),
+        "",
+        "keys:",
+    ]
     return "\n".join(lines + _describe(target, values, ""))
 
 
@@ -93,7 +99,7 @@ def _describe(target: Any, values: Mapping[str, Any], prefix: str) -> list[str]:
         value = values.get(name, key.default) if isinstance(values, Mapping) else key.default
         section, choice = section_of(key.hint), choice_of(key.hint) or list_choice_of(key.hint)
         shown = "required" if value is REQUIRED else f"= {_short(value)}"
-        lines.append(f"  {prefix}{name}  ({type_name(key.hint) if not section else 'section'})  {'' if section else shown}".rstrip())
+        lines.append(f"  {prefix}{name}  " + ("(section)" if section else f"({type_name(key.hint)})  {shown}"))
         if key.meaning:
             lines += textwrap.wrap(key.meaning, 100, initial_indent="      ", subsequent_indent="      ")
         if section is not None:

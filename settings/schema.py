@@ -11,7 +11,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ class Key:
     meaning: str
 
 
-@lru_cache(maxsize=None)
+@cache
 def keys(target: Callable[..., Any]) -> dict[str, Key]:
     """The config keys of a class, function or dataclass, in order."""
     function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
@@ -44,7 +44,9 @@ def keys(target: Callable[..., Any]) -> dict[str, Key]:
     ]
     hints = _hints(target, {p.name: p.annotation for p in named if p.annotation is not p.empty})
     meanings = _meanings(target)
-    factories = {f.name: f.default_factory for f in dataclasses.fields(target)} if dataclasses.is_dataclass(target) else {}
+    factories = (
+        {f.name: f.default_factory for f in dataclasses.fields(target)} if dataclasses.is_dataclass(target) else {}
+    )
     found = {}
     for parameter in named:
         default = parameter.default
@@ -61,7 +63,9 @@ def _hints(target: Callable[..., Any], annotations: dict[str, Any]) -> dict[str,
     return typing.get_type_hints(holder, vars(sys.modules[target.__module__]), include_extras=True)
 
 
-def check(values: Mapping[str, Any], target: Callable[..., Any], source: str = "config", origins: Origins = {}) -> dict[str, Any]:
+def check(
+    values: Mapping[str, Any], target: Callable[..., Any], source: str = "config", origins: Origins = {}
+) -> dict[str, Any]:
     """Check values against a signature and fill in every default.
 
     Args:
@@ -144,7 +148,10 @@ def _section(values: Any, target: Any, where: str, source: str, origins: Origins
     for key in values:
         if key not in known:
             raise _error(
-                source, origins, _join(where, str(key)), f"unknown key of {_title(named)}; {nearest(str(key), list(known))}"
+                source,
+                origins,
+                _join(where, str(key)),
+                f"unknown key of {_title(named)}; {nearest(str(key), list(known))}",
             )
     resolved = {}
     for name, key in known.items():
@@ -238,7 +245,11 @@ def type_name(hint: Any) -> str:
         return f"list of {' | '.join(choice.registry.names())}"
     if typing.get_origin(hint) is typing.Annotated:
         return type_name(typing.get_args(hint)[0])
-    return hint.__name__.lower() if isinstance(hint, type) and not typing.get_args(hint) else re.sub(r"[\w.]+\.", "", str(hint))
+    return (
+        hint.__name__.lower()
+        if isinstance(hint, type) and not typing.get_args(hint)
+        else re.sub(r"[\w.]+\.", "", str(hint))
+    )
 
 
 def _meanings(target: Callable[..., Any]) -> dict[str, str]:
@@ -249,7 +260,7 @@ def _meanings(target: Callable[..., Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for source in sources:
         name, inside = None, False
-        for line in (source.__doc__ and inspect.getdoc(source) or "").splitlines():
+        for line in ((source.__doc__ and inspect.getdoc(source)) or "").splitlines():
             if re.fullmatch(r"(Args|Attributes):", line):
                 inside, name = True, None
             elif line and not line.startswith(" "):

@@ -67,7 +67,9 @@ BODY_EDGES: Final = (
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
 )  # fmt: skip
 FOOT_EDGES: Final = ((13, 18), (13, 19), (13, 20), (10, 21), (10, 22), (10, 23))
-_FINGERS: Final = tuple((0 if joint == 0 else 4 * finger + joint, 4 * finger + joint + 1) for finger in range(5) for joint in range(4))
+_FINGERS: Final = tuple(
+    (0 if joint == 0 else 4 * finger + joint, 4 * finger + joint + 1) for finger in range(5) for joint in range(4)
+)
 LEFT_HAND_EDGES: Final = tuple((92 + a, 92 + b) for a, b in _FINGERS)
 RIGHT_HAND_EDGES: Final = tuple((113 + a, 113 + b) for a, b in _FINGERS)
 

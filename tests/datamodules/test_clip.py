@@ -27,7 +27,9 @@ def test_arrays_come_back_as_they_went_in_and_bytes_repeat() -> None:
 
 
 def test_clip_json_comes_back() -> None:
-    info = INFO.model_copy(update={"captions": [{"start": 0.0, "end": 1.0, "text": "Guten Tag, 世界"}], "consent": True})
+    info = INFO.model_copy(
+        update={"captions": [{"start": 0.0, "end": 1.0, "text": "Guten Tag, 世界"}], "consent": True}
+    )
     back = decode("clip.json", encode("clip.json", ClipInfo.model_validate(info.model_dump())))
     assert back.captions[0].text == "Guten Tag, 世界"
     assert back.consent is True

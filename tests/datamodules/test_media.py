@@ -59,13 +59,13 @@ def test_nothing_stands_under_the_final_name_when_writing_fails(tmp_path: Path) 
 
 @pytest.mark.parametrize("frame", [np.zeros((63, 96, 3), np.uint8), None])
 def test_odd_sizes_and_no_frames_are_refused(tmp_path: Path, frame: np.ndarray | None) -> None:
-    with pytest.raises(MediaError, match="even height|at least one frame"):
+    with pytest.raises(MediaError, match=r"even height|at least one frame"):
         write_video(tmp_path / "a.mp4", [] if frame is None else [frame], 25)
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no video", bytes(random.Random(0).randbytes(5000))])
 @pytest.mark.parametrize("read", [read_image, read_audio, lambda path: list(read_frames(path))])
-def test_broken_files_are_named(tmp_path: Path, content: bytes, read) -> None:  # noqa: ANN001
+def test_broken_files_are_named(tmp_path: Path, content: bytes, read) -> None:
     path = tmp_path / "broken.mp4"
     path.write_bytes(content)
     with pytest.raises(MediaError, match=r"broken\.mp4"):
@@ -73,7 +73,7 @@ def test_broken_files_are_named(tmp_path: Path, content: bytes, read) -> None:  
 
 
 @pytest.mark.parametrize("read", [read_image, read_audio, lambda path: list(read_frames(path))])
-def test_missing_files_are_named(tmp_path: Path, read) -> None:  # noqa: ANN001
+def test_missing_files_are_named(tmp_path: Path, read) -> None:
     with pytest.raises(MediaError, match=r"no (picture|sound file|video) at"):
         read(tmp_path / "nothing.wav")
 

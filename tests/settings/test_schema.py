@@ -49,7 +49,7 @@ class Section:
 def target(
     *,
     folder: Path,
-    section: Section = Section(depth=5),  # noqa: B008
+    section: Section = Section(depth=5),
     part: Annotated[dict, Choice(PARTS)] = "small",  # type: ignore[assignment]
     parts: list[Annotated[dict, Choice(PARTS)]] = ["small"],  # type: ignore[assignment]
     limit: float | None = None,
@@ -178,7 +178,7 @@ def test_build_makes_sections_and_keeps_choices() -> None:
 
 
 def test_check_raises_a_config_error() -> None:
-    with pytest.raises(ConfigError, match="some.yaml: 'folder' is required"):
+    with pytest.raises(ConfigError, match=r"some\.yaml: 'folder' is required"):
         check({}, target, "some.yaml")
 
 
