@@ -21,7 +21,17 @@ class Moments:
         weights = np.ones_like(rows) if weights is None else np.broadcast_to(weights, rows.shape).astype(np.float64)
         count = weights.sum(0)
         mean = (rows * weights).sum(0) / np.maximum(count, 1)
-        squares = ((rows - mean) ** 2 * weights).sum(0)
+        self._join(count, mean, ((rows - mean) ** 2 * weights).sum(0))
+
+    def merge(self, state: dict[str, Any]) -> None:
+        """Add what another one has seen, given as its `state`."""
+        self._join(*(np.asarray(state[name], np.float64) for name in ("count", "mean", "squares")))
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers from which `merge` goes on without loss."""
+        return {name: getattr(self, name).tolist() for name in ("count", "mean", "squares")}
+
+    def _join(self, count: np.ndarray, mean: np.ndarray, squares: np.ndarray) -> None:
         total = self.count + count
         delta = mean - self.mean
         share = count / np.maximum(total, 1)
@@ -61,6 +71,18 @@ class StatisticsAccumulator:
             self.motion.add(keypoints - mean, seen)
         if "handcrafted" in arrays.get("speech.npz", {}):
             self.speech.add(arrays["speech.npz"]["handcrafted"])
+
+    def merge(self, state: dict[str, Any]) -> None:
+        """Add the clips of another accumulator, given as its `state`; the same order gives the same bits."""
+        self.clips += state["clips"]
+        self.frames += state["frames"]
+        for name in ("pose", "motion", "speech"):
+            getattr(self, name).merge(state[name])
+
+    def state(self) -> dict[str, Any]:
+        """Plain numbers for a JSON file, from which `merge` goes on without loss."""
+        moments = {name: getattr(self, name).state() for name in ("pose", "motion", "speech")}
+        return {"clips": self.clips, "frames": self.frames, **moments}
 
     def result(self) -> dict[str, Any]:
         """Plain numbers for `index.json`, rounded to 8 digits."""

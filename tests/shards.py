@@ -1,4 +1,4 @@
-"""Tiny data sets for tests: shards of clips with random smooth poses, sine sound, random speech features and, if wanted, video."""
+"""Tiny data sets for tests: shards of clips with random smooth poses, sine sound, random features, and video."""
 
 import hashlib
 import io
@@ -39,9 +39,9 @@ def write_shards(
         keys: beside clip.json; of pose.npz, speech.npz, audio.flac, face.npz, video.mp4.
         splits, speakers: taken in turn.
         layers: channels of two layers of 50 Hz speech features; 0 for none.
-        video_size: height and width in pixels. Every frame is plain grey of level 2 x its number (mod 250), so that tests can tell frames apart.
+        video_size: height and width in pixels; every frame is `numbered_frame`.
         info: further fields of clip.json by clip number.
-        change: receives a clip's number and its (key, bytes) members and gives back what shall be written instead: for
+        change: receives a clip's number and its (key, bytes) members and gives back what shall be written instead, for
             damaged samples. The index always describes the undamaged ones.
     """
     folder = Path(folder)
@@ -102,7 +102,11 @@ def write_shards(
 
 
 def make_clip(
-    rng: np.random.Generator, info: ClipInfo, keys: Iterable[str], layers: int = 0, video_size: tuple[int, int] = (48, 64)
+    rng: np.random.Generator,
+    info: ClipInfo,
+    keys: Iterable[str],
+    layers: int = 0,
+    video_size: tuple[int, int] = (48, 64),
 ) -> dict[str, Any]:
     """The decoded keys of one clip; its clip.json is completed by what the other keys need."""
     frames, seconds = info.frames, info.frames / info.fps
@@ -141,7 +145,9 @@ def make_clip(
 
         height, width = video_size
         info = info.model_copy(update={"height": height, "width": width})
-        values["video.mp4"] = encode_video((numbered_frame(number, height, width) for number in range(frames)), info.fps)
+        values["video.mp4"] = encode_video(
+            (numbered_frame(number, height, width) for number in range(frames)), info.fps
+        )
     return {"clip.json": info, **values}
 
 

@@ -1,0 +1,50 @@
+"""Whole clips, one after the other, for evaluation."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from datamodules.bad_samples import BadSamples
+from datamodules.cache import ShardFolder
+from datamodules.clip import BadSample, ClipInfo
+from datamodules.index import Index
+from datamodules.samples import ClipReader
+from datamodules.table import Where, select
+
+
+def read_clips(
+    shards: str | Path,
+    keys: tuple[str, ...],
+    where: Where | None = None,
+    cache: str | Path | None = None,
+    bad_sample_limit: float = 0.01,
+) -> Iterator[tuple[ClipInfo, dict[str, Any]]]:
+    """Clips in the order of the index: clip.json and the decoded keys, as `datamodules.clip.decode` gives them.
+
+    Damaged samples are skipped and named in the log.
+
+    Args:
+        shards: folder or URL.
+        keys: what to decode beside clip.json.
+        where: filters on clip.json (`datamodules.table.matches`): {"split": "test"}.
+        cache: folder for copies of remote shards.
+        bad_sample_limit: share of damaged samples, from 20 on, that is an error.
+
+    Raises:
+        TooManyBadSamples: more samples are damaged than that.
+    """
+    index, folder, bad = Index.load(shards), ShardFolder(shards, cache), BadSamples(bad_sample_limit)
+    table = select(index, where or {}, folder, bad.add)
+    read = ClipReader(table, folder, keys, memory=0)
+    for number, clip_id in enumerate(table.ids):
+        try:
+            clip = read(number)
+        except BadSample as error:
+            bad.add(clip_id, error.reason)
+            bad.check(number + 1)
+            continue
+        values = dict(clip.values)
+        if "pose.npz" in values:
+            pose = values["pose.npz"]["pose"]
+            values["pose.npz"] = {"keypoints": pose[..., :2], "scores": pose[..., 2]}
+        yield clip.info, values

@@ -1,0 +1,230 @@
+"""The one datamodule of all stages: a stage names the keys it needs, the config says which clips and windows."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal
+
+import lightning.pytorch as L
+import torch
+
+from datamodules.bad_samples import BadSamples
+from datamodules.cache import ShardFolder
+from datamodules.clip import KEYS
+from datamodules.collate import Wanted
+from datamodules.index import Index
+from datamodules.loader import ClipLoader, WindowDataset
+from datamodules.samples import ClipReader
+from datamodules.streams import Share, Shuffle
+from datamodules.table import ClipTable, select
+from datamodules.windows import Cut
+from settings import ConfigError, get_logger
+
+logger = get_logger(__name__)
+
+_MIB = 1 << 20
+
+
+class ClipDataModule(L.LightningDataModule):
+    """Reads windows of clips from shards, local or remote, in an order that depends on (seed, epoch) alone.
+
+    Args:
+        keys: what of a sample to decode ("pose.npz", ...), given by the stage; nothing else is decoded.
+        shards: folder or URL (http, https, s3) of shards and their index.json.
+        batch_size: windows of a batch on each rank.
+        window: frames of a window.
+        window_seconds: length of a window in seconds, in place of `window`.
+        windows: "stride": every `stride` seconds, as far as whole windows fit; "random": `windows_per_clip` of
+            each clip and epoch; "clip": whole clips, padded at the end where a batch has several lengths.
+        stride: seconds from one window to the next.
+        windows_per_clip: random windows of each clip and epoch.
+        epoch: "exhaustive": every window once; "random": `steps_per_epoch` batches of shuffled windows, none twice
+            before all have come.
+        steps_per_epoch: batches of a random epoch on each rank.
+        drop_last: leave out the windows of an epoch that do not fill a batch on every rank.
+        where: filters on any field of clip.json: a value, a list of values, or {min: ..., max: ...};
+            `where.licence=[CC-BY,CC0]`, `where.consent=true`, `where.extra.loudness={min: -30}`.
+        train_split: split or splits to train on.
+        val_split: split or splits to validate on.
+        test_split: split or splits to test on.
+        seed: of the shuffles.
+        shuffle_buffer: clips whose windows are mixed in each virtual stream; so many may be in memory at once.
+        streams: virtual streams that ranks and workers share; ranks x workers should divide it.
+        workers: processes that decode for each rank; 0 decodes in the training process.
+        prefetch: batches that each worker makes ahead.
+        memory_mb: decoded clips that each worker keeps, in MiB.
+        video_size: height and width to scale frames to; the video's own where none.
+        speech_layers: layers of the pretrained speech model to read, by number; all that are stored where none.
+        cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
+        cache_limit_gb: size that the copies may take; the longest unused leave first.
+        bad_sample_limit: share of damaged samples that is an error, from `bad_sample_minimum` on.
+        bad_sample_minimum: number of damaged samples below which they are only counted and named.
+
+    Raises:
+        ConfigError: options that do not go together, an unknown filter field, or a split without windows.
+        IndexFileError, ShardError: data that are not there.
+    """
+
+    def __init__(
+        self,
+        keys: tuple[str, ...],
+        *,
+        shards: str,
+        batch_size: int = 8,
+        window: int = 80,
+        window_seconds: float | None = None,
+        windows: Literal["stride", "random", "clip"] = "stride",
+        stride: float = 0.5,
+        windows_per_clip: int = 1,
+        epoch: Literal["exhaustive", "random"] = "exhaustive",
+        steps_per_epoch: int | None = None,
+        drop_last: bool = False,
+        where: dict[str, Any] | None = None,
+        train_split: str | list[str] = "train",
+        val_split: str | list[str] = "val",
+        test_split: str | list[str] = "test",
+        seed: int = 0,
+        shuffle_buffer: int = 32,
+        streams: int = 64,
+        workers: int = 2,
+        prefetch: int = 2,
+        memory_mb: int = 1024,
+        video_size: tuple[int, int] | None = None,
+        speech_layers: list[int] | None = None,
+        cache: Path | None = None,
+        cache_limit_gb: float | None = None,
+        bad_sample_limit: float = 0.01,
+        bad_sample_minimum: int = 20,
+    ):
+        super().__init__()
+        unknown = [key for key in keys if key not in KEYS]
+        if unknown:
+            raise ConfigError(f"data: a stage asks for the key '{unknown[0]}'; clips have {', '.join(KEYS)}")
+        numbers = {"batch_size": batch_size, "window": window, "windows_per_clip": windows_per_clip}
+        numbers |= {"shuffle_buffer": shuffle_buffer, "streams": streams, "prefetch": prefetch, "memory_mb": memory_mb}
+        numbers |= {"stride": stride, "window_seconds": 1 if window_seconds is None else window_seconds}
+        for name, value in numbers.items():
+            if value <= 0:
+                raise ConfigError(f"data.{name} must be above 0, got {value}")
+        if seed < 0 or workers < 0:
+            raise ConfigError(f"data.seed and data.workers must not be below 0, got {seed} and {workers}")
+        if epoch == "random" and not steps_per_epoch:
+            raise ConfigError("data.epoch=random needs the length of an epoch: give data.steps_per_epoch")
+        if epoch == "exhaustive" and steps_per_epoch is not None:
+            raise ConfigError(
+                "data.steps_per_epoch goes with data.epoch=random; an exhaustive epoch ends after every window"
+            )
+        self.keys, self.batch_size, self.seed = tuple(keys), batch_size, seed
+        self._window, self._window_seconds, self._mode = window, window_seconds, windows
+        self._stride, self._per_clip = stride, windows_per_clip
+        self._steps = steps_per_epoch if epoch == "random" else None
+        self._drop_last, self._where = drop_last, dict(where or {})
+        self._splits = {"train": train_split, "val": val_split, "test": test_split}
+        self._shuffle = Shuffle(seed, streams, shuffle_buffer)
+        self._workers, self._prefetch, self._memory = workers, prefetch, memory_mb * _MIB
+        self._wanted = Wanted(
+            tuple(video_size) if video_size else None, tuple(speech_layers) if speech_layers else None
+        )
+        self._shards = shards
+        self._folder = ShardFolder(shards, cache, int(cache_limit_gb * 1024**3) if cache_limit_gb else None)
+        self._bad = BadSamples(bad_sample_limit, bad_sample_minimum)
+        self._index: Index | None = None
+
+    @property
+    def index(self) -> Index:
+        """The data set's index, read once."""
+        if self._index is None:
+            self._index = Index.load(self._shards)
+            for problem in self._folder.check(self._index.shards):
+                logger.warning("%s; its damaged samples will be skipped", problem)
+        return self._index
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """Statistics of the training split for normalisation (`datamodules.statistics`)."""
+        return self.index.statistics
+
+    @property
+    def bad_samples(self) -> Counter[str]:
+        """Samples skipped so far on this rank, by reason."""
+        return self._bad.counts
+
+    def train_dataloader(self) -> ClipLoader:
+        """Shuffled windows of the training split; its state is a place in the epoch."""
+        loader = self._loader("train", self._cut(self._mode, self._stride), self._shuffle, self._steps, self._drop_last)
+        if loader is None:
+            raise ConfigError(self._nothing("train"))
+        return loader
+
+    def val_dataloader(self) -> ClipLoader | list[ClipLoader]:
+        """Windows of the validation split, one behind the other in the order of the index; [] without any."""
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> ClipLoader | list[ClipLoader]:
+        """Windows of the test split, as for validation."""
+        return self._evaluation("test")
+
+    def _evaluation(self, name: str) -> ClipLoader | list[ClipLoader]:
+        mode: Literal["stride", "clip"] = "clip" if self._mode == "clip" else "stride"
+        loader = self._loader(name, self._cut(mode, None), Shuffle(self.seed, enabled=False), fixed=True)
+        if loader is None:
+            logger.warning("%s", self._nothing(name))
+            return []
+        return loader
+
+    def _loader(
+        self,
+        name: str,
+        cut: Cut,
+        shuffle: Shuffle,
+        steps: int | None = None,
+        drop_last: bool = False,
+        fixed: bool = False,
+    ) -> ClipLoader | None:
+        table = self._table(name)
+        short = int((cut.counts(table.frames) == 0).sum())
+        if short:
+            logger.info("%d of %d clips of split %s are shorter than a window and not used", short, len(table), name)
+        rank, ranks = _world(self)
+        share = Share(rank, ranks, self.batch_size, drop_last)
+        dataset = WindowDataset(
+            ClipReader(table, self._folder, self.keys, self._memory), cut, shuffle, share, self._wanted
+        )
+        if not dataset.windows or not share.steps(0, dataset.windows if steps is None else 1 << 60):
+            return None
+        options: dict[str, Any] = {"num_workers": self._workers, "pin_memory": torch.cuda.is_available()}
+        if self._workers:
+            options |= {"prefetch_factor": self._prefetch, "persistent_workers": True}
+        total = dataset.windows if steps is None else steps * ranks * self.batch_size
+        fingerprint = f"{table.fingerprint}-{cut.mode}-{cut.length}-{cut.stride}-{cut.per_clip}"
+        return ClipLoader(dataset, self._bad, fingerprint, total, fixed, **options)
+
+    def _table(self, name: str) -> ClipTable:
+        split = self._splits[name]
+        where = {"split": split} | self._where
+        if "split" in self._where:
+            raise ConfigError("data.where.split: name splits with data.train_split, data.val_split and data.test_split")
+        return select(self.index, where, self._folder, self._bad.add)
+
+    def _cut(self, mode: Literal["stride", "random", "clip"], stride: float | None) -> Cut:
+        fps = self.index.fps
+        length = self._window if self._window_seconds is None else max(1, round(self._window_seconds * fps))
+        return Cut(mode, length, length if stride is None else max(1, round(stride * fps)), self._per_clip)
+
+    def _nothing(self, name: str) -> str:
+        splits = Counter(sample.split for shard in self.index.shards for sample in shard.samples)
+        held = ", ".join(f"{split} ({count} clips)" for split, count in splits.items()) or "no clips"
+        cut = self._cut(self._mode, self._stride)
+        filters = f" that pass data.where={self._where}" if self._where else ""
+        return (
+            f"data: no windows of {cut.length} frames in split '{self._splits[name]}' of {self._shards}{filters}; the "
+            f"data set holds {held}. Set data.{name}_split, data.window or data.where"
+        )
+
+
+def _world(module: L.LightningDataModule) -> tuple[int, int]:
+    """Rank and number of ranks, from the trainer, else from the process group, else one alone."""
+    if module.trainer is not None:
+        return module.trainer.global_rank, module.trainer.world_size
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

@@ -1,0 +1,37 @@
+"""Frames of a window of a video, only those decoded."""
+
+import io
+
+import numpy as np
+
+from datamodules.clip import BadSample
+
+
+def read_window(
+    data: bytes, start: int, length: int, size: tuple[int, int] | None = None, clip_id: str = ""
+) -> np.ndarray:
+    """Frames `start` to `start + length` of an mp4 as (T, H, W, 3) uint8 RGB.
+
+    Opens the video anew each time: a reader that was opened before a fork hangs the loader's workers, and one that is
+    kept holds the decoder's memory.
+
+    Args:
+        data: the mp4.
+        start, length: in frames.
+        size: height and width in pixels to scale to; the video's own where None.
+        clip_id: for messages.
+
+    Raises:
+        BadSample: damaged, or shorter than the window.
+    """
+    import decord  # only here: its library must not be loaded into a process that forks workers
+    from decord._ffi.base import DECORDError
+
+    height, width = size or (-1, -1)
+    try:
+        reader = decord.VideoReader(io.BytesIO(data), ctx=decord.cpu(0), height=height, width=width, num_threads=1)
+        if start + length > len(reader):
+            raise BadSample("video.mp4: fewer frames than clip.json says", clip_id)
+        return reader.get_batch(range(start, start + length)).asnumpy()
+    except (RuntimeError, DECORDError, EOFError) as error:
+        raise BadSample(f"video.mp4: cannot be decoded ({type(error).__name__})", clip_id) from None
