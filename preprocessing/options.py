@@ -1,0 +1,129 @@
+"""Everything that preprocessing can be told; the signature is the schema of its config."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from preprocessing.steps import FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
+from settings import Choice, ConfigError
+
+HOW_ONLY: Final = (
+    "input", "output", "workers", "video_timeout", "task_index", "task_count", "restart", "progress",
+)  # fmt: skip
+"""Options that say where and how fast, not what: a run may go on with others."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Make shards of a folder of talking videos: decode, cut, pose, face, speech, quality filter, shards, report.
+
+    Stop it at any time and start it again with the same options: it goes on where it stood, and what comes out is the
+    same to the byte. In a SLURM job array every task does its share and the last one writes the index.
+
+    Args:
+        input: folder, glob in quotes, one video, or a manifest (.csv or .jsonl with a column `file`).
+        output: folder for shards, index, summary and report.
+        fps: frames a second of every clip.
+        size: longest side of the stored video in pixels; never enlarged.
+        min_clip_seconds: shorter pieces are dropped.
+        max_clip_seconds: longer pieces are cut; at most 30.
+        scenes: what finds scene cuts.
+        when_cut: split a video at its scene cuts, or drop the pieces that a cut borders on.
+        pose: pose back end.
+        face: face back end.
+        smplx: SMPL-X fitter.
+        speech: speech features, one or several; an empty list leaves them out.
+        quality: quality filter and its thresholds.
+        splits: share of the sources for each split; a split column in the manifest wins.
+        split_by: what stays together in one split.
+        seed: of the splits.
+        videos_per_shard: shard k holds the clips of videos k n to (k + 1) n of the sorted list.
+        workers: processes; 0 works in this one, none takes one per core.
+        video_timeout: seconds after which a video is given up and named in the errors; none waits for ever.
+        task_index: which task of a job array this is, from 0; none asks SLURM.
+        task_count: how many tasks there are; none asks SLURM.
+        restart: throw away what an earlier run left in the output folder.
+        progress: show a progress bar, or lines where there is no terminal.
+    """
+
+    input: str
+    output: str
+    fps: float = 25.0
+    size: int = 512
+    min_clip_seconds: float = 2.0
+    max_clip_seconds: float = 30.0
+    scenes: Annotated[dict, Choice(SCENES)] = field(default_factory=lambda: {"name": "content"})
+    when_cut: Literal["split", "drop"] = "split"
+    pose: Annotated[dict, Choice(POSE)] = field(default_factory=lambda: {"name": "mediapipe"})
+    face: Annotated[dict, Choice(FACE)] = field(default_factory=lambda: {"name": "mediapipe"})
+    smplx: Annotated[dict, Choice(SMPLX)] = field(default_factory=lambda: {"name": "off"})
+    speech: list[Annotated[dict, Choice(SPEECH)]] = field(default_factory=lambda: [{"name": "handcrafted"}])
+    quality: Annotated[dict, Choice(QUALITY)] = field(default_factory=lambda: {"name": "default"})
+    splits: dict[str, float] = field(default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1})
+    split_by: Literal["source", "speaker"] = "source"
+    seed: int = 0
+    videos_per_shard: int = 16
+    workers: int | None = None
+    video_timeout: float | None = None
+    task_index: int | None = None
+    task_count: int | None = None
+    restart: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name, good, wanted in (
+            ("fps", 1 <= self.fps <= 240, "between 1 and 240"),
+            ("size", self.size >= 16, "at least 16"),
+            ("max_clip_seconds", 0 < self.max_clip_seconds <= 30, "above 0 and at most 30, the longest clip there is"),
+            ("min_clip_seconds", 0 < self.min_clip_seconds <= self.max_clip_seconds, "above 0, at most max_clip_seconds"),
+            ("videos_per_shard", self.videos_per_shard >= 1, "at least 1"),
+            ("workers", self.workers is None or self.workers >= 0, "0 or more"),
+            ("video_timeout", self.video_timeout is None or self.video_timeout > 0, "above 0, or none"),
+            ("splits", bool(self.splits) and min(self.splits.values()) >= 0, "shares of 0 or more"),
+            ("splits", abs(sum(self.splits.values()) - 1) < 1e-6, "shares that add up to 1 (set all of them)"),
+        ):
+            if not good:
+                raise ConfigError(f"'{name}' must be {wanted}, got {getattr(self, name)!r}")
+
+    def what(self) -> dict[str, Any]:
+        """The options that decide what comes out, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name not in HOW_ONLY}
+
+    def task(self) -> tuple[int, int]:
+        """(index, count) of this task, from the options or from SLURM's job array; (0, 1) without either.
+
+        Raises:
+            ConfigError: an index outside the count, or one given without the other.
+        """
+        index, count = self.task_index, self.task_count
+        if index is None and count is None and "SLURM_ARRAY_TASK_ID" in os.environ:
+            first, step = (int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", d)) for name, d in (("MIN", 0), ("STEP", 1)))
+            index = (int(os.environ["SLURM_ARRAY_TASK_ID"]) - first) // max(step, 1)
+            count = int(os.environ.get("SLURM_ARRAY_TASK_COUNT", 1))
+        if (index is None) != (count is None):
+            raise ConfigError("'task_index' and 'task_count' are needed both, or neither")
+        index, count = index or 0, 1 if count is None else count
+        if not 0 <= index < count:
+            raise ConfigError(f"'task_index' must be from 0 to task_count - 1, got {index} of {count}")
+        return index, count
+
+
+def fingerprint(value: Any) -> str:
+    """A short hash of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def worker_count(options: Options, videos: int) -> int:
+    """How many processes to start: as many as there are cores to use and videos to do."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores if options.workers is None else options.workers, max(videos, 1))
+
+
+def output_folder(options: Options) -> Path:
+    """The output folder, user sign expanded."""
+    return Path(options.output).expanduser()

@@ -1,0 +1,157 @@
+"""One video through all steps: decode, scenes, cut, pose, face, SMPL-X, speech, quality."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datamodules.clip import SAMPLE_RATE, ClipInfo
+from preprocessing.cut import Piece, cut
+from preprocessing.decode import Clock, SourceVideo
+from preprocessing.manifest import cut_extra, cut_spans, slug
+from preprocessing.options import Options
+from preprocessing.step import Draft, Drop, Source, Step
+from preprocessing.steps import FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
+
+
+@dataclass
+class Dropped:
+    """A clip that will not be in the data set, and why.
+
+    Attributes:
+        clip: its id.
+        start, end: seconds of the source.
+        reason: one of `preprocessing.step.REASONS`.
+        detail: the figure that decided.
+        figures: quality figures that were known by then.
+    """
+
+    clip: str
+    start: float
+    end: float
+    reason: str
+    detail: str
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Pipeline:
+    """The steps of one process, built once and used for many videos.
+
+    Args:
+        options: what to do.
+
+    Raises:
+        settings.ConfigError: a step's options are wrong, or what it needs is missing.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.clock = Clock()
+        self._scenes = SCENES.build(options.scenes)
+        named = [("pose", POSE.build(options.pose)), ("face", FACE.build(options.face)), ("smplx", SMPLX.build(options.smplx))]
+        named += [("speech", SPEECH.build(value)) for value in options.speech]
+        named += [("quality", QUALITY.build(options.quality))]
+        self._steps: list[tuple[str, Step]] = [(name, step) for name, step in named if step is not None]
+
+    def clips(self, source: Source, split: str = "train", warnings: list[str] | None = None) -> Iterator[Draft | Dropped]:
+        """Yield every clip of a video as it is finished, kept or dropped; one clip is in memory at a time.
+
+        Args:
+            source: the video.
+            split: which split its clips belong to.
+            warnings: what was wrong with the file but could be mended is appended here.
+
+        Raises:
+            datamodules.media.MediaError: the file cannot be used.
+        """
+        options, clock = self.options, self.clock
+        with SourceVideo(source.path, options.fps, options.size, clock) as video:
+            with clock.step("decode"):
+                sha256 = _sha256(source.path)
+            with closing(video.slots()) as slots:
+                for piece in cut(slots, self._scenes, options.fps, options.max_clip_seconds, clock):
+                    yield self._finish(piece, video, source, split, sha256)
+            if warnings is not None:
+                warnings += video.warnings
+
+    def _finish(self, piece: Piece, video: SourceVideo, source: Source, split: str, sha256: str) -> Draft | Dropped:
+        draft = self._draft(piece, video, source, split, sha256)
+        info = draft.info
+        try:
+            piece.check_length(self.options.min_clip_seconds, self.options.fps, self.options.when_cut)
+            for name, step in self._steps:
+                with self.clock.step(name, frames=piece.frames):
+                    step(draft)
+        except Drop as drop:
+            return Dropped(info.id, info.start, info.end, drop.reason, drop.detail, _plain(draft.figures))
+        info.extra = {**info.extra, "quality": _plain(draft.figures)}
+        return draft
+
+    def _draft(self, piece: Piece, video: SourceVideo, source: Source, split: str, sha256: str) -> Draft:
+        fps, row = self.options.fps, source.row
+        start = round(video.start + piece.start / fps, 6)
+        end = round(video.start + (piece.start + piece.frames) / fps, 6)
+        samples = round(piece.frames / fps * SAMPLE_RATE)
+        audio = None
+        if video.sound is not None:
+            with self.clock.step("decode"):
+                audio = video.sound.read(round(piece.start / fps * SAMPLE_RATE), samples)
+        info = ClipInfo(
+            id=f"{slug(source)}-{piece.number:03d}",
+            source=source.path.name if Path(source.name).is_absolute() else source.name,
+            sha256=sha256,
+            start=start,
+            end=end,
+            fps=fps,
+            frames=piece.frames,
+            width=video.width,
+            height=video.height,
+            sample_rate=None if audio is None else SAMPLE_RATE,
+            samples=None if audio is None else samples,
+            speaker=row.get("speaker"),
+            language=row.get("language"),
+            captions=cut_spans(row.get("captions", []), start, end),
+            licence=row.get("licence"),
+            consent=row.get("consent"),
+            split=split,
+            extra=cut_extra(row.get("extra", {}), start, end),
+        )
+        return Draft(info, piece.video, fps, audio, source, source_frames=piece.source_indices())
+
+
+def process_video(path: str | Path | Source, split: str = "train", **options: Any) -> list[Draft | Dropped]:
+    """Put one video through the steps in this process, without writing anything.
+
+    Args:
+        path: the video, or a `Source` with a manifest row.
+        split: what `clip.json` says.
+        options: as in `preprocessing.options.Options`, input and output left out.
+
+    Returns:
+        Every clip in order: a `Draft` with its arrays, or a `Dropped` with the reason.
+
+    Raises:
+        datamodules.media.MediaError: the file cannot be used.
+        settings.ConfigError: wrong options.
+    """
+    from settings import build
+
+    source = path if isinstance(path, Source) else Source(Path(path), Path(path).name, Path(path).parent)
+    pipeline = Pipeline(build({"input": str(source.path), "output": ".", **options}, Options))
+    return list(pipeline.clips(source, split))
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(figures: dict[str, float]) -> dict[str, float | None]:
+    """Figures as JSON has them: rounded, None for what is no number."""
+    rounded = {name: round(float(value), 6) for name, value in sorted(figures.items())}
+    return {name: value if math.isfinite(value) else None for name, value in rounded.items()}

@@ -1,0 +1,189 @@
+"""The command: `python -m preprocessing.run input=VIDEOS output=FOLDER [key=value ...]`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from preprocessing.job import Job
+from preprocessing.manifest import ManifestError, assign_splits, read_sources
+from preprocessing.merge import merge, missing_shards, summarise
+from preprocessing.options import Options, output_folder, worker_count
+from preprocessing.pool import run_jobs
+from preprocessing.progress import Progress
+from preprocessing.shards import DamagedPart, assemble, is_assembled, is_done
+from preprocessing.work import RunError, Work
+from preprocessing.writer import OutputError, write_json
+from settings import ConfigError, build, command, get_logger
+
+logger = get_logger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    values = command(Options, argv, prog="python -m preprocessing.run")
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        report(preprocess(build(values, Options)), output_folder(build(values, Options)))
+    except (ConfigError, ManifestError) as error:
+        print(f"config error: {error}", file=sys.stderr)
+        return 2
+    except (OutputError, RunError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; start it again with the same options and it goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def preprocess(options: Options) -> dict[str, Any]:
+    """Make the shards; go on where an earlier run stopped.
+
+    Args:
+        options: what to make.
+
+    Returns:
+        The summary as in `summary.json`, with `state`: "finished", "complete" (there was nothing to do) or "waiting"
+        (other tasks of the array are not done; the summary is this task's own).
+
+    Raises:
+        ManifestError: the input cannot be used as a whole.
+        RunError: the output folder holds something else.
+        OutputError: the output folder cannot be written.
+        settings.ConfigError: wrong options.
+    """
+    begun = time.monotonic()
+    output = output_folder(options)
+    index, count = options.task()
+    if options.restart and count > 1:
+        raise ConfigError("'restart' would throw away the other tasks' shards; empty the output folder before the job array")
+    sources = read_sources(options.input, leave_out=output)
+    splits = assign_splits(sources, options.splits, options.split_by, options.seed)
+    work = Work(output, options, sources, splits)
+    if options.restart:
+        work.discard()
+    work.claim()
+    if work.is_complete():
+        return {"state": "complete"}
+    work.open()
+    mine = [shard for shard in work.shards if shard % count == index]
+    run = _Run(work, mine)
+    run.do()
+    wall = {"wall_seconds": round(time.monotonic() - begun, 3), "workers": run.workers}
+    if count > 1:
+        own = [video for shard in run.finished for video in (work.read_record(work.shard_record_path(shard)) or {}).get("videos", [])]
+        write_json(output / f"summary-{index:05d}.json", summarise(own) | wall)
+    left = missing_shards(work)
+    summary = merge(work, wall) if not left else None
+    if summary is not None:
+        return summary | {"state": "finished"}
+    if work.is_complete():
+        return {"state": "complete"}
+    return {"state": "waiting", "missing": left}
+
+
+class _Run:
+    """The shards of one task: hands out their videos, assembles each shard when its last video is done."""
+
+    def __init__(self, work: Work, shards: list[int]) -> None:
+        self.work = work
+        self.finished = [shard for shard in shards if is_assembled(work, shard)]
+        self._todo = [shard for shard in shards if shard not in set(self.finished)]
+        self._open: dict[int, int] = {}
+        self._again: list[Job] = []
+        self._locks: dict[int, ExitStack] = {}
+        jobs = [job for shard in shards for job in work.jobs(shard)]
+        waiting = [job for shard in self._todo for job in work.jobs(shard) if not is_done(work, job)]
+        self.workers = worker_count(work.options, len(waiting))
+        self.progress = Progress(jobs, waiting, work.options.progress)
+
+    def do(self) -> None:
+        """Do everything that is left."""
+        try:
+            # Closed on every way out, so that no worker outlives an interrupt.
+            with closing(run_jobs(self._jobs(), self.work.options, self.workers)) as results:
+                for job, record in results:
+                    self.progress.done(job, record)
+                    self._close(job.number // self.work.options.videos_per_shard)
+                    self._repeat()
+        finally:
+            self.progress.close()
+            for lock in self._locks.values():
+                lock.close()
+
+    def _repeat(self) -> None:
+        """Do again the videos whose parts were found damaged on the disk."""
+        while self._again:
+            again, self._again = self._again, []
+            with closing(run_jobs(again, self.work.options, min(1, self.workers))) as results:
+                for job, _ in results:
+                    self._close(job.number // self.work.options.videos_per_shard)
+
+    def _jobs(self) -> Iterator[Job]:
+        for shard in self._todo:
+            stack = ExitStack()
+            if not stack.enter_context(self.work.alone(f"shards/{shard:06d}", wait=False)):
+                logger.warning("shard %06d is being made by another process: left to it", shard)
+                stack.close()
+                continue
+            if is_assembled(self.work, shard):
+                stack.close()  # another process was faster
+                self.finished.append(shard)
+                continue
+            self._locks[shard] = stack
+            left = [job for job in self.work.jobs(shard) if not is_done(self.work, job)]
+            self._open[shard] = max(len(left), 1)
+            if not left:
+                self._close(shard)
+                left, self._again = self._again, []
+            yield from left
+
+    def _close(self, shard: int) -> None:
+        """One video of a shard is done; the last one makes the shard."""
+        self._open[shard] -= 1
+        if self._open[shard]:
+            return
+        try:
+            assemble(self.work, shard)
+        except DamagedPart as damage:
+            logger.warning("%s; the video is done again", damage)
+            self._open[shard] = 1
+            self._again.append(damage.job)
+            return
+        self.finished.append(shard)
+        self._locks.pop(shard).close()
+
+
+def report(summary: dict[str, Any], output: Path) -> None:
+    """Say in a few lines what came of it."""
+    if summary["state"] == "complete":
+        print(f"already complete: {output} (restart=true makes it anew)")
+        return
+    if summary["state"] == "waiting":
+        missing = summary["missing"]
+        print(f"this task is done; {len(missing)} shards of other tasks are missing, the last task writes the index")
+        return
+    dropped = ", ".join(f"{count} {reason}" for reason, count in summary["dropped"].items()) or "none"
+    print(f"{summary['videos']} videos, {summary['clips']} clips kept in {output}; dropped: {dropped}")
+    for error in summary["errors"]:
+        print(f"  not usable: {error['file']}: {error['reason']}")
+    if not summary["clips"]:
+        print(f"no clip was kept; {output / 'summary.json'} says why for each", file=sys.stderr)
+    if summary["report"] != "report.html":
+        print(f"report.html {summary['report']}", file=sys.stderr)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """A polite end by a cluster or a person: the same as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""What passes through the preprocessing steps: a clip on its way (`Draft`), and how a step says no (`Drop`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from datamodules.clip import ClipInfo
+
+REASONS: dict[str, str] = {
+    "more_than_one_person": "more than one person is in the picture",
+    "no_face": "no face was found in enough of the frames",
+    "partial_body": "the body leaves the picture, or too little of it is seen",
+    "hands_unseen": "the hands are not seen in enough of the frames",
+    "unstable_detection": "the key points jump from frame to frame",
+    "scene_cut": "a cut left a piece too short to use",
+    "too_short": "the video is shorter than the shortest clip",
+    "no_audio": "the video has no sound over this clip",
+    "silence": "the sound is silent or all but silent",
+    "clipping": "the sound is overdriven",
+    "no_speech": "the sound is not speech, or the mouth does not speak",
+}
+"""Every reason for which a clip may be dropped, with its meaning; `summary.json` counts by these names."""
+
+
+class Drop(Exception):
+    """A clip that shall not be in the data set.
+
+    Args:
+        reason: one of `REASONS`.
+        detail: the figure that decided and its limit, for the summary.
+
+    Raises:
+        ValueError: when the reason is none of `REASONS`.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        if reason not in REASONS:
+            raise ValueError(f"unknown drop reason {reason!r}; the reasons are {', '.join(REASONS)}")
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input video.
+
+    Args:
+        path: the video file.
+        name: its path relative to the input folder, with forward slashes; names and splits hang on it.
+        sidecar: the folder in which files that belong to this video stand, named `<video stem>.<something>`.
+        row: its row of the manifest (`speaker`, `language`, `captions`, ...); empty without one.
+    """
+
+    path: Path
+    name: str
+    sidecar: Path
+    row: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Draft:
+    """A clip on its way through the steps; each step adds arrays and figures, or raises `Drop`.
+
+    Args:
+        info: the clip's description, times in seconds of the source.
+        video: the clip's mp4, T frames at a constant `fps`.
+        fps: frames per second of `video` (and of every per-frame array).
+        audio: the clip's own samples, float32 (N,), 16 kHz mono, N = round(T / fps * 16000); None without sound.
+        arrays: what goes into the shard, by clip key: `arrays["pose.npz"]["keypoints"]`.
+        extras: what steps share within one clip and nobody stores, for instance raw detector results.
+        figures: quality figures by name; they end in `clip.json` (`extra`) and in the report.
+        source: where the clip comes from.
+        source_frames: (T,) which frame of the source file, in order of presentation, each frame of `video` shows.
+    """
+
+    info: ClipInfo
+    video: bytes
+    fps: float
+    audio: np.ndarray | None
+    source: Source
+    arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    extras: dict[str, Any] = field(default_factory=dict)
+    figures: dict[str, float] = field(default_factory=dict)
+    source_frames: np.ndarray | None = None
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Yield the clip's T frames, (H, W, 3) uint8 RGB, one at a time; decodes anew on every call."""
+        from datamodules.media import read_frames
+
+        return read_frames(self.video)
+
+
+class Step(Protocol):
+    """One step of preprocessing. Its typed constructor is its config; it is built once in every worker process."""
+
+    def __call__(self, draft: Draft) -> None:
+        """Add to the draft, in place.
+
+        Raises:
+            Drop: when the clip shall not be kept.
+        """
