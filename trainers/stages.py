@@ -1,4 +1,4 @@
-"""The list of trainable stages: a new system adds its lines here and edits no other file."""
+"""The lists of trainable stages and datamodules: a new system adds its lines here and edits no other file."""
 
 from settings import Registry
 
@@ -9,3 +9,5 @@ STAGES = Registry(
         "human.pose_autoencoder": "trainers.human.pose_autoencoder:PoseAutoencoderStage",
     },
 )
+
+DATAMODULES = Registry("datamodule", {"clips": "datamodules.reader:ClipDataModule"})

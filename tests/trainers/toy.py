@@ -1,0 +1,198 @@
+"""A stage and data that train in milliseconds, for tests of what surrounds them.
+
+`python -m tests.trainers.toy key=value ...` is the training command with both registered.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated, Any, ClassVar
+
+import lightning.pytorch as L
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset, get_worker_info
+from torchdata.stateful_dataloader import StatefulDataLoader
+
+from datamodules.batch import Batch
+from settings import Choice
+from trainers.optimizers import OPTIMIZERS
+from trainers.schedules import SCHEDULES
+from trainers.stage import Stage
+from trainers.stages import DATAMODULES, STAGES
+
+FRAMES = 4
+
+
+class ToyNetwork(nn.Module, PyTorchModelHubMixin):
+    """Two linear layers and dropout over (B, T, 134, 3)."""
+
+    mean: Tensor
+
+    def __init__(self, *, width: int = 8, dropout: float = 0.1):
+        super().__init__()
+        self.inner = nn.Linear(3, width)
+        self.dropout = nn.Dropout(dropout)
+        self.outer = nn.Linear(width, 3)
+        self.register_buffer("mean", torch.zeros(1))
+
+    def set_statistics(self, statistics: dict[str, Any]) -> None:
+        self.mean.fill_(statistics["mean"])
+
+    def forward(self, pose: Tensor) -> Tensor:
+        return self.outer(self.dropout(torch.tanh(self.inner(pose - self.mean))))
+
+
+class ToyStage(Stage):
+    """Learns to take noise off poses.
+
+    Args:
+        width: inner channels.
+        dropout: share of channels dropped.
+        nan_at: batch of the epoch whose loss is NaN; -1 is none.
+        explode_at: batch of the epoch whose loss is a million times too large; -1 is none.
+        pause: seconds that a step takes at least.
+        optimizer: optimiser and its options.
+        schedule: learning-rate schedule and its options.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("pose.npz", "audio.flac")
+
+    def __init__(
+        self,
+        *,
+        width: int = 8,
+        dropout: float = 0.1,
+        nan_at: int = -1,
+        explode_at: int = -1,
+        pause: float = 0.0,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adan",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = {"name": "warmup", "warmup_steps": 5},
+    ):
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        self.network = ToyNetwork(width=width, dropout=dropout)
+        self.nan_at, self.explode_at, self.pause = nan_at, explode_at, pause
+
+    def _loss(self, batch: Batch) -> Tensor:
+        draw = self.generator(batch)
+        noise = draw.normal(*batch.pose.shape[1:])
+        return nn.functional.mse_loss(self.network(batch.pose + 0.1 * noise), batch.pose)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        if self.pause:
+            import time
+
+            time.sleep(self.pause)
+        loss = self._loss(batch)
+        if batch_index == self.nan_at:
+            loss = loss * float("nan")
+        if batch_index == self.explode_at:
+            loss = loss * 1e6
+        self.log("train/loss", loss, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
+        if self.pause:
+            import time
+
+            time.sleep(self.pause)
+        loss = self._loss(batch)
+        self.log("val/loss", loss, batch_size=len(batch))
+        return loss
+
+    def sample(self, batch: Batch) -> dict[str, Tensor]:
+        return {"pose": self.network(batch.pose).clamp(0, 1)}
+
+    def on_train_epoch_start(self) -> None:
+        # Draws from the global stream must not matter.
+        torch.rand(1)
+
+
+class ToyClips(IterableDataset):
+    """Numbers of clips in an order of (seed, epoch), shared out to workers, that can go on from the middle."""
+
+    def __init__(self, count: int, seed: int, offset: int = 0, shuffle: bool = True):
+        self.count, self.seed, self.offset, self.shuffle = count, seed, offset, shuffle
+        self.epoch = self.done = 0
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info else (0, 1)
+        order = torch.arange(self.count)
+        if self.shuffle:
+            order = torch.randperm(self.count, generator=torch.Generator().manual_seed(self.seed * 1000 + self.epoch))
+        mine = order[worker::workers].tolist()
+        for i in range(self.done, len(mine)):
+            last = i + 1 == len(mine)
+            self.epoch, self.done = (self.epoch + 1, 0) if last else (self.epoch, i + 1)
+            yield mine[i] + self.offset
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "done": self.done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.epoch, self.done = state["epoch"], state["done"]
+
+
+def collate(numbers: list[int]) -> Batch:
+    poses = [torch.rand(FRAMES, 134, 3, generator=torch.Generator().manual_seed(n)) for n in numbers]
+    audio = [torch.rand(FRAMES * 640, generator=torch.Generator().manual_seed(n)) * 0.1 for n in numbers]
+    return Batch(
+        ids=[f"clip-{n:03d}@0" for n in numbers],
+        starts=torch.zeros(len(numbers), dtype=torch.long),
+        fps=25.0,
+        pose=torch.stack(poses),
+        audio=torch.stack(audio),
+    )
+
+
+class ToyData(L.LightningDataModule):
+    """Poses from nowhere.
+
+    Args:
+        batch_size: clips in a batch.
+        batches: batches in an epoch.
+        workers: loader processes.
+        seed: of the order.
+    """
+
+    statistics: ClassVar[dict[str, Any]] = {"mean": 0.5}
+
+    def __init__(
+        self, keys: tuple[str, ...], *, batch_size: int = 4, batches: int = 6, workers: int = 0, seed: int = 0
+    ):
+        super().__init__()
+        self.keys, self.seed = keys, seed
+        self.batch_size, self.batches, self.workers = batch_size, batches, workers
+        self.bad_samples: Counter[str] = Counter({"pose.npz: NaN": 2})
+
+    def train_dataloader(self) -> StatefulDataLoader:
+        return StatefulDataLoader(
+            ToyClips(self.batch_size * self.batches, self.seed),
+            batch_size=self.batch_size,
+            collate_fn=collate,
+            num_workers=self.workers,
+            persistent_workers=self.workers > 0,
+        )
+
+    def val_dataloader(self) -> StatefulDataLoader:
+        clips = ToyClips(2 * self.batch_size, self.seed, offset=1000, shuffle=False)
+        return StatefulDataLoader(clips, batch_size=self.batch_size, collate_fn=collate)
+
+
+def register() -> None:
+    if "toy" not in STAGES.names():
+        STAGES.add("toy", ToyStage)
+        DATAMODULES.add("toy", ToyData)
+
+
+register()
+
+if __name__ == "__main__":
+    from trainers.fit import main
+
+    sys.exit(main())

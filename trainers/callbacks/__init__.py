@@ -1,0 +1,1 @@
+"""What happens around training, one small Lightning callback each."""

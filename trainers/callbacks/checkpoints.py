@@ -1,0 +1,124 @@
+"""When checkpoints are written."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+from lightning.fabric.utilities.apply_func import convert_tensors_to_scalars
+from lightning.pytorch.callbacks import Checkpoint
+
+from settings import get_logger
+from trainers.callbacks.ema import own_weights
+from trainers.checkpoints import newest_first, path_of
+from trainers.loggers import MetricsCSV
+from trainers.options import CheckpointOptions
+
+logger = get_logger(__name__)
+
+
+class Checkpoints(Checkpoint):
+    """Writes `step-00000100.ckpt` every n optimiser steps and `best.ckpt` after the best validation; keeps the last k.
+
+    A step's checkpoint is written at the end of its batch, before a validation that may follow, so that a validation
+    that fails costs nothing. `last.ckpt` is a link to the newest.
+
+    Args:
+        folder: where they go.
+        options: how often, how many, and by which figure the best is told.
+    """
+
+    state_key = "Checkpoints"
+
+    def __init__(self, folder: Path, options: CheckpointOptions = CheckpointOptions()):
+        super().__init__()
+        self.folder = folder
+        self.options = options
+        self.best: float | None = None
+        self._saved_step = -1
+        self._loops_before_validation: dict[str, Any] | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._saved_step = trainer.global_step  # a resumed run has this step on disk
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        ends = step == trainer.max_steps or (
+            trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
+        )
+        if ends or (step != self._saved_step and step % self.options.every_n_steps == 0):
+            self.save_now(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._loops_before_validation = trainer._checkpoint_connector._get_loops_state_dict()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self._save_best(trainer)
+            self._flush(trainer)
+        self._loops_before_validation = None
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if self._loops_before_validation is not None:
+            checkpoint["loops"] = self._loops_before_validation
+
+    def save_now(self, trainer: L.Trainer) -> Path:
+        """Write the checkpoint of the step just done (once), and drop the oldest beyond those kept."""
+        path = path_of(self.folder, trainer.global_step)
+        if self._saved_step == trainer.global_step:
+            return path
+        self._save(trainer, path)
+        self._saved_step = trainer.global_step
+        if trainer.is_global_zero:
+            self._link(path)
+            kept = self.options.keep_last
+            for old in newest_first(self.folder)[kept:] if kept else []:
+                old.unlink(missing_ok=True)
+        return path
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def _save_best(self, trainer: L.Trainer) -> None:
+        monitor = self.options.monitor
+        if monitor is None or monitor not in trainer.callback_metrics:
+            return
+        figure = float(trainer.callback_metrics[monitor])
+        better = self.best is None or (figure < self.best if self.options.mode == "min" else figure > self.best)
+        if better:
+            self.best = figure
+            self._save(trainer, self.folder / "best.ckpt")
+
+    def _save(self, trainer: L.Trainer, path: Path) -> None:
+        # The rows up to a checkpoint are never computed again: they must be on disk when it is. That of this very step
+        # reaches the loggers only after the hooks of the batch.
+        if trainer.training and trainer._logger_connector.should_update_logs:
+            row = convert_tensors_to_scalars(trainer._logger_connector.metrics["log"])
+            row.setdefault("epoch", trainer.current_epoch)
+            for metrics in trainer.loggers:
+                if isinstance(metrics, MetricsCSV):
+                    metrics.log_metrics(row, trainer.fit_loop.epoch_loop._batches_that_stepped)
+        self._flush(trainer)
+        with own_weights(trainer):
+            trainer.save_checkpoint(path)
+
+    def _flush(self, trainer: L.Trainer) -> None:
+        for metrics in trainer.loggers:
+            if isinstance(metrics, MetricsCSV):
+                metrics.flush()
+
+    def _link(self, path: Path) -> None:
+        link, temporary = self.folder / "last.ckpt", self.folder / ".last.ckpt.writing"
+        temporary.unlink(missing_ok=True)
+        try:
+            temporary.symlink_to(path.name)
+            temporary.replace(link)
+        except OSError as error:
+            logger.debug("no link to the newest checkpoint on this file system: %s", error)

@@ -1,0 +1,117 @@
+"""Exponential moving average of the weights."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+
+
+class EMA(L.Callback):
+    """Keeps an average of the network's weights; validation, samples and export use it (MMGT-9).
+
+    average <- d average + (1 - d) weights after each optimiser step n = 1, 2, ..., with
+    d = min(decay, (1 + n) / (10 + n)): without this warm-up a short run would sample from its initial weights.
+    Buffers are not averaged. The average is in every checkpoint, under the network's own names.
+
+    Args:
+        decay: decay after warm-up.
+    """
+
+    state_key = "EMA"
+
+    def __init__(self, decay: float = 0.9999):
+        self.decay = decay
+        self.updates = 0
+        self.averages: dict[str, torch.Tensor] = {}
+        self._averages: list[torch.Tensor] = []
+        self._weights: list[torch.Tensor] = []
+        self._own: list[torch.Tensor] | None = None
+        self._step = 0
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # After the weights are restored or initialised, before the first step.
+        named = {name: p for name, p in pl_module.network.named_parameters() if p.requires_grad}
+        for name, parameter in named.items():
+            kept = self.averages.get(name)
+            self.averages[name] = parameter.detach().clone() if kept is None else kept.to(parameter.device)
+        self.averages = {name: self.averages[name] for name in named}
+        self._averages = list(self.averages.values())
+        self._weights = [p.detach() for p in named.values()]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._step = trainer.global_step  # restored only after on_fit_start
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == self._step:
+            return  # gradients are still being accumulated
+        self._step = trainer.global_step
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.swap_in()
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.swap_out()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.swap_out()
+
+    @property
+    def swapped(self) -> bool:
+        """Whether the network holds the average now."""
+        return self._own is not None
+
+    def swap_in(self) -> None:
+        """Put the average into the network, the network's own weights aside."""
+        if self._own is None:
+            self._own = [weight.clone() for weight in self._weights]
+            torch._foreach_copy_(self._weights, self._averages)
+
+    def swap_out(self) -> None:
+        """Put the network's own weights back."""
+        if self._own is not None:
+            torch._foreach_copy_(self._weights, self._own)
+            self._own = None
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The network with averaged weights, for a while."""
+        self.swap_in()
+        try:
+            yield
+        finally:
+            self.swap_out()
+
+    def copy_to(self, network: torch.nn.Module) -> None:
+        """Overwrite a network's weights with the average, wherever it is."""
+        with torch.no_grad():
+            for name, parameter in network.named_parameters():
+                if name in self.averages:
+                    parameter.copy_(self.averages[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"updates": self.updates, "averages": dict(self.averages)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.updates = state_dict["updates"]
+        self.averages = {name: average.clone() for name, average in state_dict["averages"].items()}
+
+
+@contextmanager
+def own_weights(trainer: L.Trainer) -> Iterator[None]:
+    """The network with its own weights for a while, also where the average is swapped in."""
+    ema = next((c for c in trainer.callbacks if isinstance(c, EMA) and c.swapped), None)
+    if ema is None:
+        yield
+        return
+    ema.swap_out()
+    try:
+        yield
+    finally:
+        ema.swap_in()

@@ -1,0 +1,45 @@
+"""Stops a run that was asked to stop, after saving."""
+
+import signal
+from typing import Any
+
+import lightning.pytorch as L
+
+from trainers.errors import Interrupted
+from trainers.signals import listen, listening, received
+
+
+class Signals(L.Callback):
+    """Ends the run at the end of the batch in which any rank received SIGINT or SIGTERM: saves, raises Interrupted.
+
+    In a validation it does not wait for the end: the state of the last training batch is saved.
+    """
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Lightning puts in a SIGTERM handler of its own, which does not save.
+        if listening():
+            listen()
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._asked(trainer):
+            raise Interrupted(received() or signal.SIGTERM, "stopped before the first step; nothing to save")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not trainer.fit_loop._should_accumulate() and self._asked(trainer):
+            self._leave(trainer)
+
+    def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        if not trainer.sanity_checking and self._asked(trainer):
+            self._leave(trainer)
+
+    def _leave(self, trainer: L.Trainer) -> None:
+        path = trainer.checkpoint_callback.save_now(trainer)
+        raise Interrupted(received() or signal.SIGTERM, f"saved {path}; start again with the same run= to go on")
+
+    def _asked(self, trainer: L.Trainer) -> bool:
+        """Agreed between ranks: those who got no signal must save as well."""
+        if trainer.world_size == 1:
+            return bool(received())
+        return trainer.strategy.reduce_boolean_decision(bool(received()), all=False)

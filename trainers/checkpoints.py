@@ -1,0 +1,178 @@
+"""Checkpoints on disk: written whole or not at all, checked before use, loaded without running code."""
+
+import os
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from settings import ConfigError, get_logger
+from trainers.errors import CheckpointError
+
+logger = get_logger(__name__)
+
+_NAME = re.compile(r"step-(\d+)\.ckpt")
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes to a temporary name, syncs, renames; reads with `weights_only`."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint file. Raises CheckpointError when the disk does not take it; older files stay whole."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.writing")
+        try:
+            with open(temporary, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+            _sync_folder(path.parent)
+        except (OSError, RuntimeError) as error:
+            # torch's writer turns an OSError of the file into a RuntimeError of its own.
+            cause = error if isinstance(error, OSError) else (error.__context__ or error)
+            whole = [other.name for other in newest_first(path.parent)]
+            kept = f"the newest checkpoint before it is whole: {whole[0]}" if whole else "there is none before it"
+            raise CheckpointError(
+                f"cannot write checkpoint {path}: {cause}; {kept}. Make room on the disk and start again with "
+                "the same run= to continue from it"
+            ) from None
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        """Read a checkpoint file; `weights_only` stays on whatever is asked for."""
+        return read(path, map_location)
+
+
+def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """Read a checkpoint without running code from it. Raises CheckpointError for damaged and for unsafe files."""
+    try:
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"no checkpoint at {path}") from None
+    except Exception as error:
+        # A damaged file fails in the zip reader, the unpickler or the storages, each with errors of its own.
+        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"cannot read checkpoint {path}: {what} (files with anything but tensors and plain values are refused)"
+        ) from None
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with a checkpoint file, or None when it is whole (every byte is checked against its checksum)."""
+    try:
+        if path.stat().st_size == 0:
+            return "it is empty"
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+        return f"its part {bad} fails the checksum" if bad else None
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        return f"it is cut off or no checkpoint ({error})"
+
+
+def step_of(path: Path) -> int:
+    """Optimiser steps done when the checkpoint was written, from its name; -1 for other names."""
+    match = _NAME.fullmatch(path.name)
+    return int(match.group(1)) if match else -1
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """The file of a step's checkpoint, `step-00000100.ckpt`."""
+    return folder / f"step-{step:08d}.ckpt"
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The step checkpoints of a folder, newest first, whole or not."""
+    return sorted((path for path in folder.glob("step-*.ckpt") if step_of(path) >= 0), key=step_of, reverse=True)
+
+
+def newest_whole(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole; damaged ones before it are named in the log.
+
+    Raises:
+        CheckpointError: there are checkpoints, and all are damaged.
+    """
+    candidates = newest_first(folder)
+    best = folder / "best.ckpt"
+    if best.exists():
+        candidates.append(best)
+    for path in candidates:
+        wrong = damage(path)
+        if wrong is None:
+            return path
+        logger.warning("checkpoint %s is damaged: %s; falling back to the one before", path, wrong)
+    if candidates:
+        raise CheckpointError(
+            f"all checkpoints in {folder} are damaged; start anew with another run=, or empty the run folder"
+        )
+    return None
+
+
+def weights_of(source: str | Path) -> tuple[dict[str, torch.Tensor], Path]:
+    """Weights of a network from a run folder, an export folder, a .ckpt or a .safetensors file.
+
+    Averaged weights (EMA) are taken where a checkpoint has them. Returns the weights under the network's own names
+    and the file they come from. Raises ConfigError when there is nothing to be found.
+    """
+    path = Path(source)
+    tried = [path / "export" / "model.safetensors", path / "model.safetensors"] if path.is_dir() else [path]
+    file = next((candidate for candidate in tried if candidate.is_file()), None)
+    if file is None and (path / "checkpoints").is_dir():
+        file = newest_whole(path / "checkpoints")
+    if file is None:
+        raise ConfigError(
+            f"init_from={source}: found no weights there; give a run folder, an export folder, a .ckpt or a "
+            ".safetensors file"
+        )
+    if file.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(file), file
+    checkpoint = read(file)
+    prefix = "network."
+    weights = {k[len(prefix) :]: v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
+    averages = checkpoint.get("callbacks", {}).get("EMA", {}).get("averages", {})
+    return {**weights, **averages}, file
+
+
+def init_from(network: torch.nn.Module, source: str | Path) -> dict[str, list[str]]:
+    """Start a network from another's weights, and say what did not match.
+
+    Returns:
+        Names under `missing` (in the network, not in the source), `unexpected` (the other way round) and `shape`
+        (in both, of different shapes); all of these keep the network's own values.
+
+    Raises:
+        ConfigError: nothing matches.
+    """
+    weights, file = weights_of(source)
+    own: Mapping[str, torch.Tensor] = network.state_dict()
+    shape = [name for name in own if name in weights and own[name].shape != weights[name].shape]
+    fitting = {name: weights[name] for name in own if name in weights and name not in shape}
+    if not fitting:
+        raise ConfigError(f"init_from={source}: no weight of {file} fits {type(network).__name__}")
+    network.load_state_dict(fitting, strict=False)
+    differences = {
+        "missing": [name for name in own if name not in weights],
+        "unexpected": [name for name in weights if name not in own],
+        "shape": [f"{name} {tuple(weights[name].shape)} -> {tuple(own[name].shape)}" for name in shape],
+    }
+    logger.info("init_from: %d of %d tensors from %s", len(fitting), len(own), file)
+    for kind, names in differences.items():
+        if names:
+            logger.warning("init_from: %d %s: %s", len(names), kind, ", ".join(names))
+    return differences
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

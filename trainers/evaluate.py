@@ -1,0 +1,121 @@
+"""How good a trained stage is, beside simple baselines: `python -m trainers.evaluate --run RUN`."""
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from settings import ConfigError, Registry, command
+
+EVALUATORS = Registry("evaluator", {"mmgt.smga": "trainers.evaluation.gestures:evaluate_gestures"})
+"""Stage name to the function that measures it: `evaluate(animator, pose_autoencoder, plan)` gives figures by split."""
+
+
+def evaluate(
+    *,
+    run: str,
+    data: str | None = None,
+    evaluator: str | None = None,
+    out: Path | None = None,
+    splits: list[str] = ["test", "test_unseen"],
+    seeds: list[int] = [0, 1, 2],
+    steps: int = 50,
+    guidance: float = 2.0,
+    clips: int | None = 48,
+    seconds: float | None = 10.0,
+    batch: int = 32,
+    neighbours: int = 2000,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Measure a trained stage on held-out clips, beside baselines, with the spread over seeds (MMGT-23).
+
+    Prints a table per split with the paper's own beside it, and writes figures.json and figures.csv. Unseen speakers
+    (split test_unseen) are reported apart.
+
+    Args:
+        run: a run folder, a saved network (export/), or a hub name like owner/name.
+        data: folder or URL of the shards; left out, those that the run was trained on.
+        evaluator: a trained pose autoencoder for FGD and Diversity (run folder, export or hub name); left out, one is
+            trained on the same shards and kept in the output folder.
+        out: output folder; left out, RUN/evaluation.
+        splits: which splits are measured, each on its own.
+        seeds: of the noise and of which speech is exchanged; the spread is over these.
+        steps: denoising steps.
+        guidance: weight of classifier-free guidance; 1 is none.
+        clips: at most so many clips of a split, taken evenly; none is all.
+        seconds: only the first seconds of each clip; none is all.
+        batch: clips generated at once.
+        neighbours: training windows that the nearest-neighbour baseline looks through.
+        device: cpu, cuda, or auto.
+
+    Returns:
+        What figures.json holds.
+
+    Raises:
+        ConfigError: no such network or data, or values that make no sense.
+    """
+    from trainers.animate import ANIMATORS
+    from trainers.evaluation import tables
+    from trainers.evaluation.evaluator import describe, load_evaluator
+    from trainers.evaluation.gestures import Plan
+    from trainers.exports import find_export
+
+    started = time.perf_counter()
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ConfigError(f"seeds={seeds}: give at least one, and each once")
+    export = find_export(run)
+    if export.stage not in EVALUATORS.names():
+        raise ConfigError(
+            f"{export.name} is a network of {export.stage}; evaluate can measure: {', '.join(EVALUATORS.names())}"
+        )
+    shards = data or export.settings.get("data", {}).get("shards")
+    if not shards:
+        raise ConfigError(f"{export.name} comes without its run's config: say which clips to measure on with data=SHARDS")
+    folder = Path(out) if out is not None else export.run / "evaluation" if export.run else None
+    if folder is None:
+        raise ConfigError(f"{export.name} comes without a run folder: say where to write with out=FOLDER")
+    encoder, encoder_export = load_evaluator(evaluator, folder / "evaluator", str(shards))
+    animator = ANIMATORS.get(export.stage)(export, device=device)
+    plan = Plan(
+        shards=str(shards),
+        splits=list(splits),
+        seeds=list(seeds),
+        steps=steps,
+        guidance=guidance,
+        clips=clips,
+        seconds=seconds,
+        batch=batch,
+        neighbours=neighbours,
+    )
+    results = {
+        "model": {"name": export.name, "stage": export.stage, "sha256": export.sha256},
+        "evaluator": describe(encoder_export),
+        "settings": {name: value for name, value in vars(plan).items() if name != "splits"},
+        "figures": tables.meanings(),
+        "splits": EVALUATORS.get(export.stage)(animator, encoder, plan),
+        "paper": {"source": tables.PAPER_SOURCE, "rows": tables.PAPER, "note": tables.DIFFERENT},
+        "measured_in_seconds": round(time.perf_counter() - started, 1),
+    }
+    tables.write(results, folder)
+    return results
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line of `evaluate`; 0, or 2 with one line of explanation."""
+    from datamodules.index import IndexFileError
+
+    values = command(evaluate, argv, prog="python -m trainers.evaluate")
+    try:
+        results = evaluate(**values)
+    except (ConfigError, IndexFileError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    from trainers.evaluation.tables import as_text
+
+    print(as_text(results))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

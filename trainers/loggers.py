@@ -1,0 +1,176 @@
+"""Where a run's figures go: metrics.csv and TensorBoard always, Weights & Biases when asked for."""
+
+import csv
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from settings import ConfigError
+from trainers.options import WandbOptions
+from trainers.run_folder import RunFolder
+
+
+class MetricsCSV(Logger):
+    """`metrics.csv`: one row a step, full precision; a resumed run drops the rows that it computes again.
+
+    Lightning's own CSVLogger deletes the file of the run it continues. A float is written as the shortest text that
+    reads back to the same bits.
+
+    Args:
+        path: the file.
+        flush_every: rows held back at most; they are written at every checkpoint and at the end as well.
+    """
+
+    def __init__(self, path: str | Path, flush_every: int = 100):
+        super().__init__()
+        self.path = Path(path)
+        self.flush_every = flush_every
+        self._columns: list[str] = []
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._tail: dict[str, Any] = {}
+        self._tail_start = self._size = 0
+
+    @property
+    def name(self) -> str:
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.path.parent)
+
+    @rank_zero_only
+    def start(self, from_step: int) -> None:
+        """Keep an earlier run's rows of the steps before `from_step`, drop the others (one may be half written)."""
+        if self.path.exists():
+            self._rewrite([row for row in read_metrics(self.path) if row["step"] < from_step])
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        step = step or 0
+        self._rows.setdefault(step, {"step": step}).update(metrics)
+        if len(self._rows) > self.flush_every:
+            self.flush(keep=step)
+
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """The config is in config.yaml."""
+
+    @rank_zero_only
+    def flush(self, keep: int | None = None) -> None:
+        """Write the rows held back, without that of step `keep`, to which more may come."""
+        rows = [row for step, row in self._rows.items() if step != keep]
+        self._rows = {keep: self._rows[keep]} if keep in self._rows else {}
+        if not rows:
+            return
+        if rows[0]["step"] == self._tail.get("step"):
+            # Figures of one step may come in two flushes (a validation after a checkpoint): one row all the same.
+            rows[0] = self._tail | rows[0]
+        else:
+            self._tail_start = self._size
+        if not self.path.exists() or any(name not in self._columns for row in rows for name in row):
+            earlier = {row["step"]: row for row in read_metrics(self.path)}
+            self._rewrite(list((earlier | {row["step"]: row for row in rows}).values()))
+        else:
+            self._append(rows)
+
+    def finalize(self, status: str) -> None:
+        self.flush()
+
+    def _append(self, rows: list[dict[str, Any]]) -> None:
+        """Write rows from where the last one began, if it is among them, else at the end."""
+        lines = [self._text([row]) for row in rows]
+        with open(self.path, "r+b") as file:
+            file.seek(self._tail_start)
+            file.write("".join(lines).encode())
+            file.truncate()
+            self._size = file.tell()
+        self._tail, self._tail_start = rows[-1], self._size - len(lines[-1].encode())
+
+    def _rewrite(self, rows: list[dict[str, Any]]) -> None:
+        self._columns = list(dict.fromkeys(name for row in rows for name in row))
+        header = ",".join(self._columns) + "\n" if self._columns else ""
+        text = (header + self._text(rows)).encode()
+        temporary = self.path.with_name(f".{self.path.name}.writing")
+        temporary.write_bytes(text)
+        os.replace(temporary, self.path)
+        self._size = len(text)
+        self._tail = rows[-1] if rows else {}
+        self._tail_start = self._size - len(self._text(rows[-1:]).encode())
+
+    def _text(self, rows: list[dict[str, Any]]) -> str:
+        text = io.StringIO()
+        csv.DictWriter(text, self._columns, lineterminator="\n").writerows(rows)
+        return text.getvalue()
+
+
+def read_metrics(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a metrics.csv: `step` and `epoch` as whole numbers, figures as floats, missing ones left out.
+
+    A last line that was cut off in writing is left out.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        lines.pop()
+    rows = []
+    for row in csv.DictReader(lines):
+        figures = {name: float(value) for name, value in row.items() if value not in (None, "")}
+        for name in ("step", "epoch"):
+            if name in figures:
+                figures[name] = int(figures[name])
+        rows.append(figures)
+    return rows
+
+
+def loggers(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any], from_step: int) -> list[Logger]:
+    """The loggers of a run that starts or goes on at `from_step`; metrics.csv is the first.
+
+    Raises:
+        ConfigError: online W&B without an account on this machine.
+    """
+    metrics = MetricsCSV(folder.metrics)
+    metrics.start(from_step)
+    tensorboard = TensorBoardLogger(
+        save_dir=folder.path, name="tensorboard", version="", default_hp_metric=False, purge_step=from_step or None
+    )
+    made: list[Logger] = [metrics, tensorboard]
+    if options.mode != "off":
+        made.append(_wandb(folder, options, config))
+    return made
+
+
+def _wandb(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any]) -> Logger:
+    # Imported when asked for: most runs do without.
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    if options.mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
+        raise ConfigError(
+            "wandb.mode=online needs an account: run `wandb login` once or set WANDB_API_KEY, or use wandb.mode=offline"
+        )
+    # A resumed run goes on in the same W&B run.
+    id_file = folder.path / "wandb" / "run_id.txt"
+    if rank_zero_only.rank == 0 and not id_file.exists():
+        id_file.parent.mkdir(parents=True, exist_ok=True)
+        id_file.write_text(wandb.util.generate_id())
+    return WandbLogger(
+        name=options.name or folder.path.name,
+        project=options.project,
+        save_dir=str(folder.path),
+        id=id_file.read_text().strip() if id_file.exists() else None,
+        resume="allow",
+        mode=options.mode,
+        tags=list(options.tags),
+        config=dict(config),
+        settings=wandb.Settings(console="off", silent=True),
+    )

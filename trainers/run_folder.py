@@ -1,0 +1,199 @@
+"""The run folder: where everything of a run is written, and nothing outside it."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from settings import ConfigError, get_logger
+
+logger = get_logger(__name__)
+
+_PACKAGES = (
+    "torch", "lightning", "numpy", "pytorch_optimizer", "safetensors", "huggingface_hub", "torchdata", "webdataset",
+    "wandb", "tensorboard", "omegaconf", "pydantic",
+)  # fmt: skip
+
+# Other ranks are started by the first one and must write where it writes.
+_RUN_VARIABLE = "COSPEECH_RUN_FOLDER"
+
+
+class RunFolder:
+    """Names of the parts of a run folder.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.config = self.path / "config.yaml"
+        self.environment = self.path / "environment.txt"
+        self.checkpoints = self.path / "checkpoints"
+        self.export = self.path / "export"
+        self.samples = self.path / "samples"
+        self.metrics = self.path / "metrics.csv"
+        self.report = self.path / "report.html"
+        self.tensorboard = self.path / "tensorboard"
+        self.evaluation = self.path / "evaluation"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+def choose(run: str | Path | None, stage: str) -> RunFolder:
+    """The folder of a run: the given one, or `runs/<stage>/<date-time>`; the same on every rank."""
+    inherited = os.environ.get(_RUN_VARIABLE)
+    if inherited and "LOCAL_RANK" in os.environ:
+        return RunFolder(inherited)
+    return RunFolder(run or Path("runs") / stage / time.strftime("%Y-%m-%d_%H-%M-%S"))
+
+
+def is_first_rank() -> bool:
+    """Whether this process is the one that writes, before Lightning can say so."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
+
+
+def open_run(folder: RunFolder, values: Mapping[str, Any], resume: str) -> None:
+    """Take a folder for a run: check that it may be written to, then write its config and environment.
+
+    Raises:
+        ConfigError: the folder holds something else, another stage's run, or a run that may not be continued.
+    """
+    import yaml
+
+    before = _read_config(folder)
+    if folder.path.exists() and not folder.path.is_dir():
+        raise ConfigError(f"run={folder}: it is a file, not a folder")
+    if folder.path.is_dir() and any(folder.path.iterdir()):
+        if before is None:
+            raise ConfigError(f"run={folder}: the folder is not empty and holds no run (no config.yaml); choose another")
+        if resume == "none":
+            raise ConfigError(
+                f"run={folder}: the folder holds a run already; choose another, or resume=auto to continue it"
+            )
+        if _stage_name(before) != _stage_name(values):
+            raise ConfigError(
+                f"run={folder}: the folder holds a run of stage {_stage_name(before)}, not {_stage_name(values)}"
+            )
+    for part in (folder.checkpoints, folder.samples):
+        part.mkdir(parents=True, exist_ok=True)
+    os.environ[_RUN_VARIABLE] = str(folder.path.resolve())
+    started = f"started {time.strftime('%Y-%m-%d %H:%M:%S')}"
+    if before is not None:
+        changes = _changes(before, values)
+        started += "".join(f"\n  changed {line}" for line in changes)
+        for line in changes:
+            logger.info("config changed since the run was started: %s", line)
+    write_text(folder.config, yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))
+    earlier = folder.environment.read_text() + "\n" if folder.environment.exists() else ""
+    write_text(folder.environment, earlier + started + "\n" + environment())
+
+
+def environment() -> str:
+    """Versions, code state and hardware of this process, as text."""
+    import torch
+
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    lines = {
+        "command": " ".join(sys.argv),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "code": _git_state(),
+        "cpu": f"{_cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads",
+        "gpu": ", ".join(gpus) or "none",
+        "cuda": str(torch.version.cuda),
+        **versions,
+    }
+    return "".join(f"{key}: {value}\n" for key, value in lines.items())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill, then put it in the place of `path`; on an error `path` stays as it was."""
+    temporary, old = path.with_name(f".{path.name}.writing"), path.with_name(f".{path.name}.old")
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            os.replace(path, old)
+        os.replace(temporary, path)
+    finally:
+        for leftover in (temporary, old):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _read_config(folder: RunFolder) -> dict[str, Any] | None:
+    import yaml
+
+    if not folder.config.is_file():
+        return None
+    try:
+        return yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{folder.config}: cannot be read ({error})") from None
+
+
+def _stage_name(values: Mapping[str, Any]) -> str:
+    stage = values["stage"]
+    return stage if isinstance(stage, str) else stage["name"]
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str = "") -> list[str]:
+    lines = []
+    for key in dict.fromkeys([*before, *after]):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += _changes(old, new, f"{where}{key}.")
+        elif old != new:
+            lines.append(f"{where}{key}: {old!r} -> {new!r}")
+    return lines
+
+
+def _git_state() -> str:
+    """Commit of the code, `+ changes` when files differ from it; "no git" outside a checkout."""
+    here = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        return commit + (" + changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "no git"
+
+
+def _cpu_name() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")), "?")

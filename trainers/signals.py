@@ -1,0 +1,56 @@
+"""Ctrl-C and SIGTERM only set a flag: saving in the middle of a step would save half a step."""
+
+import os
+import signal
+import sys
+from types import FrameType
+
+_received = 0
+_process = 0
+
+
+def listen() -> None:
+    """Take note of SIGINT and SIGTERM from now on. Call it first thing: a signal before it ends the process."""
+    global _process
+    _process = os.getpid()
+    signal.signal(signal.SIGINT, _take_note)
+    signal.signal(signal.SIGTERM, _take_note)
+
+
+def listening() -> bool:
+    """Whether this process takes note."""
+    return _process == os.getpid()
+
+
+def received() -> int:
+    """Number of the signal that was received, 0 if none was."""
+    return _received
+
+
+def forget() -> None:
+    """Back to Python's own handling, nothing received."""
+    global _received, _process
+    _received = _process = 0
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _take_note(number: int, frame: FrameType | None) -> None:
+    global _received
+    if os.getpid() != _process:
+        # A loader worker, forked from the training process: terminals and schedulers signal whole process groups, and
+        # the batch at hand needs its workers. They leave with their parent, or ten seconds after it asks them to.
+        if number == signal.SIGTERM:
+            signal.alarm(10)
+        return
+    if number == signal.SIGINT and _received == signal.SIGINT:
+        _say("stopped at once, without saving")
+        os._exit(128 + number)
+    _received = number
+    again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+    _say(f"{signal.Signals(number).name}: finishing the batch and saving{again}")
+
+
+def _say(text: str) -> None:
+    # Not print: its buffer may be in use by what the signal broke into.
+    os.write(sys.stderr.fileno(), f"\n{text}\n".encode())

@@ -1,0 +1,182 @@
+"""One run: builds its parts, hands them to Lightning's Trainer, exports the result."""
+
+import dataclasses
+import logging
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from settings import ConfigError, get_logger
+from settings.schema import plain
+from trainers.callbacks.checkpoints import Checkpoints
+from trainers.callbacks.ema import EMA
+from trainers.callbacks.guard import LossGuard
+from trainers.callbacks.progress import Progress
+from trainers.callbacks.samples import SampleVideos
+from trainers.callbacks.signals import Signals
+from trainers.callbacks.step_seed import StepSeed
+from trainers.callbacks.throughput import Throughput, WaitClock
+from trainers.checkpoints import AtomicCheckpointIO, init_from, newest_whole, read
+from trainers.loggers import loggers
+from trainers.options import TrainerOptions
+from trainers.run_folder import RunFolder, choose, is_first_rank, open_run, replace_folder
+from trainers.stage import Stage
+from trainers.stages import DATAMODULES, STAGES
+from trainers.strategies import STRATEGIES
+
+logger = get_logger(__name__)
+
+
+def train(**options: Any) -> Path:
+    """Train a stage with the options of `trainers.fit.fit`; returns the run folder."""
+    _quiet()
+    folder = choose(options["run"], options["stage"]["name"])
+    L.seed_everything(options["seed"], workers=True, verbose=False)
+    # Built before anything is written: what is wrong with them stops the run here.
+    stage = _stage(options)
+    datamodule = _datamodule(options, stage)
+    strategy = STRATEGIES.build(options["strategy"])
+    values = {**_plain(options), "run": str(folder)}
+    if is_first_rank():
+        open_run(folder, values, options["resume"])
+    checkpoint = _checkpoint(folder, options["resume"])
+    if options["init_from"] and checkpoint is None:
+        init_from(stage.network, options["init_from"])
+    from_step = read(checkpoint)["global_step"] if checkpoint else 0
+    if checkpoint:
+        logger.info("resuming from %s, step %d", checkpoint, from_step)
+
+    ema = EMA(options["ema"].decay) if options["ema"].enabled else None
+    trainer = _trainer(
+        options["trainer"],
+        strategy=strategy,
+        callbacks=_callbacks(folder, options, ema),
+        logger=loggers(folder, options["wandb"], values, from_step),
+        default_root_dir=folder.path,
+    )
+    try:
+        trainer.fit(stage, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+    except MisconfigurationException as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+    finally:
+        for each in trainer.loggers:
+            each.finalize("finished" if trainer.state.finished else "failed")
+    if trainer.is_global_zero:
+        export(stage.network, ema, folder)
+        # Imported at the end: brings matplotlib.
+        from trainers.report import write_report
+
+        write_report(folder)
+    return folder.path
+
+
+def export(network: torch.nn.Module, ema: EMA | None, folder: RunFolder) -> Path:
+    """Write `export/` (config.json, model.safetensors) with averaged weights; afterwards the network holds them."""
+    if ema is not None:
+        ema.copy_to(network)
+    with replace_folder(folder.export) as temporary:
+        network.save_pretrained(temporary)  # type: ignore[operator]
+        for file in temporary.iterdir():
+            # Some are written for their owner alone; the folder's rights say who may read the run.
+            file.chmod(0o666 & temporary.stat().st_mode)
+    logger.info("exported %s", folder.export)
+    return folder.export
+
+
+def _stage(options: Mapping[str, Any]) -> Stage:
+    stage: Stage = STAGES.build(options["stage"])
+    stage.seed = options["seed"]
+    if options["gradient_checkpointing"]:
+        stage.enable_gradient_checkpointing()
+    compile_options = options["compile"]
+    if compile_options.enabled:
+        stage.network.compile(
+            mode=compile_options.mode, dynamic=compile_options.dynamic, fullgraph=compile_options.fullgraph
+        )
+    return stage
+
+
+def _datamodule(options: Mapping[str, Any], stage: Stage) -> L.LightningDataModule:
+    """The datamodule, told which keys to decode; the stage gets its statistics."""
+    values = dict(options["data"])
+    if "seed" in values:
+        # Runs with other seeds see the samples in other orders; data.seed tells runs of one seed apart.
+        values["seed"] += options["seed"]
+    datamodule: Any = DATAMODULES.build(values, keys=stage.needs)
+    stage.use_statistics(datamodule.statistics)
+    return datamodule
+
+
+def _checkpoint(folder: RunFolder, resume: str) -> Path | None:
+    """The checkpoint to go on from: the run folder's own newest whole one, else that of `resume`."""
+    own = newest_whole(folder.checkpoints)
+    if own is not None or resume in ("auto", "none"):
+        return own
+    source = Path(resume)
+    found = source if source.is_file() else newest_whole(RunFolder(source).checkpoints)
+    if found is None:
+        raise ConfigError(f"resume={resume}: no checkpoint there; give auto, none, a run folder or a .ckpt file")
+    return found
+
+
+def _callbacks(folder: RunFolder, options: Mapping[str, Any], ema: EMA | None) -> list[L.Callback]:
+    """In the order in which they act: Lightning moves Checkpoints to the end itself."""
+    throughput = Throughput(count_flops=not options["compile"].enabled)
+    return [
+        *([ema] if ema else []),
+        StepSeed(options["seed"]),
+        LossGuard(options["guard"]),
+        throughput,
+        SampleVideos(folder.samples, options["samples"]),
+        *([Progress(throughput)] if options["trainer"].enable_progress_bar else []),
+        Signals(),
+        Checkpoints(folder.checkpoints, options["checkpoint"]),
+    ]
+
+
+def _trainer(options: TrainerOptions, **parts: Any) -> L.Trainer:
+    values = dataclasses.asdict(options)
+    if values["max_epochs"] is None:
+        if values["max_steps"] < 0:
+            raise ConfigError("the run has no end: set trainer.max_steps or trainer.max_epochs")
+        values["max_epochs"] = -1
+    try:
+        return L.Trainer(
+            **values,
+            **parts,
+            plugins=[AtomicCheckpointIO()],
+            profiler=WaitClock(),
+            enable_model_summary=False,
+            # The datamodule shares samples out among ranks.
+            use_distributed_sampler=False,
+        )
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
+
+
+def _plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options as YAML knows them."""
+    return {
+        name: plain(dataclasses.asdict(value)) if dataclasses.is_dataclass(value) else plain(value)  # type: ignore[arg-type]
+        for name, value in options.items()
+    }
+
+
+def _quiet() -> None:
+    """Lightning's hints that do not apply here."""
+    logging.getLogger("lightning.pytorch").setLevel(os.environ.get("COSPEECH_LIGHTNING_LOG", "WARNING"))
+    for text in (
+        ".*does not have many workers.*",
+        ".*is smaller than the logging interval.*",
+        ".*tensorboardX.*",
+        ".*set_vital.*",
+        ".*LeafSpec.*",
+        ".*has `__len__` defined.*",
+    ):
+        warnings.filterwarnings("ignore", text)
