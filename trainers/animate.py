@@ -60,7 +60,9 @@ def animate(
 
     export = find_export(run)
     if export.stage not in ANIMATORS.names():
-        raise ConfigError(f"{export.name} is a network of {export.stage}; animate can use: {', '.join(ANIMATORS.names())}")
+        raise ConfigError(
+            f"{export.name} is a network of {export.stage}; animate can use: {', '.join(ANIMATORS.names())}"
+        )
     request = read_request(
         image=_path(image),
         audio=Path(audio),

@@ -1,0 +1,152 @@
+"""Measuring: baselines, figures and tables, on small shards."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules.index import Index
+from models.human.autoencoder import PoseAutoencoder
+from settings import ConfigError
+from tests.shards import write_shards
+from trainers.evaluation import baselines, tables
+from trainers.evaluation.clips import load_clips, visible
+from trainers.evaluation.figures import FIGURES, measure, spread
+from trainers.evaluation.gestures import Plan, evaluate_gestures
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    write_shards(folder, clips=10, seconds=(4.0, 2.4), splits=("train", "train", "test", "test", "test_unseen"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encoder() -> PoseAutoencoder:
+    torch.manual_seed(0)
+    return PoseAutoencoder(window=16, width=16, features=4).eval()
+
+
+class Knowing:
+    """A model that gives the right poses when it hears the right speech, and noise when it does not."""
+
+    fps = 25.0
+
+    def __init__(self, shards: Path):
+        self.known = [clip for split in ("test", "test_unseen") for clip in load_clips(shards, split, None, None)]
+
+    def poses(self, first_poses, speech, *, seed, steps, guidance):
+        made = []
+        for first, heard in zip(first_poses, speech, strict=True):
+            match = [c for c in self.known if np.array_equal(c.pose[0], first) and np.array_equal(c.speech[: len(heard)], heard)]
+            noise = np.random.default_rng(seed).normal(0, 0.05, (len(heard), 134, 1)).astype(np.float32)
+            made.append(match[0].pose[: len(heard)] if match else np.concatenate([first[None, :, :2] + noise, noise * 0 + 1], -1))
+        return made
+
+
+def plan(shards: Path, **changes) -> Plan:
+    values = dict(splits=None, seeds=[0, 1, 2], steps=5, guidance=2.0, clips=None, seconds=None, batch=2, neighbours=50)
+    return Plan(**{"shards": str(shards), **values, **changes})
+
+
+def test_clips_are_the_split_and_no_longer_than_asked(shards):
+    clips = load_clips(shards, "test", None, 2.0)
+    assert {clip.info.split for clip in clips} == {"test"} and len(clips) == 4
+    assert all(clip.frames == 50 and clip.pose.shape == (50, 134, 3) and clip.speech.shape == (50, 35) for clip in clips)
+    assert len(load_clips(shards, "test", 2, None)) == 2
+
+
+def test_what_is_not_drawn_is_not_measured():
+    pose = np.array([[[0.5, 0.5, 0.2], [0.5, 0.5, 0.4]]], np.float32)
+    assert visible(pose)[0].tolist() == [[-1, -1, 0], [0.5, 0.5, pytest.approx(0.4)]]
+
+
+def test_still_baselines_stand_still(shards):
+    clips, statistics = load_clips(shards, "test", None, None), Index.load(shards).statistics
+    still = (baselines.mean_pose(clips, statistics), baselines.own_mean_pose(clips), baselines.held_pose(clips))
+    for poses in still:
+        assert [len(one) for one in poses] == [clip.frames for clip in clips]
+        assert all((one == one[0]).all() for one in poses)
+    assert np.allclose(still[0][0][0, :, :2], statistics["pose"]["mean"])
+    seen = clips[0].pose[0, :, 2] > 0
+    assert np.allclose(still[1][0][0, seen], clips[0].pose.mean(0)[seen], atol=1e-5)
+    assert np.array_equal(still[2][0][0], clips[0].pose[0])
+
+
+def test_shuffled_speech_is_never_the_own_and_has_its_length(shards):
+    clips = load_clips(shards, "test", None, None)
+    for seed in range(5):
+        for clip, other in zip(clips, baselines.other_speech(clips, seed), strict=True):
+            assert other.shape == clip.speech.shape
+            shorter = min(len(c.speech) for c in clips)
+            assert not np.array_equal(other[:shorter], clip.speech[:shorter])
+    assert not np.array_equal(baselines.other_speech(clips[:1], 0)[0], clips[0].speech)
+
+
+def test_nearest_neighbour_finds_its_own_window_again(shards):
+    search = baselines.NearestNeighbour(shards, Index.load(shards).statistics, window=20, limit=500)
+    clip = load_clips(shards, "train", 1, None)[0]
+    assert np.array_equal(search.poses([clip])[0], clip.pose)
+
+
+def test_the_truth_is_at_zero_from_itself(shards, encoder):
+    clips = load_clips(shards, "test", None, None)
+    figures = measure([clip.pose for clip in clips], clips, encoder)
+    for name in ("fgd", "bas_distance", "velocity_error", "acceleration_error", "pose_error", "missed_points"):
+        assert figures[name] == pytest.approx(0, abs=1e-6), name
+    assert figures["lip_correlation"] == pytest.approx(1)
+
+
+def test_spread_is_over_seeds():
+    values = spread([{"fgd": 1.0}, {"fgd": 2.0}, {"fgd": 4.5}])["fgd"]
+    assert values["mean"] == pytest.approx(2.5)
+    assert values["std"] == pytest.approx(np.std([1, 2, 4.5], ddof=1))
+    assert spread([{"fgd": 1.0}])["fgd"]["std"] is None
+
+
+def test_a_model_that_listens_beats_every_baseline(shards, encoder):
+    results = evaluate_gestures(Knowing(shards), encoder, plan(shards))
+    assert list(results) == ["test", "test_unseen"]
+    part = results["test"]
+    assert part["verdicts"]["lip_correlation"]["beats_all_in_each_seed"]
+    assert part["systems"]["model"]["pose_error"]["mean"] == 0
+    assert part["systems"]["shuffled_audio"]["pose_error"]["mean"] > 0
+    assert part["systems"]["shuffled_audio"]["velocity_error"]["std"] > 0
+    assert part["systems"]["held_pose"]["lip_correlation"] == {"mean": 0, "std": 0, "values": [0, 0, 0]}
+    assert set(part["systems"]) == {
+        "model", "mean_pose", "own_mean_pose", "held_pose", "shuffled_audio", "nearest_audio", "truth",
+    }  # fmt: skip
+
+
+def test_without_held_out_clips_it_says_so(tmp_path, encoder):
+    write_shards(tmp_path, clips=2, splits=("train",))
+    results = evaluate_gestures(Knowing(tmp_path), encoder, plan(tmp_path, seeds=[0]))
+    assert results["train"]["seen_in_training"]
+    with pytest.raises(ConfigError, match="no clips with pose, speech and sound in test"):
+        evaluate_gestures(Knowing(tmp_path), encoder, plan(tmp_path, splits=["test"]))
+
+
+def test_another_frame_rate_is_refused(shards, encoder):
+    model = Knowing(shards)
+    model.fps = 30.0
+    with pytest.raises(ConfigError, match="25 frames a second, the model was trained at 30"):
+        evaluate_gestures(model, encoder, plan(shards))
+
+
+def test_tables_hold_the_figures_and_the_papers_own(shards, encoder, tmp_path):
+    part = evaluate_gestures(Knowing(shards), encoder, plan(shards, splits=["test"]))
+    part["test"]["systems"]["truth"]["fgd"] = {"mean": float("nan"), "std": None, "values": []}
+    results = {"settings": {"seeds": [0, 1, 2]}, "splits": part}
+    figures, rows = tables.write(results, tmp_path)
+    assert json.loads(figures.read_text())["splits"]["test"]["systems"]["truth"]["fgd"]["mean"] is None
+    with rows.open() as file:
+        table = list(csv.DictReader(file))
+    assert {"split": "paper (PATS)", "system": "MMGT, audio driven", "figure": "fgd", "mean": "6.02", "std": ""} in table
+    assert {row["figure"] for row in table} <= set(FIGURES)
+    text = tables.as_text(results)
+    assert "6.02" in text and "PATS" in text and "other data" in text
+    assert "shuffled" in text and "Lips r ↑" in text and "3 seeds" in text

@@ -1,0 +1,107 @@
+"""Audio and a first pose to poses with MMGT's first stage, SMGA (MMGT-1)."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import torch
+
+from datamodules.index import Index, IndexFileError
+from models.mmgt.generate import generate
+from models.mmgt.smga import HANDCRAFTED, SMGA
+from settings import ConfigError
+from trainers.animation.files import Animation, write_animation
+from trainers.animation.request import Request
+from trainers.exports import Export
+
+PAPER_FPS: Final = 25.0
+
+
+class SMGAAnimator:
+    """Generates poses with a trained SMGA and draws them.
+
+    Args:
+        export: the trained network.
+        fps: frames a second that were asked for; None takes the network's.
+        device: where it runs; `auto` is a GPU where there is one.
+
+    Raises:
+        ConfigError: another frame rate than the network was trained at, or speech features that need another program.
+    """
+
+    def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
+        self.export = export
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.network = SMGA.from_pretrained(export.folder).eval().to(self.device)
+        channels = len(self.network.audio_mean)
+        if channels != HANDCRAFTED:
+            raise ConfigError(
+                f"{export.name} listens to {channels} speech features a frame; only the {HANDCRAFTED} hand-crafted ones "
+                "can be made from a sound file here"
+            )
+        self.fps = trained_fps(self.network, export)
+        if fps is not None and abs(fps - self.fps) > 1e-3:
+            raise ConfigError(
+                f"fps={fps:g}: {export.name} was trained on poses at {self.fps:g} frames a second, and would move "
+                f"{fps / self.fps:.2f} times as fast; leave fps out"
+            )
+
+    @property
+    def model(self) -> dict[str, str]:
+        """Name, stage and hash of the network."""
+        return {"name": self.export.name, "stage": self.export.stage, "sha256": self.export.sha256}
+
+    def listen(self, audio: np.ndarray) -> np.ndarray:
+        """Speech features (T, 35) of audio (N,) at 16 kHz, one row a video frame."""
+        from preprocessing.speech.handcrafted import features
+
+        frames = max(1, round(len(audio) / 16_000 * self.fps))
+        return features(audio, frames, self.fps)
+
+    def poses(
+        self,
+        first_poses: Sequence[np.ndarray],
+        speech: Sequence[np.ndarray],
+        *,
+        seed: int = 0,
+        steps: int = 50,
+        guidance: float = 2.0,
+    ) -> list[np.ndarray]:
+        """Poses (T, 134, 3) for each first pose (134, 3) and speech (T, 35), all in one batch; lengths may differ."""
+        longest = max(map(len, speech))
+        # Windows are chained forwards in time, so what is put behind a shorter clip does not change it.
+        padded = np.stack([np.concatenate([one, np.repeat(one[-1:], longest - len(one), 0)]) for one in speech])
+        made = generate(
+            self.network,
+            torch.from_numpy(np.stack(first_poses)).float().to(self.device),
+            torch.from_numpy(padded).float().to(self.device),
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+        )
+        arrays = torch.as_tensor(made).float().cpu().numpy()
+        return [poses[: len(one)] for poses, one in zip(arrays, speech, strict=True)]
+
+    def animate(self, request: Request) -> Animation:
+        """Generate and write what was asked for."""
+        poses = self.poses(
+            [request.first_pose],
+            [self.listen(request.audio)],
+            seed=request.seed,
+            steps=request.steps,
+            guidance=request.guidance,
+        )[0]
+        return write_animation(request, poses, self.fps, self.model)
+
+
+def trained_fps(network: SMGA, export: Export) -> float:
+    """Frames a second that a network was trained at: its own word, else its shards', else the paper's 25 (MMGT-11)."""
+    if hasattr(network, "fps"):
+        return float(network.fps)
+    shards = export.settings.get("data", {}).get("shards")
+    if shards is not None:
+        try:
+            return Index.load(shards).fps
+        except IndexFileError:  # the run was moved away from its data
+            pass
+    return PAPER_FPS

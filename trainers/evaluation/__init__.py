@@ -1,0 +1,1 @@
+"""What `trainers.evaluate` is made of: held-out clips, what is measured beside the model, figures and tables."""

@@ -1,0 +1,95 @@
+"""The clips that are measured, in memory, as plain arrays."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from datamodules.clip import ClipInfo
+from datamodules.clips import read_clips
+from datamodules.index import Index
+
+VISIBLE: Final = 0.3  # points below this score are not drawn (`models.human.draw`), so they are not measured either
+MISSING: Final = (-1.0, -1.0, 0.0)
+KEYS: Final = ("pose.npz", "speech.npz", "audio.flac")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One held-out clip, or its first seconds.
+
+    Attributes:
+        info: its clip.json.
+        pose: (T, 134, 3) true pose; points below the visible score are missing.
+        speech: (T, 35) hand-crafted features.
+        onsets: times of speech onsets in seconds.
+        phonemes: what is said, where a synthetic speaker tells it.
+    """
+
+    info: ClipInfo
+    pose: np.ndarray
+    speech: np.ndarray
+    onsets: np.ndarray
+    phonemes: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.pose)
+
+    @property
+    def aspect(self) -> float:
+        """Width over height of the picture; 1 where the clip has none."""
+        return self.info.width / self.info.height if self.info.width and self.info.height else 1.0
+
+
+def load_clips(shards: str | Path, split: str, limit: int | None, seconds: float | None) -> list[Clip]:
+    """Held-out clips with pose, speech features and sound.
+
+    Args:
+        shards: folder or URL of the shards.
+        split: `test`, `test_unseen`, ...
+        limit: at most so many, taken evenly over the split so that every speaker comes in; None is all.
+        seconds: only the first seconds of each clip; None is all.
+    """
+    from metrics.beats import audio_onsets
+
+    clips = []
+    for info, values in read_clips(shards, KEYS, where={"id": choose_ids(Index.load(shards), split, limit)}):
+        frames = info.frames if seconds is None else min(info.frames, round(seconds * info.fps))
+        audio = values["audio.flac"][: round(frames / info.fps * 16_000)]
+        clips.append(
+            Clip(
+                info,
+                joined(values["pose.npz"])[:frames],
+                values["speech.npz"]["handcrafted"][:frames],
+                audio_onsets(audio),
+                list(info.extra.get("phonemes", [])),
+            )
+        )
+    return clips
+
+
+def choose_ids(index: Index, split: str, limit: int | None) -> list[str]:
+    """Ids of a split's clips that have pose, speech features and sound: at most `limit`, spread over all of them."""
+    samples = [sample for shard in index.shards for sample in shard.samples]
+    ids = [sample.id for sample in samples if sample.split == split and set(KEYS) <= set(sample.keys)]
+    return evenly(ids, limit)
+
+
+def evenly(items: list[str], limit: int | None) -> list[str]:
+    """At most `limit` of the items, spread over all of them, in their order."""
+    if limit is None or limit >= len(items):
+        return items
+    return [items[i] for i in np.linspace(0, len(items) - 1, limit).round().astype(int)]
+
+
+def joined(pose: dict[str, np.ndarray]) -> np.ndarray:
+    """A clip's pose.npz as (T, 134, 3), with what is not visible missing."""
+    return visible(np.concatenate([pose["keypoints"], pose["scores"][..., None]], -1).astype(np.float32))
+
+
+def visible(pose: np.ndarray) -> np.ndarray:
+    """The same pose (..., 134, 3) with points below the visible score missing."""
+    return np.where(pose[..., 2:] >= VISIBLE, pose, np.float32(MISSING))

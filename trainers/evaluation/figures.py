@@ -1,0 +1,110 @@
+"""The figures of one set of poses against the truth, and their spread over seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+
+from models.human.autoencoder import PoseAutoencoder
+from trainers.evaluation.clips import Clip, visible
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One column of the table.
+
+    Attributes:
+        title: heading.
+        better: which way is better; "near" is near the truth's own value.
+        meaning: definition and unit in one sentence.
+    """
+
+    title: str
+    better: Literal["lower", "higher", "near"]
+    meaning: str
+
+
+FIGURES: Final[dict[str, Figure]] = {
+    "fgd": Figure("FGD", "lower", "squared Frechet distance of pose-autoencoder features to the truth's"),
+    "diversity": Figure("Diversity", "near", "mean distance between pose-autoencoder features of generated windows"),
+    "bas": Figure("BAS", "near", "beat alignment of motion beats with speech onsets, 0 to 1"),
+    "bas_distance": Figure("|BAS - truth|", "lower", "distance of BAS from the truth's own"),
+    "velocity_error": Figure("Velocity", "lower", "mean distance of velocities, frame heights a second"),
+    "acceleration_error": Figure("Acceleration", "lower", "mean distance of accelerations, frame heights a second squared"),
+    "lip_correlation": Figure("Lips r", "higher", "Pearson correlation of lip opening with the truth, mean over clips"),
+    "pose_error": Figure("Pose error", "lower", "mean squared distance of points, 1e-3 squared frame heights"),
+    "missed_points": Figure("Missed", "lower", "share of the truth's points left out"),
+    "rule_lips": Figure("Rule: lips", "higher", "synthetic speakers: share of the lip rule's variance explained"),
+    "rule_beats": Figure("Rule: beats", "higher", "synthetic speakers: share of stress beats with a hand stroke within 0.12 s"),
+}
+_POSE_UNIT: Final = 1e3
+
+
+def measure(poses: Sequence[np.ndarray], clips: Sequence[Clip], encoder: PoseAutoencoder) -> dict[str, float]:
+    """All figures of one answer.
+
+    Args:
+        poses: one (T, 134, 3) per clip.
+        clips: the truth.
+        encoder: the pose autoencoder of FGD and Diversity.
+    """
+    import metrics
+
+    fgd, diversity = metrics.FGD(encoder), metrics.Diversity(encoder)
+    bas, true_bas = metrics.BeatAlignmentScore(), metrics.BeatAlignmentScore()
+    velocity, acceleration = metrics.VelocityError(), metrics.AccelerationError()
+    lips, error, missed = metrics.LipCorrelation(), metrics.PoseError(), metrics.MissedPoints()
+    for raw, clip in zip(poses, clips, strict=True):
+        generated, truth = torch.from_numpy(visible(raw)), torch.from_numpy(clip.pose)
+        fgd.update(generated, generated=True)
+        fgd.update(truth, generated=False)
+        diversity.update(generated)
+        bas.update(generated, clip.onsets, clip.info.fps, clip.aspect)
+        true_bas.update(truth, clip.onsets, clip.info.fps, clip.aspect)
+        velocity.update(generated, truth, clip.info.fps, clip.aspect)
+        acceleration.update(generated, truth, clip.info.fps, clip.aspect)
+        lips.update(generated, truth)
+        error.update(generated, truth, clip.aspect)
+        missed.update(generated, truth)
+    figures = {
+        "fgd": fgd.compute(),
+        "diversity": diversity.compute(),
+        "bas": bas.compute(),
+        "bas_distance": (bas.compute() - true_bas.compute()).abs(),
+        "velocity_error": velocity.compute(),
+        "acceleration_error": acceleration.compute(),
+        "lip_correlation": lips.compute(),
+        "pose_error": error.compute() * _POSE_UNIT,
+        "missed_points": missed.compute(),
+    }
+    return {name: float(value) for name, value in figures.items()} | _rule(poses, clips)
+
+
+def spread(values: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """Mean and sample standard deviation of each figure over seeds; one seed has no deviation (None)."""
+    result = {}
+    for name in values[0]:
+        numbers = [one[name] for one in values]
+        deviation = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+        result[name] = {"mean": float(np.mean(numbers)), "std": deviation, "values": numbers}
+    return result
+
+
+def _rule(poses: Sequence[np.ndarray], clips: Sequence[Clip]) -> dict[str, float]:
+    """How much of the synthetic speakers' rule is recovered; nothing for real clips."""
+    from preprocessing.synthetic.phonemes import Phoneme
+    from preprocessing.synthetic.rule import recovered
+
+    found = [
+        recovered(pose, [Phoneme(**phoneme) for phoneme in clip.phonemes], clip.info.fps)
+        for pose, clip in zip(poses, clips, strict=True)
+        if clip.phonemes
+    ]
+    if not found:
+        return {}
+    return {
+        "rule_lips": float(np.mean([one["lip_variance"] for one in found])),
+        "rule_beats": float(np.mean([one["beats_hit"] for one in found])),
+    }

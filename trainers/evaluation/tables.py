@@ -1,0 +1,124 @@
+"""Figures as a table to read, as JSON and as CSV, with the paper's own beside them."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from trainers.evaluation.figures import FIGURES
+
+PAPER: Final[list[dict[str, Any]]] = [
+    {"system": "MM-Diffusion", "fgd": 141.76, "diversity": 0.0998},
+    {"system": "EDGE + Animate-anyone", "fgd": 6.72, "diversity": 0.0855},
+    {"system": "EDGE + Hallo", "fgd": 7.57, "diversity": 0.0846},
+    {"system": "MMGT, audio driven", "fgd": 6.02, "diversity": 0.0824},
+]
+"""The gesture columns of table I of the MMGT paper (MMGT-23)."""
+
+PAPER_SOURCE: Final = "MMGT, table I, gesture columns, audio driven"
+DIFFERENT: Final = (
+    "The paper's figures are of other data (PATS: speakers jon, kubinec, oliver, seth, 2,048 test windows, DWPose key "
+    "points) and of another pose autoencoder, trained on PATS. FGD and Diversity live in an autoencoder's feature space: "
+    "neither may be compared across the two tables, only within one."
+)
+
+
+SEEN: Final = " (SEEN IN TRAINING: there are no held-out clips, so this says nothing of new speech)"
+
+
+def as_text(results: Mapping[str, Any], width: int = 120) -> str:
+    """Tables for a terminal: one per split, then the paper's."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=io.StringIO(), width=width, no_color=True)
+    seeds = len(results["settings"]["seeds"])
+    for split, part in results["splits"].items():
+        table = Table(
+            title=f"{split}{SEEN if part.get('seen_in_training') else ''}: {part['clips']} clips, {part['seconds']:.0f} s, {part['speakers']} speakers; "
+            f"mean ± standard deviation over {seeds} seed{'s' if seeds > 1 else ''}"
+        )
+        table.add_column("", no_wrap=True)
+        for label in part["labels"].values():
+            table.add_column(label, justify="right")
+        for name in FIGURES:
+            if any(name in figures for figures in part["systems"].values()):
+                cells = (_cell(figures.get(name)) for figures in part["systems"].values())
+                table.add_row(FIGURES[name].title + _arrow(name), *cells)
+        console.print(table)
+        for name, verdict in part["verdicts"].items():
+            console.print(f"  {FIGURES[name].title}: {verdict['text']}")
+    paper = Table(title=PAPER_SOURCE)
+    paper.add_column("")
+    for name in ("fgd", "diversity"):
+        paper.add_column(FIGURES[name].title, justify="right")
+    for row in PAPER:
+        paper.add_row(row["system"], str(row["fgd"]), str(row["diversity"]))
+    console.print(paper)
+    console.print(DIFFERENT)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def meanings() -> dict[str, Any]:
+    """What each figure is, and which way is better, for `figures.json`."""
+    return {name: {"title": one.title, "better": one.better, "meaning": one.meaning} for name, one in FIGURES.items()}
+
+
+def as_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per split, system and figure."""
+    rows = []
+    for split, part in results["splits"].items():
+        for system, figures in part["systems"].items():
+            for name, value in figures.items():
+                rows.append({"split": split, "system": system, "figure": name, "mean": value["mean"], "std": value["std"]})
+    rows += [
+        {"split": "paper (PATS)", "system": row["system"], "figure": name, "mean": row[name], "std": None}
+        for row in PAPER
+        for name in ("fgd", "diversity")
+    ]
+    return rows
+
+
+def write(results: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
+    """Write `figures.json` and `figures.csv`, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, ["split", "system", "figure", "mean", "std"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(as_rows(results))
+    # JSON knows no NaN: a figure that could not be taken is null.
+    text = json.dumps(_plain(results), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return _replace(folder / "figures.json", text), _replace(folder / "figures.csv", buffer.getvalue())
+
+
+def _replace(path: Path, text: str) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    return path
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and value != value else value
+
+
+def _arrow(name: str) -> str:
+    return {"lower": " ↓", "higher": " ↑", "near": ""}[FIGURES[name].better]
+
+
+def _cell(figure: Mapping[str, Any] | None) -> str:
+    if figure is None or figure["mean"] != figure["mean"]:
+        return "-"
+    mean = _short(figure["mean"])
+    return f"{mean} ±{_short(figure['std'])}" if figure["std"] else mean
+
+
+def _short(number: float) -> str:
+    return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
