@@ -1,5 +1,6 @@
 """Batches in an order that can be taken up anywhere: the dataset that workers run, the loader that keeps the place."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -139,7 +140,9 @@ class ClipLoader(StatefulDataLoader):
     def __init__(
         self, dataset: WindowDataset, bad: BadSamples, fingerprint: str, total: int, fixed: bool = False, **options: Any
     ):
-        super().__init__(dataset, batch_size=None, **options)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "'set_vital' is deprecated")  # torchdata 0.11 with a newer torch
+            super().__init__(dataset, batch_size=None, **options)
         self._bad, self._fingerprint, self._total, self._fixed = bad, fingerprint, total, fixed
         self._place = self._start(0)
         self._touched = False

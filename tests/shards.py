@@ -118,7 +118,7 @@ def make_clip(
         sway = np.sin(2 * np.pi * (time[:, None, None] * rate + phase))
         points = rng.uniform(0.3, 0.7, (134, 2)) + 0.05 * sway
         scores = np.ones((frames, 134))
-        hidden = rng.integers(0, 134, 5)
+        hidden = rng.choice(134, 5, replace=False)
         points[:, hidden], scores[:, hidden] = -1, 0
         values["pose.npz"] = {"keypoints": points.astype(np.float32), "scores": scores.astype(np.float32)}
     if "speech.npz" in keys:

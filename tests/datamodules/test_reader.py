@@ -1,0 +1,182 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import settings
+from datamodules.clips import read_clips
+from datamodules.index import Index, IndexFileError
+from datamodules.reader import ClipDataModule
+from settings import ConfigError
+from tests.shards import write_shards
+
+KEYS = ("pose.npz", "speech.npz", "audio.flac")
+
+
+def module(shards, keys=KEYS, rank=0, ranks=1, **options):
+    data = ClipDataModule(keys, **{"shards": shards, "batch_size": 8, "workers": 0} | options)
+    data.trainer = SimpleNamespace(global_rank=rank, world_size=ranks)
+    return data
+
+
+def ids(loader):
+    return [batch.ids for batch in loader]
+
+
+def windows_of(shards, split="train", window=80, stride=12):
+    samples = [sample for shard in Index.load(shards).shards for sample in shard.samples if sample.split == split]
+    return [f"{s.id}@{start}" for s in samples for start in range(0, s.frames - window + 1, stride)]
+
+
+@pytest.mark.parametrize("workers", [0, 2, 3])
+def test_an_epoch_has_every_window_once_in_an_order_free_of_workers(shards, workers):
+    loader = module(shards, workers=workers).train_dataloader()
+    first, second = ids(loader), ids(loader)
+    assert len(first) == len(loader)
+    assert sorted(sum(first, [])) == sorted(windows_of(shards))
+    assert sorted(sum(second, [])) == sorted(sum(first, []))
+    assert first != second
+    fresh = module(shards).train_dataloader()
+    assert first == ids(fresh)
+    assert second == ids(fresh)
+
+
+def test_windows_are_slices_of_their_clips(shards):
+    clips = {info.id: (info, values) for info, values in read_clips(shards, (*KEYS, "face.npz"))}
+    for batch in module(shards, (*KEYS, "face.npz")).train_dataloader():
+        for row, (name, start) in enumerate(zip(batch.ids, batch.starts.tolist(), strict=True)):
+            info, values = clips[name.partition("@")[0]]
+            frames = slice(start, start + 80)
+            np.testing.assert_array_equal(batch.pose[row, ..., :2], values["pose.npz"]["keypoints"][frames])
+            np.testing.assert_array_equal(batch.pose[row, ..., 2], values["pose.npz"]["scores"][frames])
+            np.testing.assert_array_equal(batch.speech[row], values["speech.npz"]["handcrafted"][frames])
+            layers = values["speech.npz"]["layers"]
+            np.testing.assert_array_equal(batch.speech_layers[row], layers[:, start * 2 : start * 2 + 160])
+            sound = values["audio.flac"]
+            np.testing.assert_array_equal(batch.audio[row], sound[start * 640 : start * 640 + 51200])
+            np.testing.assert_array_equal(batch.face["head_pose"][row], values["face.npz"]["head_pose"][frames])
+            assert batch.infos[row] == info
+    assert batch.fps == 25
+    assert batch.video is None
+
+
+def test_speech_layers_are_chosen_by_their_number(shards):
+    every = next(iter(module(shards, windows="clip", batch_size=1).val_dataloader())).speech_layers
+    second = next(iter(module(shards, windows="clip", batch_size=1, speech_layers=[8]).val_dataloader())).speech_layers
+    assert torch.equal(second, every[:, 1:])
+
+
+def test_keys_that_no_stage_asks_for_are_not_decoded(tmp_path):
+    def spoil(clip, members):
+        return [(key, b"garbage" if key in ("face.npz", "audio.flac", "video.mp4") else data) for key, data in members]
+
+    write_shards(tmp_path, keys=("pose.npz", "face.npz", "audio.flac", "video.mp4"), change=spoil)
+    data = module(str(tmp_path), ("pose.npz",))
+    assert sum(len(batch) for batch in data.train_dataloader()) == len(windows_of(tmp_path))
+    assert not data.bad_samples
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 16])
+def test_ranks_keep_step_when_shards_are_few_and_uneven(tmp_path, ranks):
+    write_shards(tmp_path, clips=5, per_shard=4, seconds=[4.0, 9.0], keys=("pose.npz",))  # two shards, of 4 and 1 clips
+    loaders = [module(str(tmp_path), ("pose.npz",), r, ranks, workers=2 * (r < 2)).train_dataloader() for r in range(ranks)]
+    read = [ids(loader) for loader in loaders]
+    assert {len(batches) for batches in read} == {len(loaders[0])}
+    flat = [name for batches in read for batch in batches for name in batch]
+    assert set(flat) == set(windows_of(tmp_path))
+    repeated = sorted(flat)
+    for name in set(flat):
+        repeated.remove(name)
+    assert sorted(module(str(tmp_path), ("pose.npz",), 0, ranks).train_dataloader().repeats) == repeated
+    assert len(repeated) <= ranks - 1
+
+
+def test_the_batches_of_a_step_are_the_same_windows_for_any_ranks_with_the_same_global_batch(shards):
+    single = ids(module(shards, batch_size=8).train_dataloader())
+    pair = [module(shards, batch_size=8, rank=r, ranks=2).train_dataloader() for r in range(2)]
+    both = [first + second for first, second in zip(*map(ids, pair), strict=True)]
+    assert sum(both, [])[:160] == sum(single, [])[:160]
+
+
+def test_validation_reads_in_order_back_to_back_and_the_same_each_time(shards):
+    loader = module(shards, window=50).val_dataloader()
+    first = sum(ids(loader), [])
+    assert first == windows_of(shards, "val", 50, 50)
+    assert sum(ids(loader), []) == first
+
+
+def test_a_random_epoch_has_the_given_number_of_full_batches(shards):
+    loader = module(shards, epoch="random", steps_per_epoch=60, windows="random", windows_per_clip=4).train_dataloader()
+    batches = ids(loader)
+    assert len(batches) == len(loader) == 60
+    assert {len(batch) for batch in batches} == {8}
+    clips = [name.partition("@")[0] for name in sum(batches, [])[: 32 * 4]]
+    assert {clips.count(clip) for clip in clips} == {4}  # none comes again before all have come
+    assert batches != ids(loader)
+
+
+def test_a_short_random_epoch_is_not_always_of_the_same_clips(shards):
+    loader = module(shards, epoch="random", steps_per_epoch=1).train_dataloader()
+    seen = {name.partition("@")[0] for _ in range(20) for name in ids(loader)[0]}
+    assert len(seen) > 25
+
+
+def test_whole_clips_are_padded_with_missing_points(shards):
+    batch = next(iter(module(shards, windows="clip").train_dataloader()))
+    assert sorted(set(batch.lengths.tolist())) == [100, 150, 225]
+    assert batch.pose.shape == (8, 225, 134, 3)
+    for row, length in enumerate(batch.lengths.tolist()):
+        assert batch.infos[row].frames == length
+        assert (batch.pose[row, length:] == torch.tensor([-1.0, -1.0, 0.0])).all()
+        assert (batch.pose[row, :length, :, 2].max(0).values == 1).sum() == 129
+        assert (batch.audio[row, length * 640 :] == 0).all()
+
+
+def test_clips_shorter_than_a_window_are_left_out(shards):
+    loader = module(shards, window=200).train_dataloader()
+    assert sorted(sum(ids(loader), [])) == sorted(windows_of(shards, window=200))
+
+
+def test_seconds_may_be_given_in_place_of_frames(shards):
+    assert ids(module(shards, window_seconds=3.2).train_dataloader()) == ids(module(shards).train_dataloader())
+
+
+def test_statistics_come_from_the_index(shards):
+    assert module(shards).statistics == Index.load(shards).statistics
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"epoch": "random"}, "steps_per_epoch"),
+        ({"steps_per_epoch": 5}, "epoch=random"),
+        ({"batch_size": 0}, "batch_size must be above 0"),
+        ({"window": 5000}, r"train \(32 clips\)"),
+        ({"train_split": "trian"}, "val \\(8 clips\\)"),
+        ({"where": {"licenc": "CC0"}}, "did you mean 'licence'"),
+        ({"where": {"split": "val"}}, "train_split"),
+        ({"keys": ("pose",)}, "pose.npz"),
+    ],
+)
+def test_options_that_cannot_work_say_what_to_do(shards, options, said):
+    with pytest.raises(ConfigError, match=said):
+        module(shards, **options).train_dataloader()
+
+
+def test_a_folder_without_index_says_how_to_make_one(tmp_path):
+    with pytest.raises(IndexFileError, match=r"preprocessing\.run"):
+        module(str(tmp_path)).train_dataloader()
+
+
+def test_no_validation_split_is_no_error(tmp_path):
+    write_shards(tmp_path, keys=("pose.npz",))
+    assert module(str(tmp_path), ("pose.npz",)).val_dataloader() == []
+
+
+def test_the_constructor_is_a_config_section():
+    values = settings.check({"shards": "data", "where": {"consent": True}}, ClipDataModule)
+    assert values["window"] == 80
+    assert "keys" not in values
+    with pytest.raises(ConfigError, match="batch_size"):
+        settings.check({"shards": "data", "batchsize": 2}, ClipDataModule)
