@@ -1,0 +1,1 @@
+"""Diffusion as parts that snap together: schedule, parameterisation, weighting, sampler, guider."""

@@ -1,0 +1,43 @@
+"""Rotary positions: pairs of channels turned by an angle that grows with time (RoFormer)."""
+
+import torch
+from torch import Tensor
+
+
+def rotary_turns(length: int, channels: int, device: torch.device | str | None = None, base: float = 10_000.0) -> Tensor:
+    """Unit complex numbers by which the channel pairs of each position are turned.
+
+    Args:
+        length: T positions.
+        channels: C of one head, even.
+        device: where to make them.
+        base: of the geometric series of frequencies.
+
+    Returns:
+        (T, C / 2) complex64.
+
+    Raises:
+        ValueError: an odd number of channels.
+    """
+    if channels % 2:
+        raise ValueError(f"rotary positions need an even number of channels a head, got {channels}")
+    frequencies = base ** (-torch.arange(0, channels, 2, device=device, dtype=torch.float32) / channels)
+    angles = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequencies
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def rotate(x: Tensor, turns: Tensor) -> Tensor:
+    """Turn the channel pairs (2i, 2i + 1) of x by the angles of their position.
+
+    The scalar product of two rotated vectors depends on the distance of their positions alone.
+
+    Args:
+        x: (B, T, H, C), C contiguous.
+        turns: (T, C / 2) complex, from `rotary_turns`.
+
+    Returns:
+        (B, T, H, C), in the type of x.
+    """
+    # Complex numbers do it in one pass over memory; half precision has none, so it takes the way over float32.
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * turns[:, None, :]).flatten(-2).to(x.dtype)

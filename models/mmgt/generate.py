@@ -1,0 +1,232 @@
+"""Pose sequences of any length from a trained SMGA: windows chained into one continuous sequence (MMGT-11)."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models.diffusion.guider import classifier_free
+from models.diffusion.sampler import sample
+from models.human.keypoints import POINTS
+from models.mmgt.pose_space import CHANNELS
+from models.mmgt.smga import SMGA
+
+FADE = 0.5  # part of the overlap in which the new window takes over gradually
+
+
+def generate(
+    network: SMGA,
+    first_pose: Tensor | np.ndarray,
+    speech: Tensor | np.ndarray,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    window: int | None = None,
+    overlap: int | None = None,
+) -> Tensor:
+    """A pose sequence for a first pose and speech of any length.
+
+    Args:
+        network: a trained SMGA; runs where its weights are.
+        first_pose: (134, 3) or (B, 134, 3), fractions of the frame and score.
+        speech: (T, C) or (B, T, C) features as stored, at the network's frame rate.
+        steps: sampling steps; None takes the network's.
+        guidance: weight of classifier-free guidance; None takes the network's.
+        seed: the same seed gives the same poses; in a batch each sequence draws from a stream of its own.
+        window: frames generated at once; None takes the network's.
+        overlap: frames that a window shares with the one before; None is a quarter of the window.
+
+    Returns:
+        (T, 134, 3) or (B, T, 134, 3), fractions of the frame and score; missing points are (-1, -1, 0).
+
+    Raises:
+        ValueError: shapes that do not fit, speech without frames, an overlap that is not smaller than the window.
+    """
+    single = np.ndim(first_pose) == 2
+    chunks = list(
+        generate_chunks(
+            network, first_pose, speech, steps=steps, guidance=guidance, seed=seed, window=window, overlap=overlap
+        )
+    )
+    poses = torch.cat(chunks, 1)
+    return poses[0] if single else poses
+
+
+@torch.no_grad()
+def generate_chunks(
+    network: SMGA,
+    first_pose: Tensor | np.ndarray,
+    speech: Tensor | np.ndarray,
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
+    window: int | None = None,
+    overlap: int | None = None,
+) -> Iterator[Tensor]:
+    """As `generate`, in pieces (B, n, 134, 3) as they become final, so that memory does not grow with the length.
+
+    Each window holds on to the end of the one before: in every denoising step the predicted x0 of the frames they share
+    is replaced by what was generated already, fully at first and then less and less (a cross-fade), and both start
+    from the same noise there. A network whose reference was always the window's first frame gets the generated frame at
+    the window's start for its first pose; otherwise the picture's pose stays the reference, and nothing drifts.
+    """
+    device = network.audio_mean.device
+    first_pose = torch.as_tensor(first_pose, dtype=torch.float32, device=device)
+    speech = torch.as_tensor(speech, dtype=torch.float32, device=device)
+    if first_pose.ndim == 2:
+        first_pose, speech = first_pose[None], speech[None]
+    _check(network, first_pose, speech)
+    length = speech.shape[1]
+    spans = windows(length, window or network.window, overlap)
+    training = network.training
+    network.eval()
+    try:
+        noises = _NoiseTape(seed, len(first_pose))
+        reference, kept, start = first_pose, None, 0
+        for number, (begin, end) in enumerate(spans):
+            if kept is not None:
+                kept = kept[:, begin - start :]
+                if network.reference == "first":
+                    reference = kept[:, 0]
+            start = begin
+            noise = noises.read(begin, end).to(device)
+            made = _window(network, reference, speech[:, begin:end], noise, kept, steps, guidance)
+            final = end - begin if number + 1 == len(spans) else spans[number + 1][0] - begin
+            # What the next window shares stays open: the cross-fade may still change it.
+            yield network.poses.hide_faint(made[:, :final])
+            kept = made
+    finally:
+        network.train(training)
+
+
+def windows(length: int, window: int, overlap: int | None = None) -> list[tuple[int, int]]:
+    """First and last (not included) frame of the chained windows of a sequence; the last one is moved back to end with it.
+
+    Raises:
+        ValueError: an overlap that is negative or not smaller than the window.
+    """
+    overlap = window // 4 if overlap is None else overlap
+    if not 0 <= overlap < window:
+        raise ValueError(f"overlap has to be from 0 to {window - 1} (the window has {window} frames), got {overlap}")
+    spans = [(0, min(window, length))]
+    while spans[-1][1] < length:
+        end = min(spans[-1][1] + window - overlap, length)
+        spans.append((max(0, end - window), end))
+    return spans
+
+
+def seams(length: int, window: int = 80, overlap: int | None = None) -> list[int]:
+    """Frames at which a new window has taken over fully: the first frames that only it generated."""
+    return [end for _, end in windows(length, window, overlap)[:-1]]
+
+
+def seam_statistics(poses: Tensor | np.ndarray, seam_frames: Sequence[int], reach: int = 0) -> dict[str, float]:
+    """How far poses jump at seams beside how far they move elsewhere (measured as in IM-17).
+
+    The frame difference is the mean distance, over points present in both frames, between a frame and the one before.
+
+    Args:
+        poses: (T, 134, 3).
+        seam_frames: frame numbers, as from `seams`.
+        reach: frames before each seam that count as seam as well (the cross-fade).
+
+    Returns:
+        "seams", "median_at_seams", "median_inside", "ratio" of the two, "largest_at_seams", "percentile_99_9_inside".
+
+    Raises:
+        ValueError: no seam, or nothing but seams.
+    """
+    poses = torch.as_tensor(poses).double()
+    there = (poses[1:, :, 2] > 0) & (poses[:-1, :, 2] > 0)
+    distance = (poses[1:, :, :2] - poses[:-1, :, :2]).norm(dim=-1) * there
+    steps = distance.sum(-1) / there.sum(-1).clamp(min=1)
+    at_seam = torch.zeros(len(steps), dtype=torch.bool)
+    for frame in seam_frames:
+        at_seam[max(0, frame - 1 - reach) : frame] = True
+    if not at_seam.any() or at_seam.all():
+        raise ValueError(f"{len(poses)} frames with {len(seam_frames)} seams: both seams and other frames are needed")
+    inside, at = steps[~at_seam], steps[at_seam]
+    median_at, median_inside = at.quantile(0.5).item(), inside.quantile(0.5).item()
+    return {
+        "seams": len(seam_frames),
+        "median_at_seams": median_at,
+        "median_inside": median_inside,
+        "ratio": median_at / median_inside if median_inside > 0 else float("inf"),
+        "largest_at_seams": at.max().item(),
+        "percentile_99_9_inside": inside.quantile(0.999).item(),
+    }
+
+
+def _check(network: SMGA, first_pose: Tensor, speech: Tensor) -> None:
+    if first_pose.ndim != 3 or first_pose.shape[1:] != (POINTS, 3):
+        raise ValueError(f"first_pose has to be (134, 3) or (B, 134, 3), got {tuple(first_pose.shape)}")
+    channels = len(network.audio_mean)
+    if speech.ndim != 3 or speech.shape[2] != channels or len(speech) != len(first_pose):
+        raise ValueError(
+            f"speech has to be ({len(first_pose)}, T, {channels}) to go with the first pose, got {tuple(speech.shape)}"
+        )
+    if speech.shape[1] < 1:
+        raise ValueError("speech has no frames: there is nothing to generate")
+
+
+class _NoiseTape:
+    """Starting noise by absolute frame, so that windows agree where they overlap; keeps one window's worth."""
+
+    def __init__(self, seed: int, batch: int):
+        self._streams = [torch.Generator().manual_seed(seed + 1_000_003 * number) for number in range(batch)]
+        self._tape = torch.zeros(batch, 0, CHANNELS)
+        self._start = 0
+
+    def read(self, begin: int, end: int) -> Tensor:
+        """(B, end - begin, 402); begin never goes back."""
+        missing = end - self._start - self._tape.shape[1]
+        if missing > 0:
+            fresh = [torch.randn(missing, CHANNELS, generator=stream) for stream in self._streams]
+            self._tape = torch.cat([self._tape, torch.stack(fresh)], 1)
+        self._tape = self._tape[:, begin - self._start :].clone()
+        self._start = begin
+        return self._tape[:, : end - begin]
+
+
+def _window(
+    network: SMGA,
+    reference: Tensor,
+    speech: Tensor,
+    noise: Tensor,
+    kept: Tensor | None,
+    steps: int | None,
+    guidance: float | None,
+) -> Tensor:
+    """One window, (B, T, 134, 3); `kept` (B, shared frames, 134, 3) is what was generated of it already."""
+    weight = network.guidance if guidance is None else guidance
+    condition = network.poses.condition(reference)
+    double = weight != 1 and network.use_audio
+    conditions, speeches = (condition.repeat(2, 1), speech.repeat(2, 1, 1)) if double else (condition, speech)
+
+    def predict(x_t: Tensor, timesteps: Tensor, drop: Tensor) -> Tensor:
+        return network(x_t, timesteps, conditions, speeches, drop)
+
+    constrain = None
+    if kept is not None and kept.shape[1]:
+        shared = kept.shape[1]
+        known, seen = network.poses.encode(kept, reference)
+        fade = max(1, int(shared * FADE))
+        hold = torch.ones(shared, device=noise.device)
+        hold[shared - fade :] = 1 - (torch.arange(fade, device=noise.device) + 1) / (fade + 1)
+        hold = hold[:, None] * seen
+
+        def constrain(x0: Tensor) -> Tensor:
+            return torch.cat([torch.lerp(x0[:, :shared], known, hold), x0[:, shared:]], 1)
+
+    x0 = sample(
+        classifier_free(predict, weight if double else 1.0),
+        noise,
+        schedule=network.noise_schedule,
+        train_steps=network.train_steps,
+        steps=steps or network.sampling_steps,
+        constrain=constrain,
+    )
+    return network.poses.decode(x0, reference)
