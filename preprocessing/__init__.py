@@ -1,1 +1,1 @@
-"""Videos in, shards out: decode, cut, pose, face, speech, filter, write. Start with `python -m preprocessing.run --help`."""
+"""Videos in, shards out: decode, cut, pose, face, speech, filter, write; see `python -m preprocessing.run --help`."""

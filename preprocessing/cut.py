@@ -61,7 +61,13 @@ class Piece:
             raise Drop("scene_cut", "the video has a scene cut and when_cut=drop")
         # Half a frame of grace: 2 s at 25 fps are 50 frames, however they were rounded.
         if seconds + 0.5 / fps < shortest:
-            why = " at a scene cut" if at_scene else " left after a clip of full length" if self.begins == "length" else ""
+            why = (
+                " at a scene cut"
+                if at_scene
+                else " left after a clip of full length"
+                if self.begins == "length"
+                else ""
+            )
             raise Drop("scene_cut" if at_scene else "too_short", f"{seconds:.2f} s{why}, shortest is {shortest:g} s")
 
 

@@ -6,7 +6,6 @@ and sample 0 of the sound is heard at the same moment.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -20,9 +19,10 @@ import av
 import numpy as np
 
 from datamodules.media import SAMPLE_RATE, MediaError
+from preprocessing.container import open_container, read_packets
+from preprocessing.sound import Sound, read_sound
 
 FREEZE_SECONDS: Final = 2.0  # a picture that stands longer than this is missing footage, not a held frame
-DRIFT_SECONDS: Final = Fraction(1, 50)  # sound is placed anew where its stamps jump by more than rounding explains
 BAD_PACKETS: Final = 0.05  # share of unreadable packets from which on a file counts as broken
 
 
@@ -73,45 +73,6 @@ class Slot:
     gap: bool = False
 
 
-class Sound:
-    """A source's sound at 16 kHz mono, on disk; sample 0 belongs to the moment of frame 0."""
-
-    def __init__(self) -> None:
-        # Hours of sound would not fit in memory; short ones never touch the disk.
-        self._file = tempfile.SpooledTemporaryFile(max_size=64 << 20)
-        self._first: int | None = None
-        self._end = 0
-
-    @property
-    def end(self) -> int:
-        """Sample after the last one, counted from frame 0."""
-        return self._end
-
-    def place(self, position: int, samples: np.ndarray) -> None:
-        """Put samples where they belong; what was never written reads as silence."""
-        if self._first is None:
-            self._first = position
-        if position < self._first:
-            samples, position = samples[self._first - position :], self._first
-        self._file.seek((position - self._first) * 4)
-        self._file.write(np.ascontiguousarray(samples, np.float32).tobytes())
-        self._end = max(self._end, position + len(samples))
-
-    def read(self, start: int, count: int) -> np.ndarray:
-        """`count` samples from `start` on, silence where there is no sound, (count,) float32 in [-1, 1]."""
-        result = np.zeros(count, np.float32)
-        first = self._first or 0
-        low, high = max(start, first), min(start + count, self._end)
-        if high > low:
-            self._file.seek((low - first) * 4)
-            result[low - start : high - start] = np.frombuffer(self._file.read((high - low) * 4), np.float32)
-        return result.clip(-1, 1)
-
-    def close(self) -> None:
-        """Give the disk space back."""
-        self._file.close()
-
-
 class SourceVideo:
     """A video file opened for one pass. Use it in a `with` block.
 
@@ -137,7 +98,7 @@ class SourceVideo:
         self.clock = clock or Clock()
         self.warnings: list[str] = []
         self.sound: Sound | None = None
-        self._container = _open(self.path)
+        self._container = open_container(self.path)
         self._end = Fraction(0)
         try:
             with self.clock.step("decode"):
@@ -150,7 +111,7 @@ class SourceVideo:
                 begin = Fraction(self._container.start_time or 0, av.time_base)
                 self.start = float(max(self._zero - begin, Fraction(0)))
                 self.width, self.height = self._output_size(self._head[1])
-                self.sound = _read_sound(self.path, self._zero, self.warnings)
+                self.sound = read_sound(self.path, self._zero, self.warnings)
         except BaseException:
             self._container.close()
             raise
@@ -210,7 +171,7 @@ class SourceVideo:
         usual = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
         before: Fraction | None = None
         packets = bad = backwards = 0
-        for packet in _packets(self._container, stream, self.warnings):
+        for packet in read_packets(self._container, stream, self.warnings):
             packets += packet.size > 0
             try:
                 frames = packet.decode()
@@ -230,7 +191,9 @@ class SourceVideo:
                 # A stated length beyond a frozen picture is damage, too.
                 yield stamp, frame, min(length, Fraction(FREEZE_SECONDS))
         if bad > max(1, BAD_PACKETS * packets):
-            raise MediaError(f"{self.path} is damaged: {bad} of {packets} pieces of its picture track cannot be decoded")
+            raise MediaError(
+                f"{self.path} is damaged: {bad} of {packets} pieces of its picture track cannot be decoded"
+            )
         if bad:
             self.warnings.append(f"{bad} of {packets} pieces of the picture track cannot be decoded")
         if backwards:
@@ -247,7 +210,7 @@ class SourceVideo:
             reached = max(reached, self._zero - begin + Fraction(self.sound.end, SAMPLE_RATE))
         if reached < stated - max(Fraction(1, 2), stated / 50):
             raise MediaError(
-                f"{self.path} is cut off: it states {float(stated):.1f} s and ends at {float(reached):.1f} s; copy it again"
+                f"{self.path} is cut off: it ends at {float(reached):.1f} s of {float(stated):.1f} s; copy it again"
             )
 
     def _output_size(self, frame: av.VideoFrame) -> tuple[int, int]:
@@ -265,21 +228,6 @@ class SourceVideo:
         return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 
 
-def _open(path: Path) -> av.container.InputContainer:
-    try:
-        if path.is_dir():
-            raise MediaError(f"{path} is a folder, not a video")
-        if path.stat().st_size == 0:
-            raise MediaError(f"{path} is empty (0 bytes)")
-        return av.open(str(path))
-    except FileNotFoundError:
-        raise MediaError(f"no video at {path}") from None
-    except PermissionError:
-        raise MediaError(f"{path} may not be read: permission denied") from None
-    except (av.FFmpegError, OSError) as error:
-        raise MediaError(f"{path} is not a video that can be read ({error.strerror or error})") from None
-
-
 def _picture_track(container: av.container.InputContainer, path: Path) -> av.VideoStream:
     # The cover of a piece of music is stored as a video track of one frame.
     tracks = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
@@ -291,64 +239,3 @@ def _picture_track(container: av.container.InputContainer, path: Path) -> av.Vid
     # One process a video is the parallelism here; more threads in each would only stand in the way.
     stream.codec_context.thread_count = 1
     return stream
-
-
-def _packets(container: av.container.InputContainer, stream: av.stream.Stream, warnings: list[str]) -> Iterator[av.Packet]:
-    """Yield a stream's packets; a damaged end of the container ends it with a warning."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            yield next(packets)
-        except StopIteration:
-            return
-        except (av.FFmpegError, OSError) as error:
-            warnings.append(f"the {stream.type} track breaks off ({error})")
-            return
-
-
-def _read_sound(path: Path, zero: Fraction, warnings: list[str]) -> Sound | None:
-    """The sound of a file from the moment `zero` of its container's clock; None where there is none."""
-    with _open(path) as container:
-        if not container.streams.audio:
-            return None
-        stream = container.streams.audio[0]
-        sound, bad = Sound(), 0
-        resampler: av.AudioResampler | None = None
-        kind: tuple[str, str, int] | None = None
-        begin, taken, position = Fraction(0), 0, 0
-
-        def push(frame: av.AudioFrame | None) -> None:
-            nonlocal position
-            for part in resampler.resample(frame) if resampler is not None else ():
-                samples = part.to_ndarray()[0]
-                sound.place(position, samples)
-                position += len(samples)
-
-        for packet in _packets(container, stream, warnings):
-            try:
-                frames = packet.decode()
-            except av.FFmpegError:
-                bad += 1
-                continue
-            for frame in frames:
-                stamp = begin + Fraction(taken, frame.sample_rate)
-                if frame.pts is not None and frame.time_base is not None:
-                    stamp = frame.pts * Fraction(frame.time_base)
-                this = (frame.format.name, frame.layout.name, frame.sample_rate)
-                late = stamp - begin - Fraction(taken, frame.sample_rate)
-                if this != kind or abs(late) > DRIFT_SECONDS:
-                    # A first piece, another kind of sound, or a hole: a new stretch, at its own place in time.
-                    push(None)
-                    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-                    kind, begin, taken = this, stamp, 0
-                    position = round((stamp - zero) * SAMPLE_RATE)
-                taken += frame.samples
-                frame.pts = None
-                push(frame)
-        push(None)
-        if bad:
-            warnings.append(f"{bad} pieces of the sound cannot be decoded")
-        if sound.end == 0 and kind is None:
-            warnings.append("the sound track holds nothing that can be decoded")
-            return None
-        return sound

@@ -118,7 +118,7 @@ def _csv_rows(manifest: Path, text: str) -> Iterable[tuple[int, dict[str, Any]]]
     try:
         for row in reader:
             if None in row:
-                raise ManifestError(f"{manifest}, line {reader.line_num}: more cells than columns; put captions in quotes")
+                raise ManifestError(f"{manifest}, line {reader.line_num}: more cells than columns; quote the captions")
             yield reader.line_num, {str(key).strip(): (value or "").strip() for key, value in row.items()}
     except csv.Error as error:
         raise ManifestError(f"{manifest}, line {reader.line_num}: {error}") from None
@@ -133,7 +133,7 @@ def _jsonl_rows(manifest: Path, text: str) -> Iterable[tuple[int, dict[str, Any]
         except json.JSONDecodeError as error:
             raise ManifestError(f"{manifest}, line {line}: not JSON ({error.msg}); one object a line") from None
         if not isinstance(row, dict):
-            raise ManifestError(f"{manifest}, line {line}: needs an object such as {{\"file\": \"a.mp4\"}}")
+            raise ManifestError(f'{manifest}, line {line}: needs an object such as {{"file": "a.mp4"}}')
         yield line, row
 
 
@@ -161,7 +161,7 @@ def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
 
 
 def _captions(value: Any, where: str) -> list[dict[str, Any]]:
-    wanted = f"{where}: captions need a list such as [{{\"start\": 0.0, \"end\": 1.5, \"text\": \"hello\"}}]"
+    wanted = f'{where}: captions need a list such as [{{"start": 0.0, "end": 1.5, "text": "hello"}}]'
     if not isinstance(value, list):
         raise ManifestError(wanted)
     captions = []
@@ -213,7 +213,9 @@ def assign_splits(
     groups: dict[str, list[Source]] = {}
     for source in sources:
         speaker = source.row.get("speaker")
-        groups.setdefault(f"speaker {speaker}" if by == "speaker" and speaker else f"source {source.name}", []).append(source)
+        groups.setdefault(f"speaker {speaker}" if by == "speaker" and speaker else f"source {source.name}", []).append(
+            source
+        )
     result: dict[str, str] = {}
     free = []
     for name, members in groups.items():
@@ -234,7 +236,7 @@ def assign_splits(
 def _deal(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     """How many groups each split gets; the largest share gets what rounding leaves."""
     largest = max(shares, key=lambda split: shares[split])
-    counts = {split: 0 for split in shares}
+    counts = dict.fromkeys(shares, 0)
     left = total
     for split, share in shares.items():
         if split == largest or share == 0:

@@ -79,8 +79,12 @@ class Options:
         for name, good, wanted in (
             ("fps", 1 <= self.fps <= 240, "between 1 and 240"),
             ("size", self.size >= 16, "at least 16"),
-            ("max_clip_seconds", 0 < self.max_clip_seconds <= 30, "above 0 and at most 30, the longest clip there is"),
-            ("min_clip_seconds", 0 < self.min_clip_seconds <= self.max_clip_seconds, "above 0, at most max_clip_seconds"),
+            ("max_clip_seconds", 0 < self.max_clip_seconds <= 30, "above 0, at most 30, the longest clip there is"),
+            (
+                "min_clip_seconds",
+                0 < self.min_clip_seconds <= self.max_clip_seconds,
+                "above 0, at most max_clip_seconds",
+            ),
             ("videos_per_shard", self.videos_per_shard >= 1, "at least 1"),
             ("workers", self.workers is None or self.workers >= 0, "0 or more"),
             ("video_timeout", self.video_timeout is None or self.video_timeout > 0, "above 0, or none"),

@@ -53,12 +53,18 @@ class Pipeline:
         self.options = options
         self.clock = Clock()
         self._scenes = SCENES.build(options.scenes)
-        named = [("pose", POSE.build(options.pose)), ("face", FACE.build(options.face)), ("smplx", SMPLX.build(options.smplx))]
+        named = [
+            ("pose", POSE.build(options.pose)),
+            ("face", FACE.build(options.face)),
+            ("smplx", SMPLX.build(options.smplx)),
+        ]
         named += [("speech", SPEECH.build(value)) for value in options.speech]
         named += [("quality", QUALITY.build(options.quality))]
         self._steps: list[tuple[str, Step]] = [(name, step) for name, step in named if step is not None]
 
-    def clips(self, source: Source, split: str = "train", warnings: list[str] | None = None) -> Iterator[Draft | Dropped]:
+    def clips(
+        self, source: Source, split: str = "train", warnings: list[str] | None = None
+    ) -> Iterator[Draft | Dropped]:
         """Yield every clip of a video as it is finished, kept or dropped; one clip is in memory at a time.
 
         Args:

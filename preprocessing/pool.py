@@ -74,7 +74,11 @@ def _share_out(jobs: Iterator[Job], pool: list[_Worker], options: Options) -> It
             job, worker.job = worker.job, None
             yield job, record
         for worker in busy.values():
-            if worker.job is not None and options.video_timeout and time.monotonic() - worker.since > options.video_timeout:
+            if (
+                worker.job is not None
+                and options.video_timeout
+                and time.monotonic() - worker.since > options.video_timeout
+            ):
                 job, worker.job = worker.job, None
                 worker.renew()
                 yield job, fail_job(job, f"given up: it took longer than video_timeout={options.video_timeout:g} s")
@@ -110,6 +114,10 @@ class _Worker:
             self.renew()
             self.pipe.send(job)
 
+    def busy_seconds(self) -> float:
+        """How long it has been at its job."""
+        return time.monotonic() - self.since
+
     def answer(self) -> dict[str, Any] | None:
         """Take its word on the job: the record; None for "steps are built, begin to count"."""
         try:
@@ -128,7 +136,8 @@ class _Worker:
     def _died(self) -> dict[str, Any]:
         # A signal to the whole group reaches this process a moment later: then it is no fault of the video.
         time.sleep(0.3)
-        assert self._process is not None and self.job is not None
+        assert self._process is not None
+        assert self.job is not None
         self._process.join(5)
         code = self._process.exitcode
         self.renew()

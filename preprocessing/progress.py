@@ -32,7 +32,12 @@ class Progress:
         self._todo, self._bytes = sum(job.bytes for job in waiting), 0
         self._begun = self._said = time.monotonic()
         self._bar = tqdm(
-            total=total, initial=total - self._todo, unit="B", unit_scale=True, disable=not self._live, desc=self._text()
+            total=total,
+            initial=total - self._todo,
+            unit="B",
+            unit_scale=True,
+            disable=not self._live,
+            desc=self._text(),
         )
         if shown and self.finished:
             logger.info("going on: %d of %d videos are done", self.finished, self.videos)

@@ -63,7 +63,7 @@ def preprocess(options: Options) -> dict[str, Any]:
     output = output_folder(options)
     index, count = options.task()
     if options.restart and count > 1:
-        raise ConfigError("'restart' would throw away the other tasks' shards; empty the output folder before the job array")
+        raise ConfigError("'restart' would throw away the other tasks' shards; empty the folder before the job array")
     sources = read_sources(options.input, leave_out=output)
     splits = assign_splits(sources, options.splits, options.split_by, options.seed)
     work = Work(output, options, sources, splits)
@@ -78,8 +78,7 @@ def preprocess(options: Options) -> dict[str, Any]:
     run.do()
     wall = {"wall_seconds": round(time.monotonic() - begun, 3), "workers": run.workers}
     if count > 1:
-        own = [video for shard in run.finished for video in (work.read_record(work.shard_record_path(shard)) or {}).get("videos", [])]
-        write_json(output / f"summary-{index:05d}.json", summarise(own) | wall)
+        write_json(output / f"summary-{index:05d}.json", summarise(run.videos) | wall)
     left = missing_shards(work)
     summary = merge(work, wall) if not left else None
     if summary is not None:
@@ -94,8 +93,8 @@ class _Run:
 
     def __init__(self, work: Work, shards: list[int]) -> None:
         self.work = work
-        self.finished = [shard for shard in shards if is_assembled(work, shard)]
-        self._todo = [shard for shard in shards if shard not in set(self.finished)]
+        self.videos: list[dict[str, Any]] = []
+        self._todo = [shard for shard in shards if not self._is_finished(shard)]
         self._open: dict[int, int] = {}
         self._again: list[Job] = []
         self._locks: dict[int, ExitStack] = {}
@@ -118,6 +117,13 @@ class _Run:
             for lock in self._locks.values():
                 lock.close()
 
+    def _is_finished(self, shard: int) -> bool:
+        if not is_assembled(self.work, shard):
+            return False
+        record = self.work.read_record(self.work.shard_record_path(shard))
+        self.videos += record["videos"] if record is not None else []
+        return True
+
     def _repeat(self) -> None:
         """Do again the videos whose parts were found damaged on the disk."""
         while self._again:
@@ -133,9 +139,8 @@ class _Run:
                 logger.warning("shard %06d is being made by another process: left to it", shard)
                 stack.close()
                 continue
-            if is_assembled(self.work, shard):
+            if self._is_finished(shard):
                 stack.close()  # another process was faster
-                self.finished.append(shard)
                 continue
             self._locks[shard] = stack
             left = [job for job in self.work.jobs(shard) if not is_done(self.work, job)]
@@ -151,13 +156,12 @@ class _Run:
         if self._open[shard]:
             return
         try:
-            assemble(self.work, shard)
+            self.videos += assemble(self.work, shard)
         except DamagedPart as damage:
             logger.warning("%s; the video is done again", damage)
             self._open[shard] = 1
             self._again.append(damage.job)
             return
-        self.finished.append(shard)
         self._locks.pop(shard).close()
 
 

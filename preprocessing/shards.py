@@ -27,10 +27,13 @@ class DamagedPart(RuntimeError):
         self.job = job
 
 
-def assemble(work: Work, shard: int) -> None:
+def assemble(work: Work, shard: int) -> list[dict[str, Any]]:
     """Write a shard of finished videos, then its record, then remove their parts.
 
     A shard whose videos gave no clip gets a record and no file.
+
+    Returns:
+        The records of its videos.
 
     Raises:
         DamagedPart: after the damaged part and its record are removed.
@@ -65,6 +68,7 @@ def assemble(work: Work, shard: int) -> None:
         entry = {"name": path.name, "bytes": offset + len(END), "sha256": whole.hexdigest(), "samples": samples}
     write_json(work.shard_record_path(shard), {"entry": entry, "statistics": statistics.state(), "videos": records})
     remove_parts(jobs)
+    return records
 
 
 def remove_parts(jobs: list[Job]) -> None:
@@ -103,7 +107,7 @@ def is_done(work: Work, job: Job) -> bool:
 def _samples(job: Job, record: dict[str, Any]) -> Iterator[tuple[dict[str, Any], bytes]]:
     check = hashlib.sha256()
     try:
-        part = open(job.part, "rb")
+        part = open(job.part, "rb")  # noqa: SIM115 (closed below)
     except FileNotFoundError:
         raise _remove(job) from None
     with part:

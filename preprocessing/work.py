@@ -1,9 +1,9 @@
 """What is done and what is left: the state of a run on disk, so that it can go on after any stop.
 
-    output/run.json            what is being made: options, list of videos, their fingerprint
-    output/work/parts/         part and record of every finished video
-    output/work/shards/        record of every finished shard; its parts are gone by then
-    output/shard-000000.tar    finished shards
+output/run.json            what is being made: options, list of videos, their fingerprint
+output/work/parts/         part and record of every finished video
+output/work/shards/        record of every finished shard; its parts are gone by then
+output/shard-000000.tar    finished shards
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -46,7 +46,9 @@ class Work:
         self.output, self.options, self.sources, self.splits = output, options, sources, splits
         self.folder = output / "work"
         self.sizes = [_size(source.path) for source in sources]
-        videos = [{"file": s.name, "bytes": n, "split": splits[s.name], "row": s.row} for s, n in zip(sources, self.sizes)]
+        videos = [
+            {"file": s.name, "bytes": n, "split": splits[s.name], "row": s.row} for s, n in zip(sources, self.sizes)
+        ]
         what = {"version": VERSION, "options": options.what(), "videos": videos}
         self.made = {"fingerprint": fingerprint(what), **what}
 
@@ -106,7 +108,7 @@ class Work:
             others = [found.name for pattern in MADE_HERE[:2] for found in self.output.glob(pattern)]
             if others:
                 raise RunError(
-                    f"{self.output} holds {others[0]}, which no unfinished run here made; give another output, or restart=true"
+                    f"{self.output} holds {others[0]} of an unknown run; give another output, or restart=true"
                 )
             self._claim_first(path)
         try:
@@ -156,10 +158,8 @@ class Work:
     def close(self) -> None:
         """Remove the unfinished work; renamed first, so that half of it is never taken for the whole."""
         if self.folder.exists():
-            try:
+            with suppress(FileNotFoundError):  # another task was faster
                 os.replace(self.folder, self.output / f".work-{uuid.uuid4().hex[:12]}")
-            except FileNotFoundError:
-                pass  # another task was faster
         self._sweep()
 
     def _sweep(self) -> None:
@@ -180,7 +180,7 @@ class Work:
         file: IO[bytes] | None = None
         try:
             try:
-                file = open(path, "ab")
+                file = open(path, "ab")  # noqa: SIM115 (closed below)
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 got = path.exists()
             except BlockingIOError:

@@ -38,7 +38,7 @@ def whole_file(path: Path) -> Iterator[OutputFile]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         with refused_as_output_error(path.parent):
-            raw = open(temporary, "wb")
+            raw = open(temporary, "wb")  # noqa: SIM115 (closed below)
         with raw:
             file = OutputFile(raw, path.parent)
             yield file
@@ -80,7 +80,9 @@ def refused_as_output_error(folder: Path) -> Iterator[None]:
     except OSError as error:
         what = "the disk is full" if error.errno in SPACE else error.strerror or str(error)
         cure = "free some space" if error.errno in SPACE else "make it writable"
-        raise OutputError(f"cannot write to {folder}: {what}; {cure} and start again, finished videos are kept") from error
+        raise OutputError(
+            f"cannot write to {folder}: {what}; {cure} and start again, finished videos are kept"
+        ) from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -141,7 +143,9 @@ class PartWriter:
         data = b"".join(member(f"{info.id}.{key}", value) for key, value in encoded.items())
         self._file.write(data)
         self._hash.update(data)
-        self.samples.append(sample_entry(info, {key: len(value) for key, value in encoded.items()}, self.bytes, len(data)))
+        self.samples.append(
+            sample_entry(info, {key: len(value) for key, value in encoded.items()}, self.bytes, len(data))
+        )
         self.bytes += len(data)
 
 
