@@ -23,8 +23,8 @@ def animate(
     image: Path | None = None,
     pose: Path | None = None,
     seed: int = 0,
-    steps: int = 50,
-    guidance: float = 2.0,
+    steps: int | None = None,
+    guidance: float | None = None,
     size: int | None = None,
     fps: float | None = None,
     device: str = "auto",
@@ -42,8 +42,8 @@ def animate(
         image: a picture that shows one person from the front; the first pose is found in it.
         pose: the first pose instead: npz of a clip's pose.npz or of DWPose; its first frame with a person counts.
         seed: of the noise; another seed gives another performance.
-        steps: denoising steps.
-        guidance: weight of classifier-free guidance; 1 is none.
+        steps: denoising steps; left out, the network's own (50 unless its config says otherwise).
+        guidance: weight of classifier-free guidance, 1 is none; left out, the network's own (2).
         size: longer side of the video in pixels; left out, the picture's own (at most 1024), or 512 without one.
         fps: only to make sure: an error unless the network was trained at so many frames a second.
         device: cpu, cuda, or auto.

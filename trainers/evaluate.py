@@ -20,8 +20,8 @@ def evaluate(
     out: Path | None = None,
     splits: list[str] | None = None,
     seeds: list[int] = [0, 1, 2],  # noqa: B006 - never changed; its value is the help's
-    steps: int = 50,
-    guidance: float = 2.0,
+    steps: int | None = None,
+    guidance: float | None = None,
     clips: int | None = 48,
     seconds: float | None = 10.0,
     batch: int = 32,
@@ -42,8 +42,8 @@ def evaluate(
         splits: which splits are measured, each on its own; left out, test and test_unseen, and where there is neither,
             val, or (saying so) train.
         seeds: of the noise and of which speech is exchanged; the spread is over these.
-        steps: denoising steps.
-        guidance: weight of classifier-free guidance; 1 is none.
+        steps: denoising steps; left out, the network's own (50 unless its config says otherwise).
+        guidance: weight of classifier-free guidance, 1 is none; left out, the network's own (2).
         clips: at most so many clips of a split, taken evenly; none is all.
         seconds: only the first seconds of each clip; none is all.
         batch: clips generated at once.

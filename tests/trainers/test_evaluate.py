@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ import torch
 
 from datamodules.index import Index
 from models.human.autoencoder import PoseAutoencoder
+from models.human.keypoints import CHIN, INNER_LIP_BOTTOM, INNER_LIP_TOP
 from settings import ConfigError
 from tests.shards import write_shards
 from trainers.evaluation import baselines, tables
-from trainers.evaluation.clips import load_clips, visible
+from trainers.evaluation.clips import Clip, load_clips, visible
 from trainers.evaluation.figures import FIGURES, measure, spread
-from trainers.evaluation.gestures import Plan, evaluate_gestures
+from trainers.evaluation.gestures import Plan, batches, evaluate_gestures
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +48,15 @@ class Knowing:
             noise = np.random.default_rng(seed).normal(0, 0.05, (len(heard), 134, 1)).astype(np.float32)
             made.append(match[0].pose[: len(heard)] if match else np.concatenate([first[None, :, :2] + noise, noise * 0 + 1], -1))
         return made
+
+
+def talking(clip: Clip) -> Clip:
+    """The same clip with a face whose brows are over its chin and whose lips can be seen."""
+    pose = clip.pose.copy()
+    pose[:, 24:92, 2] = 1
+    pose[:, 41:51, 1], pose[:, CHIN, 1] = 0.2, 0.4
+    pose[:, INNER_LIP_TOP, 1], pose[:, INNER_LIP_BOTTOM, 1] = 0.35, 0.37 + 0.01 * np.sin(np.arange(len(pose)))
+    return replace(clip, pose=pose)
 
 
 def plan(shards: Path, **changes) -> Plan:
@@ -94,7 +105,7 @@ def test_nearest_neighbour_finds_its_own_window_again(shards):
 
 
 def test_the_truth_is_at_zero_from_itself(shards, encoder):
-    clips = load_clips(shards, "test", None, None)
+    clips = [talking(clip) for clip in load_clips(shards, "test", None, None)]
     figures = measure([clip.pose for clip in clips], clips, encoder)
     for name in ("fgd", "bas_distance", "velocity_error", "acceleration_error", "pose_error", "missed_points"):
         assert figures[name] == pytest.approx(0, abs=1e-6), name
@@ -150,3 +161,11 @@ def test_tables_hold_the_figures_and_the_papers_own(shards, encoder, tmp_path):
     text = tables.as_text(results)
     assert "6.02" in text and "PATS" in text and "other data" in text
     assert "shuffled" in text and "Lips r ↑" in text and "3 seeds" in text
+
+
+def test_batches_hold_clips_of_nearly_one_length():
+    lengths = [100, 30, 105, 31, 200, 101]
+    parts = batches(lengths, 2)
+    assert sorted(i for part in parts for i in part) == list(range(6))
+    assert all(len(part) <= 2 and max(lengths[i] for i in part) <= 1.15 * min(lengths[i] for i in part) for part in parts)
+    assert len(parts) == 4

@@ -32,8 +32,8 @@ class Request:
         height, width: of the video in pixels, even.
         out: the video to write; other files take its name.
         seed: equal seeds give equal files.
-        steps: denoising steps.
-        guidance: weight of classifier-free guidance.
+        steps: denoising steps; None is the network's own number.
+        guidance: weight of classifier-free guidance; None is the network's own.
         inputs: SHA-256 of each input file.
     """
 
@@ -45,8 +45,8 @@ class Request:
     width: int
     out: Path
     seed: int
-    steps: int
-    guidance: float
+    steps: int | None
+    guidance: float | None
     inputs: dict[str, str] = field(default_factory=dict)
 
     def metadata(self, model: dict[str, str]) -> dict[str, Any]:
@@ -70,8 +70,8 @@ def read_request(
     out: Path,
     size: int | None,
     seed: int,
-    steps: int,
-    guidance: float,
+    steps: int | None,
+    guidance: float | None,
 ) -> Request:
     """Read the inputs of `animate`; the arguments are its own.
 
@@ -83,7 +83,7 @@ def read_request(
         raise ConfigError("give image=PICTURE, or pose=FILE for a first pose of your own")
     if out.suffix.lower() != ".mp4":
         raise ConfigError(f"out={out}: has to end in .mp4")
-    if steps < 1:
+    if steps is not None and steps < 1:
         raise ConfigError(f"steps={steps}: at least 1 denoising step is needed")
     if size is not None and not 32 <= size <= 8192:
         raise ConfigError(f"size={size}: the longer side of the video is from 32 to 8192 pixels")
@@ -138,13 +138,15 @@ def read_first_pose(path: Path) -> np.ndarray:
     Raises:
         MediaError: not such a file, or nobody in it.
     """
-    from preprocessing.pose import read_poses
+    from preprocessing.pose.sidecar import read_keypoints
 
-    poses = read_poses(path)
+    keypoints, scores, _ = read_keypoints(path)
+    poses = np.concatenate([keypoints, scores.clip(0, 1)[..., None]], -1).astype(np.float32)
+    poses[poses[..., 2] <= 0] = (-1, -1, 0)
     for pose in poses:
         if has_person(pose):
             return pose
-    raise MediaError(f"{path}: none of its {len(poses)} poses shows a person (face and some points of the body)")
+    raise MediaError(f"{path}: none of its {len(poses)} poses shows a person (half a face and {_FEWEST_POINTS} points of the body)")
 
 
 def has_person(pose: np.ndarray) -> bool:

@@ -1,6 +1,7 @@
 """Audio and a first pose to poses with MMGT's first stage, SMGA (MMGT-1)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -64,12 +65,14 @@ class SMGAAnimator:
         speech: Sequence[np.ndarray],
         *,
         seed: int = 0,
-        steps: int = 50,
-        guidance: float = 2.0,
+        steps: int | None = None,
+        guidance: float | None = None,
     ) -> list[np.ndarray]:
-        """Poses (T, 134, 3) for each first pose (134, 3) and speech (T, 35), all in one batch; lengths may differ."""
+        """Poses (T, 134, 3) for each first pose (134, 3) and speech (T, 35), all in one batch.
+
+        Shorter speech is filled up with its last frame, which its last window hears: lengths had better be close.
+        """
         longest = max(map(len, speech))
-        # Windows are chained forwards in time, so what is put behind a shorter clip does not change it.
         padded = np.stack([np.concatenate([one, np.repeat(one[-1:], longest - len(one), 0)]) for one in speech])
         made = generate(
             self.network,
@@ -84,6 +87,11 @@ class SMGAAnimator:
 
     def animate(self, request: Request) -> Animation:
         """Generate and write what was asked for."""
+        request = replace(
+            request,
+            steps=self.network.sampling_steps if request.steps is None else request.steps,
+            guidance=self.network.guidance if request.guidance is None else request.guidance,
+        )
         poses = self.poses(
             [request.first_pose],
             [self.listen(request.audio)],

@@ -88,6 +88,8 @@ def spread(values: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
     for name in values[0]:
         numbers = [one[name] for one in values]
         deviation = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
+        if len(set(numbers)) == 1 and deviation is not None:
+            deviation = 0.0  # np.std leaves rounding
         result[name] = {"mean": float(np.mean(numbers)), "std": deviation, "values": numbers}
     return result
 

@@ -29,7 +29,7 @@ DIFFERENT: Final = (
 SEEN: Final = " (SEEN IN TRAINING: there are no held-out clips, so this says nothing of new speech)"
 
 
-def as_text(results: Mapping[str, Any], width: int = 120) -> str:
+def as_text(results: Mapping[str, Any], width: int = 132) -> str:
     """Tables for a terminal: one per split, then the paper's."""
     from rich.console import Console
     from rich.table import Table
@@ -117,8 +117,10 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
     if figure is None or figure["mean"] != figure["mean"]:
         return "-"
     mean = _short(figure["mean"])
-    return f"{mean} ±{_short(figure['std'])}" if figure["std"] else mean
+    return f"{mean}±{figure['std']:.2g}" if figure["std"] else mean
 
 
 def _short(number: float) -> str:
+    if abs(number) < 1e-6:  # nothing but rounding
+        return "0"
     return f"{number:.3g}" if abs(number) < 1000 else f"{number:.0f}"
