@@ -24,7 +24,9 @@ def load(
     Returns:
         Plain nested values, and for each dotted key the file (or "command line") that set it.
     """
-    layers = (_files(Path(path), ()) if path is not None else []) + [(COMMAND_LINE, _parse(overrides))]
+    layers = _files(Path(path), ()) if path is not None else []
+    # One layer each: `strategy=ddp strategy.static_graph=true` names a part and then sets its option.
+    layers += [(COMMAND_LINE, _parse([item])) for item in overrides]
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for source, layer in layers:
