@@ -14,7 +14,7 @@ _HAND_LENGTH: Final = 0.118
 _SHOULDER: Final = (0.16, 0.53)
 _UPPER_ARM: Final = 0.21
 _HIP: Final = (0.1, 0.955)
-# Of a hand that points up with its thumb at +x, as a share of its length: where each finger begins, its joints, its slant.
+# Of a hand that points up with its thumb at +x, in hand lengths: where each finger begins, its bones, its slant.
 _FINGERS: Final = (
     ((0.15, 0.13), (0.19, 0.17, 0.13), 48.0),
     ((0.15, 0.47), (0.21, 0.13, 0.10), 7.0),
@@ -24,7 +24,8 @@ _FINGERS: Final = (
 )
 _BEND: Final = np.cumsum(np.deg2rad([48.0, 72.0, 48.0]))
 _TORSO: Final = np.array(
-    [(0.05, 0.43), (0.075, 0.457), (0.128, 0.474), (0.176, 0.496), (0.197, 0.545), (0.188, 0.64), (0.178, 0.75), (0.166, 0.86), (0.166, 1.06)]
+    [(0.05, 0.43), (0.075, 0.457), (0.128, 0.474), (0.176, 0.496),
+     (0.197, 0.545), (0.188, 0.64), (0.178, 0.75), (0.166, 0.86), (0.166, 1.06)]
 )  # fmt: skip
 
 
@@ -67,7 +68,10 @@ def _trunk(speaker: Speaker, motion: Motion) -> dict[str, np.ndarray]:
     rise = np.clip((0.75 - shape[:, 1]) / 0.3, 0, 1)[None]
     torso = shape + follow * motion.trunk[:, None]
     torso[..., 1] += rise * motion.breath[:, None]
-    shoulders = np.array([(-_SHOULDER[0], _SHOULDER[1]), (_SHOULDER[0], _SHOULDER[1])]) * [speaker.look.shoulders, 1] + [0.5, 0]
+    shoulders = np.array([(-_SHOULDER[0], _SHOULDER[1]), (_SHOULDER[0], _SHOULDER[1])]) * [
+        speaker.look.shoulders,
+        1,
+    ] + [0.5, 0]
     shoulders = shoulders + motion.trunk[:, None]
     shoulders[..., 1] += motion.breath[:, None]
     hips = np.array([(0.5 - _HIP[0], _HIP[1]), (0.5 + _HIP[0], _HIP[1])]) + 0.1 * motion.trunk[:, None]
@@ -90,7 +94,7 @@ def _arms(speaker: Speaker, motion: Motion, outlines: dict[str, np.ndarray]) -> 
 
 
 def _hand(speaker: Speaker, motion: Motion, side: int) -> np.ndarray:
-    """(T, 21, 2): the back of a hand that points inward, thumb up; each finger bends towards or away from the viewer."""
+    """(T, 21, 2): the back of a hand that points inward, thumb up; bent fingers come towards the viewer."""
     frames = motion.frames
     length = _HAND_LENGTH * speaker.look.hand
     points = np.zeros((frames, 21, 2))
@@ -135,18 +139,30 @@ def _keypoints(frames: int, outlines: dict[str, np.ndarray]) -> tuple[np.ndarray
 
 
 def _hair(speaker: Speaker, motion: Motion) -> dict[str, np.ndarray]:
-    """Outlines (n, 3) or (T, n, 3) in head units: `hair_back` behind the head, `hair` in front, `bun`, `beard` where there are any."""
+    """Outlines (n, 3) or (T, n, 3) in head units, where there are any: `hair_back` behind the head, `hair`, `beard`."""
     style, look = speaker.look.hairstyle, speaker.look
     shapes: dict[str, np.ndarray] = {}
     crown = np.array([(0.8, 0.06), (0.85, -0.25), (0.83, -0.55), (0.7, -0.88), (0.42, -1.1), (0.0, -1.17)])
     crown = np.concatenate([crown, crown[-2::-1] * [-1, 1]])
     lines = {
-        "short": [(-0.73, 0.02), (-0.7, -0.3), (-0.58, -0.54), (-0.25, -0.62), (0.25, -0.62), (0.58, -0.54), (0.7, -0.3), (0.73, 0.02)],
-        "side": [(-0.74, 0.06), (-0.72, -0.22), (-0.62, -0.42), (-0.2, -0.6), (0.3, -0.74), (0.56, -0.6), (0.7, -0.3), (0.74, 0.06)],
-        "bob": [(-0.76, 0.42), (-0.68, -0.05), (-0.6, -0.34), (-0.3, -0.52), (0.25, -0.7), (0.55, -0.5), (0.69, -0.1), (0.76, 0.42)],
-        "long": [(-0.74, 0.2), (-0.68, -0.18), (-0.42, -0.52), (-0.05, -0.76), (0.05, -0.76), (0.42, -0.52), (0.68, -0.18), (0.74, 0.2)],
-        "bun": [(-0.74, 0.0), (-0.7, -0.34), (-0.52, -0.6), (-0.2, -0.72), (0.2, -0.72), (0.52, -0.6), (0.7, -0.34), (0.74, 0.0)],
-        "curly": [(-0.74, 0.1), (-0.68, -0.22), (-0.5, -0.45), (-0.2, -0.5), (0.2, -0.5), (0.5, -0.45), (0.68, -0.22), (0.74, 0.1)],
+        "short": [
+            (-0.73, 0.02), (-0.7, -0.3), (-0.58, -0.54), (-0.25, -0.62),
+            (0.25, -0.62), (0.58, -0.54), (0.7, -0.3), (0.73, 0.02)],
+        "side": [
+            (-0.74, 0.06), (-0.72, -0.22), (-0.62, -0.42), (-0.2, -0.6),
+            (0.3, -0.74), (0.56, -0.6), (0.7, -0.3), (0.74, 0.06)],
+        "bob": [
+            (-0.76, 0.42), (-0.68, -0.05), (-0.6, -0.34), (-0.3, -0.52),
+            (0.25, -0.7), (0.55, -0.5), (0.69, -0.1), (0.76, 0.42)],
+        "long": [
+            (-0.74, 0.2), (-0.68, -0.18), (-0.42, -0.52), (-0.05, -0.76),
+            (0.05, -0.76), (0.42, -0.52), (0.68, -0.18), (0.74, 0.2)],
+        "bun": [
+            (-0.74, 0.0), (-0.7, -0.34), (-0.52, -0.6), (-0.2, -0.72),
+            (0.2, -0.72), (0.52, -0.6), (0.7, -0.34), (0.74, 0.0)],
+        "curly": [
+            (-0.74, 0.1), (-0.68, -0.22), (-0.5, -0.45), (-0.2, -0.5),
+            (0.2, -0.5), (0.5, -0.45), (0.68, -0.22), (0.74, 0.1)],
     }  # fmt: skip
     if style in lines:
         line = head.skull(np.array(lines[style]), look, 0.02)
@@ -156,14 +172,16 @@ def _hair(speaker: Speaker, motion: Motion) -> dict[str, np.ndarray]:
         half = np.array([(0.6, -0.9), (0.88, -0.5), (0.95, 0.1), (0.99, 0.7), (1.04, 1.25), (0.9, 1.7), (0.55, 1.8)])
         shapes["hair_back"] = _behind(np.concatenate([half, (half * [-1, 1])[::-1]]))
     if style == "bob":
-        half = np.array([(0.55, -0.95), (0.86, -0.55), (0.95, 0.0), (0.97, 0.5), (0.93, 0.92), (0.74, 1.04), (0.5, 0.95)])
+        half = np.array(
+            [(0.55, -0.95), (0.86, -0.55), (0.95, 0.0), (0.97, 0.5), (0.93, 0.92), (0.74, 1.04), (0.5, 0.95)]
+        )
         shapes["hair_back"] = _behind(np.concatenate([half, (half * [-1, 1])[::-1]]))
     if style == "bun":
         turn = np.linspace(0, 2 * np.pi, 13)[:-1]
         shapes["hair_back"] = _behind(np.stack([0.36 * np.cos(turn), 0.32 * np.sin(turn) - 1.28], -1))
     if style == "curly":
-        turn = np.linspace(-0.15 * np.pi, 1.15 * np.pi, 15)
-        waves = 1 + 0.06 * (np.arange(15) % 2)
+        turn = np.linspace(-0.15 * np.pi, 1.15 * np.pi, 31)
+        waves = 1 + 0.07 * (np.arange(31) % 2)
         shapes["hair_back"] = _behind(np.stack([1.02 * waves * np.cos(turn), -1.12 * waves * np.sin(turn) - 0.22], -1))
     if look.beard:
         half = np.array([(0.752, 0.1), (0.735, 0.4), (0.69, 0.6), (0.6, 0.78), (0.48, 0.93), (0.33, 1.06), (0.0, 1.16)])

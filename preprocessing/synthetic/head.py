@@ -1,6 +1,7 @@
 """The head as points in space: a template in head units, moved by mouth, lids, brows and the neck.
 
-Unit: about half the distance between the ears; x to the viewer's right, y down, z towards the viewer, origin between the eyes.
+Unit: a little more than half the distance between the ears; x to the viewer's right, y down, z towards the viewer,
+origin between the eyes.
 """
 
 import numpy as np
@@ -16,7 +17,8 @@ IRIS = 0.08
 _PIVOT = np.array([0.0, 0.85, -0.35])
 _EYE_X, _MOUTH_Y = 0.335, 0.68
 _HALF_JAW = np.array(
-    [(0.76, 0.02), (0.752, 0.2), (0.732, 0.4), (0.69, 0.58), (0.61, 0.75), (0.5, 0.9), (0.355, 1.03), (0.18, 1.105), (0, 1.125)]
+    [(0.76, 0.02), (0.752, 0.2), (0.732, 0.4), (0.69, 0.58), (0.61, 0.75), (0.5, 0.9), (0.355, 1.03), (0.18, 1.105),
+     (0, 1.125)]
 )  # fmt: skip
 _SKULL = np.array([(0.76, -0.2), (0.72, -0.5), (0.58, -0.78), (0.32, -0.95), (0, -1.0)])
 # From the outer to the inner corner over the upper lid, back along the lower one, for the viewer's left eye.
@@ -41,8 +43,8 @@ def skull(points: np.ndarray, look: Look, lift: float = 0.0) -> np.ndarray:
 def face(motion: Motion, look: Look) -> dict[str, np.ndarray]:
     """The moving face before the head is turned: outlines by name, (T, n, 3) in head units.
 
-    `jaw` 17, `brows` 10, `nose` 9, `eyes` 12, `outer_lips` 12, `inner_lips` 8 are iBUG-68's points in order; `skin`, `ears`,
-    `irises` are for drawing.
+    `jaw` 17, `brows` 10, `nose` 9, `eyes` 12, `outer_lips` 12, `inner_lips` 8 are iBUG-68's points in order;
+    `skin`, `ears`, `irises` are for drawing.
     """
     frames = motion.frames
     opening = OPENING * motion.opening[:, None]
@@ -73,7 +75,9 @@ def face(motion: Motion, look: Look) -> dict[str, np.ndarray]:
     centres = np.array([[-_EYE_X, 0.0], [_EYE_X, 0.0]])
     irises = np.repeat(skull(centres, look, -0.02)[None], frames, 0)
     irises[..., :2] += 0.05 * motion.gaze[:, None]
-    ear = np.stack([0.075 * np.cos(np.linspace(0, 2 * np.pi, 9)[:-1]), 0.2 * np.sin(np.linspace(0, 2 * np.pi, 9)[:-1])], -1)
+    ear = np.stack(
+        [0.075 * np.cos(np.linspace(0, 2 * np.pi, 9)[:-1]), 0.2 * np.sin(np.linspace(0, 2 * np.pi, 9)[:-1])], -1
+    )
     ears = np.concatenate([ear + [-0.79, 0.14], ear + [0.79, 0.14]])
     ears = np.repeat(np.concatenate([ears, np.full((16, 1), -0.15)], -1)[None], frames, 0)
     return {

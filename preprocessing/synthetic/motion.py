@@ -55,7 +55,7 @@ class Motion:
 def motion(speaker: Speaker, phonemes: Sequence[Phoneme], frames: int, fps: float, seed: int) -> Motion:
     """How a speaker moves while saying these sounds.
 
-    Mouth and beats are a function of the phonemes and the speaker; blinks, gaze, sway and small unrest come from `seed`.
+    Mouth and beats are a function of the phonemes and the speaker; blinks, gaze, sway and unrest come from `seed`.
     """
     generator = np.random.default_rng([seed, 11])
     habits = speaker.habits
@@ -78,7 +78,9 @@ def motion(speaker: Speaker, phonemes: Sequence[Phoneme], frames: int, fps: floa
         active = 1.0 if habits.hands in (name, "both") else 0.12
         lift = active * (0.035 * talk + habits.reach * stroke)
         rest = np.array([0.5 + habits.rest[side][0], habits.rest[side][1]])
-        path = rest + np.stack([outward * (habits.outward * np.maximum(lift, -0.02) + 0.012 * active * talk), -lift], -1)
+        path = rest + np.stack(
+            [outward * (habits.outward * np.maximum(lift, -0.02) + 0.012 * active * talk), -lift], -1
+        )
         wrists.append(path + 0.6 * trunk + 0.004 * unrest(2, 3.0))
         turn.append(active * (14 * talk + 34 * stroke) + 4 * unrest(1, 4.0)[:, 0])
         spread.append(np.clip(0.25 + 0.5 * active * np.maximum(stroke, 0) + 0.08 * unrest(1, 4.0)[:, 0], 0, 1))
@@ -90,7 +92,11 @@ def motion(speaker: Speaker, phonemes: Sequence[Phoneme], frames: int, fps: floa
         width=rule.width_rule(phonemes, frames, fps),
         blink=_blinks(blinks, frames, fps),
         gaze=np.clip(0.35 * unrest(2, 2.5) - 0.02 * head[:, :2], -1, 1),
-        brows=np.clip(habits.brows * (0.55 * np.maximum(stroke, 0) - 0.8 * np.minimum(stroke, 0)) + 0.1 * unrest(1, 4.0)[:, 0], -0.2, 1),
+        brows=np.clip(
+            habits.brows * (0.55 * np.maximum(stroke, 0) - 0.8 * np.minimum(stroke, 0)) + 0.1 * unrest(1, 4.0)[:, 0],
+            -0.2,
+            1,
+        ),
         head=head,
         trunk=trunk,
         breath=0.0022 * np.sin(2 * np.pi * (np.arange(frames) / fps / 3.8 + generator.uniform())),

@@ -58,8 +58,8 @@ def closure(phoneme: Phoneme) -> tuple[float, float]:
 
 
 def beats(phonemes: Sequence[Phoneme]) -> np.ndarray:
-    """Times of the stress beats in seconds, ascending: the onset of each vowel with primary stress that is the longest such
-    vowel within 0.4 s to either side (the earlier one of two that are equal)."""
+    """Times of the stress beats in seconds, ascending: the onset of each vowel with primary stress that is the longest
+    such vowel within 0.4 s to either side (the earlier one of two that are equal)."""
     candidates = [phoneme for phoneme in phonemes if phoneme.stress == 2 and phoneme.vowel]
     chosen = []
     for one in candidates:
@@ -73,8 +73,8 @@ def beats(phonemes: Sequence[Phoneme]) -> np.ndarray:
 def gesture(beat_times: np.ndarray, frames: int, fps: float) -> np.ndarray:
     """The stroke that hands and head make on beats: (frames,), 1 raised, -0.4 struck, 0 at rest.
 
-    It rises until 0.16 s before a beat, falls, and stands still from the beat until 0.1 s after it; 0.5 s after, it is back
-    at rest when no other beat follows.
+    It rises until 0.16 s before a beat, falls, and stands still from the beat until 0.1 s after it; 0.5 s after, it is
+    back at rest when no other beat follows.
     """
     duration = frames / fps
     knots: list[tuple[float, float]] = [(-1.0, 0.0)]
@@ -146,7 +146,7 @@ def strokes(keypoints: np.ndarray, fps: float) -> np.ndarray:
         return np.zeros(0)
     speed = np.diff(y) * fps
     limit = np.quantile(np.maximum(speed, 0), 0.97) / 3
-    found = []
+    found: list[float] = []
     for i in range(1, len(speed) - 1):
         if speed[i] > max(limit, 1e-4) and speed[i] >= speed[i - 1] and speed[i] > speed[i + 1]:
             stop = i

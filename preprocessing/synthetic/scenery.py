@@ -41,8 +41,8 @@ def _shelf(image: np.ndarray, generator: np.random.Generator) -> None:
         at = left + 0.01
         while at < left + 0.28:
             wide, tall = generator.uniform(0.015, 0.035), generator.uniform(0.09, 0.17)
-            colour = tuple(int(c) for c in generator.integers(70, 215, 3))
-            _box(image, at, level - tall, at + wide, level, colour)
+            red, green, blue = (int(value) for value in generator.integers(70, 215, 3))
+            _box(image, at, level - tall, at + wide, level, (red, green, blue))
             at += wide + generator.uniform(0.002, 0.02)
         _box(image, left, level, left + 0.32, level + 0.022, (128, 94, 66))
 
@@ -55,4 +55,6 @@ def _plant(image: np.ndarray, generator: np.random.Generator) -> None:
         colour = (int(generator.integers(50, 90)), int(generator.integers(110, 150)), int(generator.integers(60, 90)))
         start = (int(256 * side), int(256 * 0.76))
         cv2.line(image, start, (int(256 * tip[0]), int(256 * tip[1])), colour, 5)
-        cv2.ellipse(image, (int(256 * tip[0]), int(256 * tip[1])), (13, 7), float(np.degrees(angle)) - 90, 0, 360, colour, -1)
+        cv2.ellipse(
+            image, (int(256 * tip[0]), int(256 * tip[1])), (13, 7), float(np.degrees(angle)) - 90, 0, 360, colour, -1
+        )

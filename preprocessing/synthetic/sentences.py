@@ -17,8 +17,8 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
         "bought", "photographed", "measured", "opened", "collected", "protected", "imagined", "moved", "wrapped",
     ),
     "verb": (
-        "build", "share", "visit", "finish", "improve", "compare", "explain", "imagine", "remember", "follow", "observe",
-        "plan", "choose", "change", "protect", "understand", "invent", "measure", "fix", "move",
+        "build", "share", "visit", "finish", "improve", "compare", "explain", "imagine", "remember", "follow",
+        "observe", "plan", "choose", "change", "protect", "understand", "invent", "measure", "fix", "move",
     ),
     "adjective": (
         "beautiful", "broken", "purple", "enormous", "quiet", "famous", "golden", "heavy", "simple", "powerful",
@@ -26,8 +26,8 @@ _WORDS: Final[dict[str, tuple[str, ...]]] = {
     ),
     "thing": (
         "piano", "bridge", "window", "map", "garden", "machine", "photograph", "kitchen", "bottle", "letter", "boat",
-        "telephone", "mountain", "painting", "pocket", "umbrella", "library", "computer", "bicycle", "violin", "blanket",
-        "potato", "balloon", "camera", "elephant", "river", "mirror", "museum", "apple", "market",
+        "telephone", "mountain", "painting", "pocket", "umbrella", "library", "computer", "bicycle", "violin",
+        "blanket", "potato", "balloon", "camera", "elephant", "river", "mirror", "museum", "apple", "market",
     ),
     "place": (
         "behind the market", "above the harbour", "in the middle of the room", "near the old church", "by the river",

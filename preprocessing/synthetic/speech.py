@@ -72,10 +72,12 @@ def speak(text: str, voice: Voice) -> tuple[np.ndarray, list[Phoneme]]:
     finally:
         library.espeak_Terminate()
         # Closing drops the library's global state; without it the next utterance would depend on this one.
-        getattr(_ctypes, "dlclose", getattr(_ctypes, "FreeLibrary", None))(library._handle)
-    if not len(samples):
+        close = getattr(_ctypes, "dlclose", None) or _ctypes.FreeLibrary  # type: ignore[attr-defined]
+        close(library._handle)
+    sounds = _phonemes(events, len(samples), rate)
+    if all(sound.pause for sound in sounds):
         raise SpeechError(f"espeak-ng spoke nothing for the text {text!r}; give it words of the voice's language")
-    return _resample(samples, rate), _phonemes(events, len(samples), rate)
+    return _resample(samples, rate), sounds
 
 
 def _synthesise(library: ctypes.CDLL, text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, int, str]], int]:

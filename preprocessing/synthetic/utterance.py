@@ -32,12 +32,16 @@ class Utterance:
     captions: list[dict[str, Any]]
 
 
-def utterance(speaker: Speaker, part: str, seconds: tuple[float, float], fps: float, generator: np.random.Generator) -> Utterance:
+def utterance(
+    speaker: Speaker, part: str, seconds: tuple[float, float], fps: float, generator: np.random.Generator
+) -> Utterance:
     """Let a speaker talk for `seconds` (least, most) in sentences of one part (train, val, test)."""
     least, most = seconds
     wanted = float(generator.uniform(least, most))
     now = float(generator.uniform(0.2, 0.4))
-    pieces, phonemes, captions = [], [], []
+    pieces: list[tuple[float, np.ndarray]] = []
+    phonemes: list[Phoneme] = []
+    captions: list[dict[str, Any]] = []
     source, misses = sentences(part, generator), 0
     while now < wanted and misses < 12:
         text = next(source)
@@ -50,17 +54,21 @@ def utterance(speaker: Speaker, part: str, seconds: tuple[float, float], fps: fl
         phonemes += [sound.shifted(now) for sound in sounds if not (sound.pause and sound.start >= tail - 1e-6)]
         captions.append({"start": round(now, 3), "end": round(now + tail, 3), "text": text})
         now += tail + float(generator.uniform(0.25, 0.6))
-    spoken = captions[-1]["end"] if captions else 0.0
+    spoken = float(captions[-1]["end"]) if captions else 0.0
     frames = min(ceil(max(least, spoken + 0.3) * fps), int(most * fps + 1e-6))
     total = round(frames / fps * RATE)
     audio = np.zeros(total, np.float64)
     for start, wave in pieces:
         at = round(start * RATE)
         audio[at : at + len(wave)] += wave[: max(total - at, 0)]
-    return Utterance(_recorded(audio, phonemes, speaker, generator), frames, _with_pauses(phonemes, frames / fps), captions)
+    return Utterance(
+        _recorded(audio, phonemes, speaker, generator), frames, _with_pauses(phonemes, frames / fps), captions
+    )
 
 
-def _recorded(audio: np.ndarray, phonemes: list[Phoneme], speaker: Speaker, generator: np.random.Generator) -> np.ndarray:
+def _recorded(
+    audio: np.ndarray, phonemes: list[Phoneme], speaker: Speaker, generator: np.random.Generator
+) -> np.ndarray:
     """Beats said 3 dB louder, then the speaker's gain, a little room noise, and the microphone's limit."""
     times = np.arange(len(audio)) / RATE
     loudness = np.ones(len(audio))

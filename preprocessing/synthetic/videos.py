@@ -61,8 +61,8 @@ def generate(
 ) -> Path:
     """Make talking-person videos whose movement is known, with no download; returns the path of `manifest.jsonl`.
 
-    Every video NAME.mp4 has NAME.pose.npz (134 exact key points) and NAME.truth.json (sounds, stress beats, mouth opening)
-    beside it. Files that are whole already are kept, so an interrupted run goes on where it stopped.
+    Every video NAME.mp4 has NAME.pose.npz (134 exact key points) and NAME.truth.json (sounds, stress beats, mouth
+    opening) beside it. Files that are whole already are kept, so an interrupted run goes on where it stopped.
 
     Args:
         output: folder to write into.
@@ -109,12 +109,16 @@ def splits(clips: int) -> list[str]:
     return ["train"] * (clips - test - val) + ["val"] * val + ["test"] * test
 
 
-def _check(speakers, clips, unseen, seconds, size, fps, workers) -> None:
+def _check(
+    speakers: int, clips: int, unseen: int, seconds: tuple[float, float], size: int, fps: float, workers: int
+) -> None:
     least, most = seconds
     if speakers + unseen < 1 or speakers < 0 or unseen < 0 or clips < 1:
         raise ConfigError("speakers, unseen_speakers and clips_per_speaker: at least one video is needed")
     if not 2.0 <= least <= most:
-        raise ConfigError(f"seconds [{least}, {most}]: needs a shortest of at least 2 and a longest that is not shorter")
+        raise ConfigError(
+            f"seconds [{least}, {most}]: needs a shortest of at least 2 and a longest that is not shorter"
+        )
     if most - least < 2.0 and most < 6.0:
         raise ConfigError(f"seconds [{least}, {most}]: too narrow for a whole sentence; let the longest be 6 or more")
     if size < 64 or size % 2:
@@ -125,11 +129,22 @@ def _check(speakers, clips, unseen, seconds, size, fps, workers) -> None:
         raise ConfigError(f"workers {workers}: needs at least 1")
 
 
-def _recipes(speakers, clips, unseen, seconds, size, fps, seed, wav) -> Iterator[Recipe]:
+def _recipes(
+    speakers: int,
+    clips: int,
+    unseen: int,
+    seconds: tuple[float, float],
+    size: int,
+    fps: float,
+    seed: int,
+    wav: bool,
+) -> Iterator[Recipe]:
+    least, most = (float(value) for value in seconds)
     for number in range(speakers + unseen):
         parts = splits(clips) if number < speakers else ["test_unseen"] * clips
         for clip, split in enumerate(parts):
-            yield Recipe(f"s{number:02d}_{clip:03d}", number, clip, split, seed, *map(float, seconds), size, float(fps), wav)
+            name = f"s{number:02d}_{clip:03d}"
+            yield Recipe(name, number, clip, split, seed, least, most, size, float(fps), wav)
 
 
 def _make(job: tuple[str, Recipe]) -> dict[str, Any]:
@@ -138,6 +153,8 @@ def _make(job: tuple[str, Recipe]) -> dict[str, Any]:
     kept = _kept(folder, recipe)
     if kept is not None:
         return kept
+    # From here on the truth beside the video does not hold.
+    (folder / f"{recipe.name}.truth.json").unlink(missing_ok=True)
     cv2.setNumThreads(1)
     who = speaker(recipe.number, recipe.seed)
     part = "test" if recipe.split.startswith("test") else recipe.split
@@ -148,8 +165,9 @@ def _make(job: tuple[str, Recipe]) -> dict[str, Any]:
     phonemes = [{**p.to_dict(), "start": round(p.start, 5), "end": round(p.end, 5)} for p in said.phonemes]
     beats = [{"start": round(float(beat), 5), "end": round(float(beat), 5)} for beat in moves.beats]
     row = {
-        "file": f"{recipe.name}.mp4", "speaker": who.name, "language": "en", "captions": said.captions, "licence": LICENCE,
-        "consent": "synthetic", "split": recipe.split, "extra": {"synthetic": True, "phonemes": phonemes, "beats": beats},
+        "file": f"{recipe.name}.mp4", "speaker": who.name, "language": "en", "captions": said.captions,
+        "licence": LICENCE, "consent": "synthetic", "split": recipe.split,
+        "extra": {"synthetic": True, "phonemes": phonemes, "beats": beats},
     }  # fmt: skip
     opening = rule.lip_rule(said.phonemes, said.frames, recipe.fps)
     truth = {
@@ -158,7 +176,9 @@ def _make(job: tuple[str, Recipe]) -> dict[str, Any]:
         "opening": [round(float(value), 5) for value in opening],
         "habits": asdict(who.habits), "voice": asdict(who.voice), "look": asdict(who.look),
     }  # fmt: skip
-    _write(folder / f"{recipe.name}.pose.npz", encode("pose.npz", {"keypoints": person.keypoints, "scores": person.scores}))
+    _write(
+        folder / f"{recipe.name}.pose.npz", encode("pose.npz", {"keypoints": person.keypoints, "scores": person.scores})
+    )
     if recipe.wav:
         _write_wav(folder / f"{recipe.name}.wav", said.audio)
     about = {"generated": True, "by": "cospeech preprocessing.synthetic", "licence": LICENCE}
