@@ -11,6 +11,7 @@ from preprocessing.pose.graph import Graph
 from preprocessing.pose.holistic import landmarks_array
 from preprocessing.pose.mapping import face68
 from preprocessing.step import Draft
+from settings import ConfigError
 
 _GRAPH: Final = "mediapipe/modules/face_landmark/face_landmark_front_cpu.binarypb"
 _DETECTION: Final = "facedetectionshortrangecpu__facedetectionshortrange__facedetection__TensorsToDetectionsCalculator"
@@ -33,7 +34,7 @@ class MediaPipeFace:
 
     def __init__(self, side: int = 512, detection: float = 0.5, tracking: float = 0.5) -> None:
         if side < 64:
-            raise ValueError(f"face side {side}: MediaPipe needs pictures of at least 64 pixels")
+            raise ConfigError(f"face side {side}: MediaPipe needs pictures of at least 64 pixels")
         self.side = side
         self._graph = Graph(
             _GRAPH,

@@ -16,7 +16,9 @@ class MorePeopleFound(ValueError):
     """There are several people in the picture, and which one is meant cannot be known."""
 
 
-def detect_image(image: np.ndarray, name: str = "the picture", side: int = 1024, minimum_score: float = 0.1) -> np.ndarray:
+def detect_image(
+    image: np.ndarray, name: str = "the picture", side: int = 1024, minimum_score: float = 0.1
+) -> np.ndarray:
     """Find the key points of the person in a picture with MediaPipe.
 
     Args:
@@ -45,7 +47,9 @@ def detect_image(image: np.ndarray, name: str = "the picture", side: int = 1024,
         raise NoPersonFound(f"no person found in {name}: {width} x {height} pixels are too few")
     people = FaceCounter()(small)
     if people > 1:
-        raise MorePeopleFound(f"{people} people found in {name}: cut the picture so that only the one who shall speak is on it")
+        raise MorePeopleFound(
+            f"{people} people found in {name}: cut the picture so that only the one who shall speak is on it"
+        )
     found: Any = Holistic(static=True)(small)
     if found.body is None:
         raise NoPersonFound(f"no person found in {name}: it has to show one person from the front, with the face free")

@@ -7,6 +7,7 @@ from preprocessing.pose.holistic import Holistic
 from preprocessing.pose.mapping import to_134
 from preprocessing.pose.people import FaceCounter
 from preprocessing.step import Draft
+from settings import ConfigError
 
 
 class MediaPipePose:
@@ -33,7 +34,7 @@ class MediaPipePose:
         people_every: float = 1.0,
     ) -> None:
         if side < 64:
-            raise ValueError(f"pose side {side}: MediaPipe needs frames of at least 64 pixels")
+            raise ConfigError(f"pose side {side}: MediaPipe needs frames of at least 64 pixels")
         self.side, self.minimum_score, self.people_every = side, minimum_score, people_every
         self._holistic = Holistic(detection=detection, tracking=tracking)
         self._count = FaceCounter()

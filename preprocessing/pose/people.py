@@ -27,7 +27,9 @@ class FaceCounter:
         """(N, 4) left, top, right, bottom of the faces as fractions of the frame, (H, W, 3) uint8 RGB."""
         found: list[Any] = self._graph(frame).detections or []
         boxes = [detection.location_data.relative_bounding_box for detection in found]
-        return np.array([(b.xmin, b.ymin, b.xmin + b.width, b.ymin + b.height) for b in boxes], np.float32).reshape(-1, 4)
+        return np.array([(b.xmin, b.ymin, b.xmin + b.width, b.ymin + b.height) for b in boxes], np.float32).reshape(
+            -1, 4
+        )
 
     def __call__(self, frame: np.ndarray) -> int:
         """The number of people in a frame."""

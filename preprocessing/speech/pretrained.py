@@ -1,0 +1,155 @@
+"""The layers of wav2vec 2.0, WavLM or HuBERT as speech features, through transformers."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from preprocessing.speech.handcrafted import Handcrafted
+from preprocessing.step import Draft
+from settings import ConfigError
+
+SAMPLE_RATE: Final = 16_000
+RATE: Final = 50
+HOP: Final = SAMPLE_RATE // RATE
+KINDS: Final = ("wav2vec2", "wavlm", "hubert")
+
+
+class PretrainedSpeech:
+    """Hidden states of a pretrained speech network at 50 Hz, beside the 35 hand-crafted features.
+
+    Adds `layers` (L, S, C) float16 and `layer_ids` (L,) to `speech.npz`, S = round(frames / fps * 50). Step s stands for the
+    20 ms from s / 50 seconds on and is centred in them.
+
+    Args:
+        model: folder or hub name of a wav2vec 2.0, WavLM or HuBERT model, "microsoft/wavlm-large".
+        layers: "all", or the numbers of the layers to keep; 0 is the input of the first transformer layer, -1 the last layer.
+        normalize: bring the sound to mean 0 and variance 1 first; null takes what the model's own preprocessor says.
+        chunk_seconds: longer sound is worked on in pieces of this length.
+        context_seconds: what a piece sees of its neighbours on each side.
+        device: "cpu", "cuda", or "auto" for a GPU where there is one.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        layers: str | list[int] = "all",
+        normalize: bool | None = None,
+        chunk_seconds: float = 30.0,
+        context_seconds: float = 2.0,
+        device: str = "auto",
+    ) -> None:
+        import torch
+
+        if isinstance(layers, str) and layers != "all":
+            raise ConfigError(f"speech layers '{layers}': write 'all' or a list of numbers, [0, 6, -1]")
+        if chunk_seconds <= 0 or context_seconds < 0:
+            raise ConfigError("speech chunk_seconds has to be positive and context_seconds not negative")
+        self.device = torch.device(
+            "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
+        )
+        self._network, self.normalize = _load(model, normalize)
+        self._network.to(self.device).eval()
+        self.layer_ids = _chosen(layers, self._network.config.num_hidden_layers + 1, model)
+        self.chunk, self.context = max(1, round(chunk_seconds * RATE)), round(context_seconds * RATE)
+        self._handcrafted = Handcrafted()
+
+    def __call__(self, draft: Draft) -> None:
+        """Add the layers, and the hand-crafted features unless they are there; a clip without sound gets none."""
+        if draft.audio is None:
+            return
+        if "handcrafted" not in draft.arrays.get("speech.npz", {}):
+            self._handcrafted(draft)
+        draft.arrays["speech.npz"]["layers"] = self.features(draft.audio, round(draft.info.frames / draft.fps * RATE))
+        draft.arrays["speech.npz"]["layer_ids"] = np.array(self.layer_ids, np.int16)
+
+    def features(self, audio: np.ndarray, steps: int) -> np.ndarray:
+        """Hidden states of sound (N,), 16 kHz mono in [-1, 1].
+
+        Args:
+            audio: cut or filled with silence to the length of the steps.
+            steps: S, at 50 a second.
+
+        Returns:
+            (L, S, C) float16, in the order of `layer_ids`.
+        """
+        import torch
+
+        sound = np.zeros(steps * HOP, np.float32)
+        sound[: min(len(sound), len(audio))] = audio[: len(sound)]
+        if self.normalize:
+            sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
+        field, stride = _receptive_field(self._network.config)
+        # With this margin the network gives one state for every 20 ms, centred in them.
+        margin = max(0, field - HOP)
+        padded = torch.from_numpy(np.pad(sound, (margin // 2, margin - margin // 2))).to(self.device)
+        pieces = []
+        with torch.inference_mode():
+            for start in range(0, steps, self.chunk):
+                end = min(start + self.chunk, steps)
+                low, high = max(0, start - self.context), min(steps, end + self.context)
+                states = self._network(
+                    padded[None, low * HOP : high * HOP + margin], output_hidden_states=True
+                ).hidden_states
+                kept = torch.stack([states[layer][0] for layer in self.layer_ids])  # (L, steps of the piece, C)
+                if stride != HOP or kept.shape[1] != high - low:
+                    kept = torch.nn.functional.interpolate(
+                        kept.transpose(1, 2), size=high - low, mode="linear", align_corners=False
+                    ).transpose(1, 2)
+                pieces.append(kept[:, start - low : end - low].float().cpu())
+        limit = float(np.finfo(np.float16).max)
+        return torch.cat(pieces, 1).clamp(-limit, limit).numpy().astype(np.float16)
+
+
+def _load(model: str, normalize: bool | None) -> tuple[Any, bool]:
+    """The network, and whether it wants normalised sound."""
+    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
+
+    where = (
+        "give speech.model a folder with config.json and model.safetensors, or a hub name such as facebook/wav2vec2-base-960h, "
+        "microsoft/wavlm-large or facebook/hubert-large-ls960-ft; with no network, fetch it elsewhere with "
+        "`hf download NAME --local-dir FOLDER` and give FOLDER"
+    )
+    # A path that does not exist would be asked for on the hub, with a message about repository names.
+    if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
+        raise ConfigError(f"speech model '{model}': there is no such folder; {where}")
+    name = str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
+    try:
+        kind = AutoConfig.from_pretrained(name).model_type
+        network = AutoModel.from_pretrained(name) if kind in KINDS else None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"speech model '{model}' cannot be loaded ({str(error).splitlines()[0]}); {where}") from None
+    if network is None:
+        raise ConfigError(f"speech model '{model}' is a {kind}, not one of {', '.join(KINDS)}")
+    if normalize is None:
+        try:
+            extractor = AutoFeatureExtractor.from_pretrained(name)
+        except (OSError, ValueError):
+            raise ConfigError(
+                f"speech model '{model}' has no preprocessor_config.json that says whether its sound is normalised; "
+                "say it with speech.normalize=true or false"
+            ) from None
+        if extractor.sampling_rate != SAMPLE_RATE:
+            raise ConfigError(
+                f"speech model '{model}' wants {extractor.sampling_rate} Hz, the clips have {SAMPLE_RATE} Hz"
+            )
+        normalize = bool(extractor.do_normalize)
+    return network, normalize
+
+
+def _chosen(layers: str | list[int], count: int, model: str) -> list[int]:
+    """Layer numbers from 0 to count - 1, in the order asked for."""
+    if isinstance(layers, str):
+        return list(range(count))
+    wrong = [layer for layer in layers if not -count <= layer < count]
+    if wrong or not layers:
+        raise ConfigError(f"speech layers {layers}: '{model}' has the layers 0 to {count - 1}")
+    return [layer % count for layer in layers]
+
+
+def _receptive_field(config: Any) -> tuple[int, int]:
+    """Samples that one state sees, and samples between two states, of the convolutions at the network's entry."""
+    field, stride = 1, 1
+    for kernel, step in zip(config.conv_kernel, config.conv_stride, strict=True):
+        field, stride = field + (kernel - 1) * stride, stride * step
+    return field, stride

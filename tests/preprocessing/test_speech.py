@@ -1,0 +1,96 @@
+"""Speech features: in step with the frames, finite, and what they are said to be."""
+
+import numpy as np
+import pytest
+
+from datamodules.clip import ClipInfo, check
+from preprocessing.speech.handcrafted import BEAT, CHROMA, HOP, MFCC, ONSET_PEAK, ONSET_STRENGTH, Handcrafted, features
+from preprocessing.step import Draft, Source
+
+RATE = 16_000
+
+
+def clicks(seconds: float, every: float, first: float = 0.4) -> np.ndarray:
+    """Short bursts of noise, one every `every` seconds."""
+    random = np.random.default_rng(0)
+    audio = 0.001 * random.standard_normal(round(seconds * RATE)).astype(np.float32)
+    for start in np.arange(first, seconds - 0.1, every):
+        at = round(start * RATE)
+        audio[at : at + 800] += 0.5 * random.standard_normal(800).astype(np.float32) * np.exp(-np.arange(800) / 200)
+    return audio.clip(-1, 1)
+
+
+def draft(tmp_path, audio, frames: int, fps: float) -> Draft:
+    info = ClipInfo(id="a", source="a.mp4", end=frames / fps, fps=fps, frames=frames)
+    return Draft(info=info, video=b"", fps=fps, audio=audio, source=Source(tmp_path / "a.mp4", "a.mp4", tmp_path))
+
+
+@pytest.mark.paper("MMGT-6")
+def test_35_features_per_frame_in_the_stated_order():
+    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(3 * RATE) / RATE).astype(np.float32)
+    audio = np.concatenate([np.zeros(RATE, np.float32), tone])
+    values = features(audio, 100, 25)
+    assert values.shape == (100, 35) and values.dtype == np.float32
+    assert np.isfinite(values).all()
+    # 440 Hz is an A: the tenth of the twelve pitch classes from C on.
+    assert values[60, CHROMA].argmax() == 9
+    assert np.linalg.norm(values[60, CHROMA]) == pytest.approx(1, abs=1e-3)
+    # The tone sets in at one second: the only onset is there, and the first MFCC (loudness) jumps.
+    assert abs(int(values[:, ONSET_STRENGTH].argmax()) - 25) <= 2
+    assert values[60, MFCC][0] > values[5, MFCC][0] + 20
+    assert set(np.unique(values[:, [ONSET_PEAK, BEAT]])) <= {0.0, 1.0}
+
+
+@pytest.mark.paper("MMGT-6")
+@pytest.mark.parametrize("fps", [25, 30, 24, 23.976, 50])
+def test_onsets_fall_on_the_frames_that_show_them(fps):
+    frames = round(8 * fps)
+    values = features(clicks(8, 0.8), frames, fps)
+    assert values.shape == (frames, 35)
+    marked = np.flatnonzero(values[:, ONSET_PEAK]) / fps
+    for start in np.arange(0.4, 7.9, 0.8):
+        assert np.abs(marked - start).min() <= 0.09, f"no onset near {start:.1f} s at {fps} fps"
+    assert values[:, BEAT].sum() >= 3
+
+
+def test_other_frame_rates_give_the_same_features_between_the_steps():
+    audio = clicks(4, 0.5)
+    at_25, at_50 = features(audio, 100, 25), features(audio, 200, 50)
+    np.testing.assert_allclose(at_50[::2, :33], at_25[:, :33], atol=1e-4)
+    np.testing.assert_allclose(at_50[1:-1:2, :33], (at_25[:-1, :33] + at_25[1:, :33]) / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 60])
+def test_silence_and_the_shortest_clips_are_finite(frames):
+    values = features(np.zeros(frames * HOP, np.float32), frames, 25)
+    assert values.shape == (frames, 35) and np.isfinite(values).all()
+    assert not values[:, [ONSET_STRENGTH, ONSET_PEAK, BEAT]].any()
+
+
+def test_sound_of_another_length_is_cut_or_filled():
+    audio = clicks(4, 0.5)
+    np.testing.assert_array_equal(features(audio, 50, 25), features(audio[: 50 * HOP], 50, 25))
+    assert features(audio[:100], 50, 25).shape == (50, 35)
+
+
+def test_same_sound_same_bytes():
+    audio = clicks(3, 0.5)
+    assert features(audio, 75, 25).tobytes() == features(audio, 75, 25).tobytes()
+
+
+def test_bad_sound_is_named():
+    with pytest.raises(ValueError, match="finite mono"):
+        features(np.zeros((2, 100), np.float32), 5, 25)
+    with pytest.raises(ValueError, match="finite mono"):
+        features(np.array([0.0, np.nan], np.float32), 5, 25)
+    with pytest.raises(ValueError, match="positive"):
+        features(np.zeros(100, np.float32), 0, 25)
+
+
+def test_step_adds_an_array_that_keeps_the_schema(tmp_path):
+    clip = draft(tmp_path, clicks(2, 0.5), 50, 25)
+    Handcrafted()(clip)
+    check("speech.npz", clip.arrays["speech.npz"], clip.info)
+    silent = draft(tmp_path, None, 50, 25)
+    Handcrafted()(silent)
+    assert "speech.npz" not in silent.arrays
