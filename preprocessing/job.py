@@ -37,6 +37,12 @@ class Job:
         """Where the record is written; once it is there, the video is done."""
         return self.part.with_suffix(".json")
 
+    def sweep(self) -> None:
+        """Remove what a killed process was writing for this video."""
+        for path in (self.part, self.record):
+            for left in path.parent.glob(f".{path.name}.*.tmp"):
+                left.unlink(missing_ok=True)
+
 
 def do_job(pipeline: Pipeline, job: Job) -> dict[str, Any]:
     """Process a video and write part and record; a fault of the video stands in the record as its `error`.
@@ -83,6 +89,7 @@ def _failed(job: Job, error: Exception, warnings: list[str]) -> dict[str, Any]:
 def fail_job(job: Job, reason: str) -> dict[str, Any]:
     """Write the record of a video that took its process down or too long."""
     record = empty_record(job) | {"error": reason}
+    job.sweep()
     job.part.unlink(missing_ok=True)
     write_json(job.record, record)
     return record

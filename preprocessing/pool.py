@@ -159,6 +159,8 @@ class _Worker:
             self._process.join()
             self.pipe.close()
             self._process = None
+            if self.job is not None:
+                self.job.sweep()
 
 
 @contextmanager

@@ -144,6 +144,8 @@ class _Run:
                 continue
             self._locks[shard] = stack
             left = [job for job in self.work.jobs(shard) if not is_done(self.work, job)]
+            for job in left:
+                job.sweep()
             self._open[shard] = max(len(left), 1)
             if not left:
                 self._close(shard)

@@ -41,7 +41,9 @@ def write_clip(
     base_time = Fraction(1, 90_000)
     options = {"movflags": "faststart"} if faststart else {}
     with av.open(str(path), "w", options=options) as container:
-        video = container.add_stream("libx264", rate=fps, width=width, height=height, options={"crf": "10", "preset": "ultrafast"})
+        video = container.add_stream(
+            "libx264", rate=fps, width=width, height=height, options={"crf": "10", "preset": "ultrafast"}
+        )
         video.pix_fmt = "yuv420p" if not (width % 2 or height % 2) else "yuv444p"
         video.codec_context.time_base = base_time
         sound = container.add_stream(codec, rate=rate, layout="mono") if audio is not None else None
@@ -87,4 +89,8 @@ def quick_run(*words: str, **environment: str) -> subprocess.CompletedProcess:
 
 def contents(output: Path) -> dict[str, bytes]:
     """What of an output folder must not depend on how the run went."""
-    return {path.name: path.read_bytes() for path in sorted(output.iterdir()) if path.suffix == ".tar" or path.name == "index.json"}
+    return {
+        path.name: path.read_bytes()
+        for path in sorted(output.iterdir())
+        if path.suffix == ".tar" or path.name == "index.json"
+    }

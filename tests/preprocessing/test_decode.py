@@ -82,7 +82,9 @@ def test_variable_rate_stays_in_step(tmp_path, container, codec, first, audio_st
     times = irregular(6, first=first)
     picture, shown = flashes(times, [first + Fraction(k) for k in (1, 2, 3, 4, 5)])
     audio, pulse = clicks(shown, 6.2, start=audio_start)
-    path = write_clip(tmp_path / f"a.{container}", times, picture=picture, audio=audio, audio_start=audio_start, codec=codec)
+    path = write_clip(
+        tmp_path / f"a.{container}", times, picture=picture, audio=audio, audio_start=audio_start, codec=codec
+    )
     slots, sound, video = read(path)
     assert len(sound) == round(len(slots) / 25 * RATE)
     bright = np.array([slot.rgb[16:32, 16:48].mean() > 170 for slot in slots])
@@ -165,13 +167,16 @@ def test_phone_videos_stand_upright(tmp_path, degrees):
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "size", "wanted"), [(51, 75, 512, (52, 76)), (48, 64, 32, (24, 32)), (90, 40, 45, (46, 20)), (48, 64, 4096, (48, 64))]
+    ("height", "width", "size", "wanted"),
+    [(51, 75, 512, (52, 76)), (48, 64, 32, (24, 32)), (90, 40, 45, (46, 20)), (48, 64, 4096, (48, 64))],
 )
 def test_sizes_are_even_and_never_enlarged(tmp_path, height, width, size, wanted):
     def picture(i):
         return np.full((height, width, 3), 100, np.uint8)
 
-    slots, _, video = read(write_clip(tmp_path / "a.mkv", seconds=0.2, height=height, width=width, picture=picture), size=size)
+    slots, _, video = read(
+        write_clip(tmp_path / "a.mkv", seconds=0.2, height=height, width=width, picture=picture), size=size
+    )
     assert slots[0].rgb.shape[:2] == (video.height, video.width)
     assert abs(video.height - wanted[0]) <= 2
     assert abs(video.width - wanted[1]) <= 2

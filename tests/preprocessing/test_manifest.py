@@ -30,7 +30,9 @@ def test_glob_and_single_file(tmp_path):
     assert names(read_sources(tmp_path / "x/b.mp4")) == ["b.mp4"]
 
 
-@pytest.mark.parametrize(("what", "message"), [("nothing", "does not exist"), ("*.mp4", "no video matches"), ("", "no video in")])
+@pytest.mark.parametrize(
+    ("what", "message"), [("nothing", "does not exist"), ("*.mp4", "no video matches"), ("", "no video in")]
+)
 def test_nothing_there(tmp_path, what, message):
     with pytest.raises(ManifestError, match=message):
         read_sources(f"{tmp_path}/{what}" if what else tmp_path)
@@ -92,8 +94,15 @@ def test_a_manifest_that_is_no_text(tmp_path):
 
 
 def test_spans_are_cut_and_timed_anew():
-    spans = [{"start": 0.0, "end": 2.0, "text": "a"}, {"start": 2.0, "end": 5.0, "text": "b"}, {"start": 9, "end": 10, "text": "c"}]
-    assert cut_spans(spans, 1.5, 4.0) == [{"start": 0, "end": 0.5, "text": "a"}, {"start": 0.5, "end": 2.5, "text": "b"}]
+    spans = [
+        {"start": 0.0, "end": 2.0, "text": "a"},
+        {"start": 2.0, "end": 5.0, "text": "b"},
+        {"start": 9, "end": 10, "text": "c"},
+    ]
+    assert cut_spans(spans, 1.5, 4.0) == [
+        {"start": 0, "end": 0.5, "text": "a"},
+        {"start": 0.5, "end": 2.5, "text": "b"},
+    ]
     assert cut_extra({"phonemes": [{"start": 1, "end": 3, "p": "a"}], "tags": ["x"]}, 2, 4) == {
         "phonemes": [{"start": 0, "end": 1, "p": "a"}],
         "tags": ["x"],
@@ -122,7 +131,9 @@ def test_splits_keep_their_shares_and_their_places():
     assert splits != assign_splits(sources(100), SHARES, seed=1)
 
 
-@pytest.mark.parametrize(("count", "wanted"), [(1, [1, 0, 0]), (2, [2, 0, 0]), (3, [2, 1, 0]), (4, [2, 1, 1]), (6, [4, 1, 1])])
+@pytest.mark.parametrize(
+    ("count", "wanted"), [(1, [1, 0, 0]), (2, [2, 0, 0]), (3, [2, 1, 0]), (4, [2, 1, 1]), (6, [4, 1, 1])]
+)
 def test_few_videos_still_give_a_validation_split(count, wanted):
     values = list(assign_splits(sources(count), SHARES).values())
     assert [values.count(split) for split in SHARES] == wanted
