@@ -3,8 +3,8 @@
 Sizes are DWPose's at 512 pixels and scale with the shorter side of the picture.
 """
 
-from colorsys import hsv_to_rgb
 from collections.abc import Iterator
+from colorsys import hsv_to_rgb
 from functools import lru_cache
 from typing import Final
 
@@ -34,7 +34,9 @@ _FINGER_COLOURS: Final = tuple(
     for edge in range(len(LEFT_HAND_EDGES))
 )
 _REFERENCE_SIZE: Final = 512
-_FAR: Final = 4  # points further than this many frames outside are not drawn: they are errors, and cv2's integers overflow
+_FAR: Final = (
+    4  # points further than this many frames outside are not drawn: they are errors, and cv2's integers overflow
+)
 
 
 def draw_pose(
@@ -121,7 +123,8 @@ def _canvas(height: int, width: int, background: np.ndarray | None) -> np.ndarra
         return np.zeros((height, width, 3), np.uint8)
     if background.shape != (height, width, 3) or background.dtype != np.uint8:
         raise ValueError(
-            f"background has to be ({height}, {width}, 3) uint8, got {background.shape} {background.dtype}: resize it first"
+            f"background has to be ({height}, {width}, 3) uint8, got {background.shape} {background.dtype}: "
+            "resize it first"
         )
     return np.array(background, order="C")
 

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 
 
-def rotary_turns(length: int, channels: int, device: torch.device | str | None = None, base: float = 10_000.0) -> Tensor:
+def rotary_turns(
+    length: int, channels: int, device: torch.device | str | None = None, base: float = 10_000.0
+) -> Tensor:
     """Unit complex numbers by which the channel pairs of each position are turned.
 
     Args:

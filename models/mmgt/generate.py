@@ -103,7 +103,7 @@ def generate_chunks(
 
 
 def windows(length: int, window: int, overlap: int | None = None) -> list[tuple[int, int]]:
-    """First and last (not included) frame of the chained windows of a sequence; the last one is moved back to end with it.
+    """First and last (not included) frame of the chained windows of a sequence; the last one is moved back to fit.
 
     Raises:
         ValueError: an overlap that is negative or not smaller than the window.

@@ -13,8 +13,8 @@ NAMES: Final = ("face_hands", "lips", "background")
 def region_mask(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """Box around one region's key points in every frame, Algorithm 1 of the paper (MMGT-13).
 
-    Per frame the box spans the points whose pixel x and y, cut to whole numbers, are above 0; it is filled with 255 from
-    the least to (not including) the greatest where the least is smaller in both axes, otherwise the mask stays zero.
+    Per frame the box spans the points whose pixel x and y, cut to whole numbers, are above 0. It is filled with 255
+    from the least to (not including) the greatest where the least is smaller in both axes; else the mask stays zero.
 
     Args:
         points: (T, K, 2) or (T, K, 3): x and y as fractions of the frame.

@@ -15,10 +15,10 @@ FAINT = 0.05  # a generated score below it means that the point is missing
 class PoseSpace(nn.Module):
     """Poses (..., 134, 3) of fractions and scores, to 402 channels and back.
 
-    `predict="pose"` is the paper's: x and y in [-1, 1] by the frame's size (MMGT-2). `predict="offset"` (ours) takes the
-    distance from the first pose in units of how far each point usually moves within a clip, which gives small motions,
-    as of the lips, the same weight as large ones; a point that the first pose lacks stays missing. Scores stay in
-    [0, 1], or are the difference from the first pose's.
+    `predict="pose"` is the paper's: x and y in [-1, 1] by the frame's size (MMGT-2). `predict="offset"` (ours) takes
+    the distance from the first pose in units of how far each point usually moves within a clip, which gives small
+    motions, as of the lips, the same weight as large ones; a point that the first pose lacks stays missing. Scores
+    stay in [0, 1], or are the difference from the first pose's.
 
     Args:
         predict: "pose" or "offset".

@@ -21,8 +21,8 @@ HANDCRAFTED = 35
 class MotionBlock(nn.Module):
     """One motion block of one part of the body: self-attention, FiLM, cross-attention to audio, FiLM (MMGT-7).
 
-    Each step is a residual branch over layer norm; a feed-forward follows (MMGT-8). Without audio the cross-attention is
-    a second self-attention (MMGT-24).
+    Each step is a residual branch over layer norm; a feed-forward follows (MMGT-8). Without audio the cross-attention
+    is a second self-attention (MMGT-24).
 
     Args:
         width: channels W.
@@ -50,7 +50,11 @@ class MotionBlock(nn.Module):
 
 
 class SMGA(
-    nn.Module, PyTorchModelHubMixin, library_name="cospeech", tags=["co-speech", "mmgt", "mmgt.smga"], license="apache-2.0"
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="cospeech",
+    tags=["co-speech", "mmgt", "mmgt.smga"],
+    license="apache-2.0",
 ):
     """Spatial Mask-Guided Audio Pose Generation Network: predicts the clean pose sequence x0 from a noisy one.
 

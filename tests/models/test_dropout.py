@@ -1,0 +1,55 @@
+"""Dropout of residual branches."""
+
+import pytest
+import torch
+
+from models.layers.dropout import BranchDropout
+
+
+def test_drops_the_stated_share_and_keeps_the_mean():
+    torch.manual_seed(0)
+    dropout = BranchDropout(0.25).train()
+    branch = torch.ones(40, 500)
+    draw = dropout.draw(branch, 3)
+    for place in range(3):
+        dropped = draw.add(torch.zeros_like(branch), branch, place)
+        assert (dropped == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+        assert dropped[dropped != 0].unique().tolist() == pytest.approx([1 / 0.75])
+
+
+def test_places_and_passes_differ_and_a_seed_repeats_them():
+    branch = torch.ones(10, 50)
+    dropout = BranchDropout(0.5).train()
+
+    def masks(seed: int) -> list[torch.Tensor]:
+        torch.manual_seed(seed)
+        draw = dropout.draw(branch, 2)
+        return [draw.add(torch.zeros_like(branch), branch, place) for place in range(2)]
+
+    first, again, other = masks(0), masks(0), masks(1)
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], first[1])
+    assert not torch.equal(first[0], other[0])
+
+
+def test_elements_are_dropped_independently():
+    """Of two fixed elements, of one place and of two, both are dropped in p^2 of all passes."""
+    torch.manual_seed(0)
+    dropout = BranchDropout(0.5).train()
+    branch = torch.ones(30)
+    both = within = 0
+    for _ in range(4000):
+        draw = dropout.draw(branch, 2)
+        a, b = (draw.add(torch.zeros(30), branch, place) for place in range(2))
+        both += int(a[3] == 0 and b[3] == 0)
+        within += int(a[3] == 0 and a[17] == 0)
+    # Two places share a bit now and then; with so few elements as here that shows, but little.
+    assert both / 4000 == pytest.approx(0.25, abs=0.04)
+    assert within / 4000 == pytest.approx(0.25, abs=0.03)
+
+
+@pytest.mark.parametrize(("p", "training"), [(0.0, True), (0.9, False)])
+def test_nothing_is_dropped_in_evaluation_or_without_probability(p, training):
+    dropout = BranchDropout(p).train(training)
+    branch = torch.randn(5, 5)
+    assert torch.equal(dropout.draw(branch, 1).add(torch.ones(5, 5), branch, 0), branch + 1)

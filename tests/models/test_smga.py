@@ -1,0 +1,313 @@
+"""SMGA: what goes in, what acts on what, what comes out."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.human.keypoints import POINTS
+from models.mmgt import SMGA
+from models.mmgt.pose_space import PoseSpace, face_channels
+from models.mmgt.speech import join_speech
+from tests.models.small import FACE_CHANNELS, B, T, inputs, poses, statistics, tiny
+
+
+@pytest.mark.paper("MMGT-2")
+def test_402_channels_are_x_y_score_of_each_point_with_x_and_y_in_minus_one_to_one():
+    space = PoseSpace("pose")
+    pose = torch.zeros(1, 1, POINTS, 3)
+    pose[..., 2] = 0.5
+    pose[0, 0, 0] = torch.tensor([0.0, 1.0, 0.25])
+    pose[0, 0, 133] = torch.tensor([0.5, 0.75, 1.0])
+    x0, known = space.encode(pose, pose[:, 0])
+    assert x0.shape == (1, 1, 402)
+    assert x0[0, 0, :3].tolist() == [-1.0, 1.0, 0.25]
+    assert x0[0, 0, -3:].tolist() == [0.0, 0.5, 1.0]
+    assert known.all()
+    assert space.condition(pose[:, 0])[0, :3].tolist() == [-1.0, 1.0, 0.25]
+
+
+@pytest.mark.parametrize("predict", ["pose", "offset"])
+def test_pose_space_there_and_back(predict):
+    space = PoseSpace(predict)
+    space.set_statistics(statistics())
+    pose = poses()
+    x0, known = space.encode(pose, pose[:, 0])
+    torch.testing.assert_close(space.decode(x0, pose[:, 0]), pose)
+    assert known.all()
+    if predict == "offset":
+        assert not x0[:, 0].any(), "the first frame is no distance from itself"
+
+
+@pytest.mark.parametrize("predict", ["pose", "offset"])
+def test_missing_points_are_unknown_and_stay_finite(predict):
+    space = PoseSpace(predict)
+    pose = poses()
+    pose[:, 4:6, 7] = torch.tensor([-1.0, -1.0, 0.0])
+    x0, known = space.encode(pose, pose[:, 0])
+    known = known.unflatten(-1, (POINTS, 3))
+    assert not known[:, 4:6, 7, :2].any()
+    assert known[:, 4:6, 7, 2].all(), "that a point is missing is known"
+    assert known[:, :4].all()
+    assert x0.abs().max() < 20
+    shown = space.hide_faint(space.decode(x0, pose[:, 0]))
+    assert shown[0, 4, 7].tolist() == [-1, -1, 0]
+
+
+def test_offset_leaves_out_what_the_first_pose_lacks():
+    space = PoseSpace("offset")
+    pose = poses()
+    pose[:, 0, 9] = torch.tensor([-1.0, -1.0, 0.0])
+    x0, known = space.encode(pose, pose[:, 0])
+    assert not known.unflatten(-1, (POINTS, 3))[:, :, 9].any()
+    assert not x0.unflatten(-1, (POINTS, 3))[:, :, 9].any()
+    shown = space.hide_faint(space.decode(torch.randn_like(x0), pose[:, 0]))
+    assert (shown[:, :, 9] == torch.tensor([-1.0, -1.0, 0.0])).all()
+
+
+@pytest.mark.paper("MMGT-3")
+def test_reads_804_channels_noisy_beside_the_repeated_first_pose():
+    network, given = tiny(), inputs()
+    assert all(encoder.in_features == 804 for encoder in network.encoders)
+    seen = []
+    network.encoders[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    network(**given)
+    face = FACE_CHANNELS.float()
+    torch.testing.assert_close(seen[0][..., :402], given["noisy"] * face)
+    torch.testing.assert_close(seen[0][..., 402:], (given["first_pose"] * face)[:, None].expand(-1, T, -1))
+
+
+@pytest.mark.paper("MMGT-4")
+def test_face_stream_sees_the_face_and_the_body_stream_all_else():
+    network, given = tiny(), inputs()
+    torch.testing.assert_close(face_channels(), FACE_CHANNELS)
+    seen = {}
+    for name, encoder in zip(("face", "body"), network.encoders, strict=True):
+        encoder.register_forward_pre_hook(lambda module, args, name=name: seen.__setitem__(name, args[0]))
+    network(**given)
+    for half in (slice(0, 402), slice(402, 804)):
+        assert not seen["face"][..., half][..., ~FACE_CHANNELS].any()
+        assert not seen["body"][..., half][..., FACE_CHANNELS].any()
+    joined = torch.cat([given["noisy"], given["first_pose"][:, None].expand(-1, T, -1)], -1)
+    torch.testing.assert_close(seen["face"] + seen["body"], joined)
+
+
+@pytest.mark.paper("MMGT-5")
+def test_three_encoders_for_audio_face_and_body():
+    network = tiny()
+    face, body = network.encoders
+    assert not torch.equal(face.weight, body.weight)
+    assert network.audio_encoder.in_features == 35
+    assert face.out_features == body.out_features == network.audio_encoder.out_features == 32
+
+
+@pytest.mark.paper("MMGT-6")
+@pytest.mark.parametrize(("layers", "channels"), [(None, 35), (torch.randn(B, 3, 2 * T, 1024), 1059)])
+def test_35_features_or_1059_with_wavlm(layers, channels):
+    joined = join_speech(torch.randn(B, T, 35), layers)
+    assert joined.shape == (B, T, channels)
+    network = tiny(audio_channels=channels)
+    network.set_statistics(statistics())
+    assert network(**{**inputs(), "audio": joined}).shape == (B, T, 402)
+
+
+def test_wavlm_layers_are_averaged_and_keep_their_time():
+    ramp = torch.arange(2 * T).float()[None, None, :, None].expand(B, 2, -1, 4).clone()
+    ramp[:, 1] += 2
+    joined = join_speech(torch.zeros(B, T, 35), ramp)[..., 35:]
+    torch.testing.assert_close(joined[0, :, 0], torch.arange(T) * 2 + 1.5)
+
+
+@pytest.mark.paper("MMGT-7")
+def test_every_layer_has_two_blocks_of_self_attention_film_cross_attention_film():
+    network, given = tiny(), inputs()
+    order = []
+    assert all(len(layer) == 2 for layer in network.layers)
+    block = network.layers[0][0]
+    block.self_attention.register_forward_hook(lambda *_: order.append("self"))
+    block.audio_attention.register_forward_hook(lambda *_: order.append("cross"))
+    films = []
+    network.films.register_forward_hook(lambda module, args, result: films.extend(result))
+    network(**given)
+    assert order == ["self", "cross"]
+    assert len(films) == 2 * 2 * 2 + 1, "two in each block and one behind the merge"
+    film = films[0]
+    x = torch.randn(B, T, 32)
+    torch.testing.assert_close(film(x), film.gain * x + film.shift)
+    scale, shift = network.films.project.bias.detach().view(-1, 2, 32)[0]
+    assert not scale.any()
+    assert not shift.any(), "(1 + scale) x + shift starts as the identity"
+    torch.testing.assert_close(network.films(torch.zeros(1, 32))[0].gain, torch.ones(1, 1, 32))
+
+
+@pytest.mark.paper("MMGT-7")
+def test_film_is_driven_by_the_step_and_the_pooled_audio():
+    network, given = tiny(), inputs()
+    conditions = []
+    network.films.register_forward_pre_hook(lambda module, args: conditions.append(args[0]))
+    network(**given)
+    network(**{**given, "timesteps": given["timesteps"] + 50})
+    network(**{**given, "audio": given["audio"] + 1})
+    # The order of frames changes the attention, but a pooled feature hardly.
+    assert (conditions[0] - conditions[1]).abs().max() > 1e-3
+    assert (conditions[0] - conditions[2]).abs().max() > 1e-3
+
+
+@pytest.mark.paper("MMGT-7")
+def test_every_output_hears_audio_through_cross_attention():
+    network, given = tiny(), inputs()
+    before = network(**given)
+    changed = given["audio"].clone()
+    changed[:, -1] += 2
+    after = network(**{**given, "audio": changed})
+    assert ((before - after).abs().amax(-1) > 1e-6).all(), "each frame attends to every audio frame"
+
+
+@pytest.mark.paper("MMGT-8")
+def test_merge_is_film_of_an_mlp_of_the_sum_with_a_residual_and_a_linear_head():
+    network, given = tiny(), inputs()
+    streams, merged, films = [], [], []
+    for block in network.layers[-1]:
+        block.register_forward_hook(lambda module, args, result: streams.append(result))
+    network.films.register_forward_hook(lambda module, args, result: films.extend(result))
+    network.head.register_forward_pre_hook(lambda module, args: merged.append(args[0]))
+    result = network(**given)
+    both = streams[0] + streams[1]
+    normal = nn.functional.layer_norm(both, (32,))
+    expected = both + films[-1](network.merge(normal))
+    torch.testing.assert_close(merged[0], expected)
+    torch.testing.assert_close(result, network.head(expected))
+    assert isinstance(network.head, nn.Linear)
+
+
+@pytest.mark.paper("MMGT-8")
+def test_paper_sizes_on_the_meta_device(capsys):
+    with torch.device("meta"):
+        network = SMGA()
+    block = network.layers[0][0]
+    assert len(network.layers) == 8
+    assert block.self_attention.heads == 8
+    assert block.self_attention.out.weight.shape == (512, 512)
+    assert block.feedforward.inner.out_features == network.merge.inner.out_features == 1024
+    assert network.dropout.p == 0.1
+    count = sum(parameter.numel() for parameter in network.parameters())
+    with capsys.disabled():
+        print(f"\nSMGA paper: {count / 1e6:.1f} M parameters")
+    assert 70e6 < count < 85e6
+
+
+@pytest.mark.paper("MMGT-8")
+def test_positions_are_relative():
+    """Rotary positions: attention between two frames depends on their distance, not on where they stand."""
+    from models.layers.rotary import rotary_turns, rotate
+
+    turns = rotary_turns(9, 8)
+    query, key = torch.randn(1, 1, 1, 8).expand(1, 9, 1, 8), torch.randn(1, 1, 1, 8).expand(1, 9, 1, 8)
+    scores = (rotate(query, turns)[0, :, 0] @ rotate(key, turns)[0, :, 0].T).numpy()
+    for distance in range(-8, 9):
+        diagonal = np.diagonal(scores, distance)
+        np.testing.assert_allclose(diagonal, diagonal[0], atol=1e-4)
+    assert np.ptp(scores[0]) > 1e-2
+    network, given = tiny(), inputs()
+    turned = network(**{**given, "noisy": given["noisy"].flip(1), "audio": given["audio"].flip(1)}).flip(1)
+    assert (turned - network(**given)).abs().max() > 1e-3, "without positions the order would not matter"
+
+
+@pytest.mark.paper("MMGT-9")
+def test_dropped_audio_is_the_learned_null():
+    network, given = tiny(), inputs()
+    drop = torch.tensor([True, False])
+    dropped = network(**given, drop_audio=drop)
+    other = network(**{**given, "audio": given["audio"] + 3}, drop_audio=drop)
+    kept = network(**given)
+    torch.testing.assert_close(dropped[0], other[0])
+    assert (dropped[1] - other[1]).abs().max() > 1e-3
+    assert (dropped[0] - kept[0]).abs().max() > 1e-3
+    torch.testing.assert_close(dropped[1], kept[1])
+    network.no_audio.data += 1
+    assert (network(**given, drop_audio=drop)[0] - dropped[0]).abs().max() > 1e-4
+
+
+@pytest.mark.paper("MMGT-24")
+def test_one_motion_block_reads_the_whole_body():
+    network, given = tiny(blocks="one"), inputs()
+    assert [len(layer) for layer in network.layers] == [1, 1]
+    seen = []
+    network.encoders[0].register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    assert network(**given).shape == (B, T, 402)
+    torch.testing.assert_close(seen[0][..., :402], given["noisy"])
+
+
+@pytest.mark.paper("MMGT-24")
+def test_without_audio_cross_attention_is_self_attention():
+    network, given = tiny(use_audio=False), inputs()
+    result = network(**given)
+    torch.testing.assert_close(result, network(**{**given, "audio": given["audio"] + 5}))
+    assert not network.layers[0][0].audio_attention.cross
+    assert tiny().layers[0][0].audio_attention.cross
+    assert not any("audio_encoder" in name or "no_audio" in name for name in network.state_dict())
+
+
+def test_saved_and_loaded_it_gives_the_same_numbers_and_keeps_its_statistics(tmp_path):
+    network, given = tiny(predict="offset", sampling_steps=7, guidance=1.5), inputs()
+    network.set_statistics(statistics())
+    network.save_pretrained(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} >= {"config.json", "model.safetensors"}
+    loaded = SMGA.from_pretrained(tmp_path)
+    assert not loaded.training
+    torch.testing.assert_close(loaded(**given), network(**given), rtol=0, atol=0)
+    torch.testing.assert_close(loaded.audio_mean, network.audio_mean, rtol=0, atol=0)
+    assert loaded.audio_mean.abs().min() > 0
+    assert (loaded.sampling_steps, loaded.guidance, loaded.poses.predict) == (7, 1.5, "offset")
+
+
+def test_statistics_normalise_the_audio():
+    network, given = tiny(), inputs()
+    raw = network(**given)
+    numbers = statistics()
+    network.set_statistics(numbers)
+    mean, std = (torch.tensor(numbers["handcrafted"][key]) for key in ("mean", "std"))
+    torch.testing.assert_close(network(**{**given, "audio": given["audio"] * std + mean}), raw, rtol=1e-3, atol=1e-4)
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    given = inputs()
+    gradients = []
+    for checkpointing in (False, True):
+        network = tiny(dropout=0.3).train()
+        if checkpointing:
+            network.enable_gradient_checkpointing()
+        torch.manual_seed(1)
+        network(**given).square().mean().backward()
+        gradients.append([parameter.grad for parameter in network.parameters()])
+    for plain, recomputed in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, recomputed)
+
+
+@pytest.mark.parametrize("options", [{}, {"blocks": "one"}, {"use_audio": False}])
+def test_every_weight_learns(options):
+    network = tiny(**options).train()
+    network(**inputs(), drop_audio=torch.tensor([True, False])).square().mean().backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+@pytest.mark.parametrize("length", [1, 2, 30])
+def test_any_length(length):
+    given = inputs()
+    longer = {name: given[name][:, :1].repeat(1, length, 1) for name in ("noisy", "audio")}
+    assert tiny()(**{**given, **longer}).shape == (B, length, 402)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"heads": 3}, "heads"),
+        ({"blocks": "three"}, "blocks"),
+        ({"predict": "velocity"}, "predict"),
+        ({"reference": "last"}, "reference"),
+        ({"dropout": 1.5}, "dropout"),
+    ],
+)
+def test_sizes_that_do_not_go_together_are_named(options, word):
+    with pytest.raises(ValueError, match=word):
+        SMGA(**{"width": 32, "layers": 1, "heads": 2, "feedforward": 8, **options})

@@ -1,0 +1,153 @@
+"""MMGT's first stage: audio and a first pose to a pose sequence."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from models.diffusion.schedule import NoiseSchedule
+from models.diffusion.weighting import loss_weight
+from models.mmgt.generate import generate
+from models.mmgt.loss import smga_loss
+from models.mmgt.smga import HANDCRAFTED, SMGA
+from models.mmgt.speech import join_speech
+from settings import Choice, ConfigError
+from trainers.optimizers import OPTIMIZERS
+from trainers.schedules import SCHEDULES
+from trainers.stage import Stage
+
+
+class SMGAStage(Stage):
+    """Trains SMGA to predict clean poses from noisy ones (MMGT-9, MMGT-10; Algorithm 2, lines 1 to 18).
+
+    Args:
+        width: channels of all layers.
+        layers: number of layers.
+        heads: attention heads.
+        feedforward: hidden channels of feed-forwards and of the merging MLP.
+        dropout: probability of dropout on residual branches.
+        audio_channels: speech features a frame: 35, or 35 and those of a stored speech model (1,059 with WavLM).
+        audio_layers: transformer layers of the audio encoder.
+        blocks: two motion blocks a layer (face, body), or one for the whole body (ablation).
+        use_audio: false replaces cross-attention to audio by self-attention (ablation).
+        predict: "pose" is the paper's; "offset" predicts the distance from the first pose in units of usual motion.
+        reference: what serves as first pose in training: the "first" frame, or "any" frame of the window half of the time.
+        window: frames of a window; the data's `window` has to be the same.
+        fps: frames a second of the data.
+        train_steps: diffusion steps in training.
+        noise_schedule: cosine, linear or scaled_linear.
+        sampling_steps: diffusion steps when sampling.
+        drop_audio: probability of training without audio, for classifier-free guidance.
+        guidance: weight of classifier-free guidance when sampling.
+        lambda_face: weight of the face's loss; 0 is the ablation without face loss.
+        lambda_body: weight of the body's loss.
+        weighting: how much each diffusion step counts.
+        optimizer: optimiser and its options.
+        schedule: learning-rate schedule and its options.
+
+    Raises:
+        ConfigError: sizes that do not go together.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("pose.npz", "speech.npz", "audio.flac")
+    network: SMGA
+
+    def __init__(
+        self,
+        *,
+        width: int = 512,
+        layers: int = 8,
+        heads: int = 8,
+        feedforward: int = 1024,
+        dropout: float = 0.1,
+        audio_channels: int = HANDCRAFTED,
+        audio_layers: int = 2,
+        blocks: Literal["two", "one"] = "two",
+        use_audio: bool = True,
+        predict: Literal["pose", "offset"] = "pose",
+        reference: Literal["first", "any"] = "first",
+        window: int = 80,
+        fps: float = 25.0,
+        train_steps: int = 1000,
+        noise_schedule: Literal["cosine", "linear", "scaled_linear"] = "cosine",
+        sampling_steps: int = 50,
+        drop_audio: float = 0.25,
+        guidance: float = 2.0,
+        lambda_face: float = 3.0,
+        lambda_body: float = 1.0,
+        weighting: Literal["uniform", "min_snr"] = "uniform",
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adan",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
+    ):
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        if not 0 <= drop_audio <= 1:
+            raise ConfigError(f"stage.drop_audio is a probability, got {drop_audio}")
+        try:
+            self.network = SMGA(
+                width=width,
+                layers=layers,
+                heads=heads,
+                feedforward=feedforward,
+                dropout=dropout,
+                audio_channels=audio_channels,
+                audio_layers=audio_layers,
+                blocks=blocks,
+                use_audio=use_audio,
+                predict=predict,
+                reference=reference,
+                window=window,
+                fps=fps,
+                train_steps=train_steps,
+                noise_schedule=noise_schedule,
+                sampling_steps=sampling_steps,
+                guidance=guidance,
+            )
+        except ValueError as error:
+            raise ConfigError(f"stage: {error}") from None
+        self.noise_schedule = NoiseSchedule(noise_schedule, train_steps)
+        self.drop_audio, self.weighting = drop_audio, weighting
+        self.lambdas = {"lambda_face": lambda_face, "lambda_body": lambda_body}
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The loss of one batch; logs it with its parts."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The same loss on held-out windows, with noise that is the same every time."""
+        return self._step(batch, "val")
+
+    def sample(self, batch: Any) -> dict[str, Tensor]:
+        """Poses generated for the batch's speech from its first poses, (B, T, 134, 3)."""
+        return {"pose": generate(self.network, batch.pose[:, 0], self._speech(batch), seed=self.seed)}
+
+    def _step(self, batch: Any, part: str) -> Tensor:
+        random = self.generator(batch)
+        x0, known, condition = self._encode(batch.pose, random)
+        timesteps = random.integers(0, self.network.train_steps)
+        noisy = self.noise_schedule.add_noise(x0, random.normal(*x0.shape[1:]), timesteps)
+        without_audio = random.uniform() < self.drop_audio
+        predicted = self.network(noisy, timesteps, condition, self._speech(batch), without_audio)
+        weight = loss_weight(self.weighting, self.noise_schedule, timesteps, "x0")
+        losses = smga_loss(predicted, x0, known, weight=weight, **self.lambdas)
+        for name, loss in losses.items():
+            self.log(f"{part}/{name}", loss, batch_size=len(batch), sync_dist=part == "val")
+        return losses["loss"]
+
+    def _encode(self, pose: Tensor, random: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """x0 and where it is known, each (B, T, 402), and the first poses as condition (B, 402)."""
+        batch, length = pose.shape[:2]
+        frame = torch.zeros(batch, dtype=torch.long, device=pose.device)
+        if self.network.reference == "any":
+            frame = torch.where(random.uniform() < 0.5, random.integers(0, length), frame)
+        first_pose = pose[torch.arange(batch, device=pose.device), frame]
+        return *self.network.poses.encode(pose, first_pose), self.network.poses.condition(first_pose)
+
+    def _speech(self, batch: Any) -> Tensor:
+        wanted = len(self.network.audio_mean)
+        speech = join_speech(batch.speech, batch.speech_layers if wanted > HANDCRAFTED else None)
+        if speech.shape[-1] != wanted:
+            raise ConfigError(
+                f"stage.audio_channels is {wanted}, but the clips give {speech.shape[-1]} speech features a frame; "
+                f"set stage.audio_channels={speech.shape[-1]} or preprocess with the speech model"
+            )
+        return speech
