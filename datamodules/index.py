@@ -93,6 +93,8 @@ class Index(BaseModel):
                 f"no index at {location} ({type(error).__name__}); make shards with "
                 "`python -m preprocessing.run input=VIDEOS output=FOLDER`, or wait until preprocessing has finished"
             ) from None
+        except ImportError as error:
+            raise IndexFileError(f"{location} needs another package: {error}") from None
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:

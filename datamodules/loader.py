@@ -178,7 +178,7 @@ class ClipLoader(StatefulDataLoader):
         if state_dict["fingerprint"] != self._fingerprint or state_dict["seed"] != seed:
             raise ValueError(
                 "the checkpoint was made with other shards, filters, windows or seed (data.* in its config.yaml), so "
-                "its place in the epoch means nothing here; give the same data, or start a new run from its weights with "
+                "its place in the epoch means nothing here; give the same data, or start a new run from them with "
                 "init_from="
             )
         self._iterator = None

@@ -152,5 +152,12 @@ def make_clip(
 
 
 def numbered_frame(number: int, height: int, width: int) -> np.ndarray:
-    """A plain frame (H, W, 3) uint8 whose grey level tells its number."""
-    return np.full((height, width, 3), 2 * number % 250, np.uint8)
+    """A frame (H, W, 3) uint8 with its number (below 256) as eight upright bars, that survive scaling."""
+    bars = np.unpackbits(np.uint8(number)).repeat(width // 8)
+    return np.broadcast_to((40 + 180 * bars)[None, :, None], (height, width, 3)).astype(np.uint8)
+
+
+def number_of(frame: np.ndarray) -> int:
+    """The number that `numbered_frame` drew into a frame (H, W, 3)."""
+    bars = frame.reshape(frame.shape[0], 8, -1).mean((0, 2))
+    return int(np.packbits(bars > 128)[0])

@@ -24,6 +24,10 @@ def ids(loader):
     return [batch.ids for batch in loader]
 
 
+def flat(batches):
+    return [name for batch in batches for name in batch]
+
+
 def windows_of(shards, split="train", window=80, stride=12):
     samples = [sample for shard in Index.load(shards).shards for sample in shard.samples if sample.split == split]
     return [f"{s.id}@{start}" for s in samples for start in range(0, s.frames - window + 1, stride)]
@@ -34,8 +38,8 @@ def test_an_epoch_has_every_window_once_in_an_order_free_of_workers(shards, work
     loader = module(shards, workers=workers).train_dataloader()
     first, second = ids(loader), ids(loader)
     assert len(first) == len(loader)
-    assert sorted(sum(first, [])) == sorted(windows_of(shards))
-    assert sorted(sum(second, [])) == sorted(sum(first, []))
+    assert sorted(flat(first)) == sorted(windows_of(shards))
+    assert sorted(flat(second)) == sorted(flat(first))
     assert first != second
     fresh = module(shards).train_dataloader()
     assert first == ids(fresh)
@@ -80,13 +84,15 @@ def test_keys_that_no_stage_asks_for_are_not_decoded(tmp_path):
 @pytest.mark.parametrize("ranks", [2, 3, 16])
 def test_ranks_keep_step_when_shards_are_few_and_uneven(tmp_path, ranks):
     write_shards(tmp_path, clips=5, per_shard=4, seconds=[4.0, 9.0], keys=("pose.npz",))  # two shards, of 4 and 1 clips
-    loaders = [module(str(tmp_path), ("pose.npz",), r, ranks, workers=2 * (r < 2)).train_dataloader() for r in range(ranks)]
+    loaders = [
+        module(str(tmp_path), ("pose.npz",), r, ranks, workers=2 * (r < 2)).train_dataloader() for r in range(ranks)
+    ]
     read = [ids(loader) for loader in loaders]
     assert {len(batches) for batches in read} == {len(loaders[0])}
-    flat = [name for batches in read for batch in batches for name in batch]
-    assert set(flat) == set(windows_of(tmp_path))
-    repeated = sorted(flat)
-    for name in set(flat):
+    seen = [name for batches in read for name in flat(batches)]
+    assert set(seen) == set(windows_of(tmp_path))
+    repeated = sorted(seen)
+    for name in set(seen):
         repeated.remove(name)
     assert sorted(module(str(tmp_path), ("pose.npz",), 0, ranks).train_dataloader().repeats) == repeated
     assert len(repeated) <= ranks - 1
@@ -96,14 +102,14 @@ def test_the_batches_of_a_step_are_the_same_windows_for_any_ranks_with_the_same_
     single = ids(module(shards, batch_size=8).train_dataloader())
     pair = [module(shards, batch_size=8, rank=r, ranks=2).train_dataloader() for r in range(2)]
     both = [first + second for first, second in zip(*map(ids, pair), strict=True)]
-    assert sum(both, [])[:160] == sum(single, [])[:160]
+    assert flat(both)[:160] == flat(single)[:160]
 
 
 def test_validation_reads_in_order_back_to_back_and_the_same_each_time(shards):
     loader = module(shards, window=50).val_dataloader()
-    first = sum(ids(loader), [])
+    first = flat(ids(loader))
     assert first == windows_of(shards, "val", 50, 50)
-    assert sum(ids(loader), []) == first
+    assert flat(ids(loader)) == first
 
 
 def test_a_random_epoch_has_the_given_number_of_full_batches(shards):
@@ -111,7 +117,7 @@ def test_a_random_epoch_has_the_given_number_of_full_batches(shards):
     batches = ids(loader)
     assert len(batches) == len(loader) == 60
     assert {len(batch) for batch in batches} == {8}
-    clips = [name.partition("@")[0] for name in sum(batches, [])[: 32 * 4]]
+    clips = [name.partition("@")[0] for name in flat(batches)[: 32 * 4]]
     assert {clips.count(clip) for clip in clips} == {4}  # none comes again before all have come
     assert batches != ids(loader)
 
@@ -135,7 +141,7 @@ def test_whole_clips_are_padded_with_missing_points(shards):
 
 def test_clips_shorter_than_a_window_are_left_out(shards):
     loader = module(shards, window=200).train_dataloader()
-    assert sorted(sum(ids(loader), [])) == sorted(windows_of(shards, window=200))
+    assert sorted(flat(ids(loader))) == sorted(windows_of(shards, window=200))
 
 
 def test_seconds_may_be_given_in_place_of_frames(shards):

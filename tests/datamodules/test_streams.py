@@ -22,7 +22,9 @@ def every_window(frames=FRAMES, cut=STRIDE):
     return [(n, s) for n, f in enumerate(frames) for s in range(0, f - cut.length + 1, cut.stride)]
 
 
-@pytest.mark.parametrize(("clips", "streams", "chunk"), [(300, 64, 16), (300, 3, 64), (40, 64, 8), (1, 64, 8), (5, 64, 999)])
+@pytest.mark.parametrize(
+    ("clips", "streams", "chunk"), [(300, 64, 16), (300, 3, 64), (40, 64, 8), (1, 64, 8), (5, 64, 999)]
+)
 def test_a_lap_holds_every_window_once(clips, streams, chunk):
     taken = everything(order(shards=SHARDS[:clips], frames=FRAMES[:clips], streams=streams, chunk=chunk))
     assert sorted(taken) == every_window(FRAMES[:clips])
