@@ -1,5 +1,7 @@
 """Pose sequences of any length."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +56,7 @@ def test_windows_cover_every_frame_and_share_the_overlap():
         spans = windows(length, 80, 20)
         assert spans[0][0] == 0
         assert spans[-1][1] == length
-        for (_, end), (begin, after) in zip(spans, spans[1:]):
+        for (_, end), (begin, after) in pairwise(spans):
             assert end - begin >= 20
             assert after > end
         assert all(end - begin == min(80, length) for begin, end in spans)

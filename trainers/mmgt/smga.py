@@ -31,7 +31,7 @@ class SMGAStage(Stage):
         blocks: two motion blocks a layer (face, body), or one for the whole body (ablation).
         use_audio: false replaces cross-attention to audio by self-attention (ablation).
         predict: "pose" is the paper's; "offset" predicts the distance from the first pose in units of usual motion.
-        reference: what serves as first pose in training: the "first" frame, or "any" frame of the window half of the time.
+        reference: what serves as first pose in training: the "first" frame, or half of the time "any" of the window.
         window: frames of a window; the data's `window` has to be the same.
         fps: frames a second of the data.
         train_steps: diffusion steps in training.
