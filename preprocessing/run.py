@@ -144,6 +144,8 @@ class _Run:
                 continue
             self._locks[shard] = stack
             left = [job for job in self.work.jobs(shard) if not is_done(self.work, job)]
+            # The longest first, so that no worker idles while the last one ends.
+            left.sort(key=lambda job: -job.bytes)
             for job in left:
                 job.sweep()
             self._open[shard] = max(len(left), 1)

@@ -168,7 +168,12 @@ def test_phone_videos_stand_upright(tmp_path, degrees):
 
 @pytest.mark.parametrize(
     ("height", "width", "size", "wanted"),
-    [(51, 75, 512, (52, 76)), (48, 64, 32, (24, 32)), (90, 40, 45, (46, 20)), (48, 64, 4096, (48, 64))],
+    [
+        (51, 75, 512, (52, 76)),
+        (48, 64, 32, (24, 32)),
+        (90, 40, 45, (46, 20)),
+        (48, 64, 4096, (48, 64)),
+    ],
 )
 def test_sizes_are_even_and_never_enlarged(tmp_path, height, width, size, wanted):
     def picture(i):

@@ -54,7 +54,9 @@ def test_jsonl_manifest(tmp_path):
 
 def test_csv_manifest(tmp_path):
     (tmp_path / "m.csv").write_text(
-        '\ufefffile,speaker,captions,consent,language\na.mp4,ann,"[{""start"":0,""end"":1.5,""text"":""ja, gut""}]",yes,de\nb.mp4,,,,\n'
+        "\ufefffile,speaker,captions,consent,language\n"
+        'a.mp4,ann,"[{""start"":0,""end"":1.5,""text"":""ja, gut""}]",yes,de\n'
+        "b.mp4,,,,\n"
     )
     first, second = read_sources(tmp_path / "m.csv")
     assert first.row["captions"] == [{"start": 0.0, "end": 1.5, "text": "ja, gut"}]

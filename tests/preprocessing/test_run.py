@@ -45,7 +45,7 @@ def test_a_folder_of_videos_becomes_shards(made):
     assert len(found) == 5
     for clip, values in found.items():
         info = values["clip.json"]
-        assert list(values)[0] == "clip.json"
+        assert next(iter(values)) == "clip.json"
         assert info.id == clip
         assert info.frames == len(values["pose.npz"]["keypoints"])
         assert len(values["audio.flac"]) == info.samples == round(info.frames / 25 * 16_000)
@@ -194,8 +194,9 @@ def test_when_nothing_is_kept_it_is_said(tmp_path):
 def test_manifest_columns_reach_the_clips(tmp_path):
     write_clip(tmp_path / "a.mp4", seconds=2)
     row = {
-        "file": "a.mp4", "id": "Talk 1", "speaker": "ann", "language": "en", "licence": "CC0", "consent": True, "split": "test",
-        "captions": [{"start": 0.5, "end": 1.5, "text": "hello"}], "extra": {"phonemes": [{"start": 0.9, "end": 1.1, "phoneme": "h"}]},
+        "file": "a.mp4", "id": "Talk 1", "speaker": "ann", "language": "en", "licence": "CC0", "consent": True,
+        "split": "test", "captions": [{"start": 0.5, "end": 1.5, "text": "hello"}],
+        "extra": {"phonemes": [{"start": 0.9, "end": 1.1, "phoneme": "h"}]},
     }  # fmt: skip
     (tmp_path / "m.jsonl").write_text(json.dumps(row))
     ended = quick_run(f"input={tmp_path}/m.jsonl", f"output={tmp_path}/out", "workers=0", "max_clip_seconds=1")

@@ -85,4 +85,4 @@ def test_talking_people_are_no_scene_cuts():
     for path in sorted(Path(MEDIA, "videos").glob("*.mp4"))[2:]:
         scenes = ContentScenes()
         with SourceVideo(path, size=256) as video:
-            assert not any([scenes(slot.rgb) for slot in video.slots() if not slot.held]), path.name
+            assert not any(scenes(slot.rgb) for slot in video.slots() if not slot.held), path.name
