@@ -7,8 +7,8 @@ and sample 0 of the sound is heard at the same moment.
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -30,7 +30,11 @@ class Clock:
     """Seconds and frames by step; a step that runs inside another is taken off the outer one."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin at nothing."""
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self.frames: Counter[str] = Counter()
         self._running: list[str] = []
         self._since = 0.0
@@ -124,7 +128,7 @@ class SourceVideo:
         if self.sound is not None:
             self.sound.close()
 
-    def slots(self) -> Iterator[Slot]:
+    def slots(self) -> Generator[Slot, None, None]:
         """Yield the video at the constant rate, one frame in memory at a time.
 
         Each source frame goes to the slot nearest to its time stamp, so nothing is ever off by more than half a frame;

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import traceback
-from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +49,7 @@ def do_job(pipeline: Pipeline, job: Job) -> dict[str, Any]:
     Raises:
         OutputError: the output folder cannot be written, which is no fault of the video.
     """
-    pipeline.clock.seconds, pipeline.clock.frames = Counter(), Counter()
+    pipeline.clock.restart()
     record = empty_record(job)
     warnings: list[str] = record["warnings"]
     try:

@@ -185,7 +185,7 @@ def cut_spans(spans: list[dict[str, Any]], start: float, end: float) -> list[dic
     return [
         {**span, "start": round(max(span["start"], start) - start, 6), "end": round(min(span["end"], end) - start, 6)}
         for span in spans
-        if span["start"] < end and span["end"] > start
+        if span["start"] < end and (span["end"] > start or span["start"] >= start)
     ]
 
 

@@ -35,8 +35,9 @@ def merge(work: Work, timings: dict[str, Any]) -> dict[str, Any] | None:
     with work.alone("merge", wait=True) as mine:
         if not mine:
             return None
-        records = [work.read_record(work.shard_record_path(shard)) for shard in work.shards]
-        if any(record is None for record in records):
+        found = [work.read_record(work.shard_record_path(shard)) for shard in work.shards]
+        records = [record for record in found if record is not None]
+        if len(records) < len(found):
             return None
         statistics = StatisticsAccumulator()
         shards = []

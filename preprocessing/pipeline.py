@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datamodules.clip import SAMPLE_RATE, ClipInfo
+from datamodules.clip import SAMPLE_RATE, Caption, ClipInfo
 from preprocessing.cut import Piece, cut
 from preprocessing.decode import Clock, SourceVideo
 from preprocessing.manifest import cut_extra, cut_spans, slug
@@ -36,7 +36,7 @@ class Dropped:
     end: float
     reason: str
     detail: str
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, float | None] = field(default_factory=dict)
 
 
 class Pipeline:
@@ -121,7 +121,7 @@ class Pipeline:
             samples=None if audio is None else samples,
             speaker=row.get("speaker"),
             language=row.get("language"),
-            captions=cut_spans(row.get("captions", []), start, end),
+            captions=[Caption(**span) for span in cut_spans(row.get("captions", []), start, end)],
             licence=row.get("licence"),
             consent=row.get("consent"),
             split=split,

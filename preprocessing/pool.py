@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any, Final
@@ -24,8 +24,11 @@ from settings import ConfigError
 THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 QUIET: Final = {"GLOG_minloglevel": "2", "TF_CPP_MIN_LOG_LEVEL": "2"}  # detectors chatter about their delegates
 
+Done = tuple[Job, dict[str, Any]]
+"""A job and its record."""
 
-def run_jobs(jobs: Iterable[Job], options: Options, workers: int) -> Iterator[tuple[Job, dict[str, Any]]]:
+
+def run_jobs(jobs: Iterable[Job], options: Options, workers: int) -> Generator[Done, None, None]:
     """Yield each job with its record as it is finished, in any order.
 
     Args:
@@ -53,7 +56,7 @@ def run_jobs(jobs: Iterable[Job], options: Options, workers: int) -> Iterator[tu
             worker.end()
 
 
-def _share_out(jobs: Iterator[Job], pool: list[_Worker], options: Options) -> Iterator[tuple[Job, dict[str, Any]]]:
+def _share_out(jobs: Iterator[Job], pool: list[_Worker], options: Options) -> Iterator[Done]:
     for worker in pool:
         worker.start()
     left = True
@@ -71,15 +74,14 @@ def _share_out(jobs: Iterator[Job], pool: list[_Worker], options: Options) -> It
             record = worker.answer()
             if record is None:
                 continue
-            job, worker.job = worker.job, None
-            yield job, record
+            yield worker.take_back(), record
         for worker in busy.values():
             if (
                 worker.job is not None
                 and options.video_timeout
                 and time.monotonic() - worker.since > options.video_timeout
             ):
-                job, worker.job = worker.job, None
+                job = worker.take_back()
                 worker.renew()
                 yield job, fail_job(job, f"given up: it took longer than video_timeout={options.video_timeout:g} s")
 
@@ -114,6 +116,13 @@ class _Worker:
             self.renew()
             self.pipe.send(job)
 
+    def take_back(self) -> Job:
+        """Its job, which it has no longer."""
+        if self.job is None:
+            raise RuntimeError("a worker without a job was asked for it")
+        job, self.job = self.job, None
+        return job
+
     def busy_seconds(self) -> float:
         """How long it has been at its job."""
         return time.monotonic() - self.since
@@ -136,11 +145,13 @@ class _Worker:
     def _died(self) -> dict[str, Any]:
         # A signal to the whole group reaches this process a moment later: then it is no fault of the video.
         time.sleep(0.3)
-        assert self._process is not None
-        assert self.job is not None
-        self._process.join(5)
-        code = self._process.exitcode
+        code = None
+        if self._process is not None:
+            self._process.join(5)
+            code = self._process.exitcode
         self.renew()
+        if self.job is None:
+            raise RuntimeError("a worker without a job was asked for its answer")
         if code is not None and code < 0:
             name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
             hint = "; out of memory?" if -code == signal.SIGKILL else ""

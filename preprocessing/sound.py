@@ -80,6 +80,8 @@ def read_sound(path: Path, zero: Fraction, warnings: list[str]) -> Sound | None:
                 bad += 1
                 continue
             for frame in frames:
+                if not isinstance(frame, av.AudioFrame):
+                    continue
                 stamp = begin + Fraction(taken, frame.sample_rate)
                 if frame.pts is not None and frame.time_base is not None:
                     stamp = frame.pts * Fraction(frame.time_base)

@@ -154,3 +154,9 @@ def test_speakers_stay_together_and_the_manifest_wins():
 def test_shares_must_add_up():
     with pytest.raises(ManifestError, match="add up to 1"):
         assign_splits(sources(3), {"train": 0.5})
+
+
+def test_moments_are_in_exactly_one_clip():
+    beats = [{"start": time, "end": time} for time in (0.0, 2.0, 3.5)]
+    assert [beat["start"] for beat in cut_spans(beats, 0.0, 2.0)] == [0.0]
+    assert [beat["start"] for beat in cut_spans(beats, 2.0, 4.0)] == [0.0, 1.5]
