@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     values = command(Options, argv, prog="python -m preprocessing.run")
     signal.signal(signal.SIGTERM, _stop)
     try:
-        report(preprocess(build(values, Options)), output_folder(build(values, Options)))
+        options = build(values, Options)
+        report(preprocess(options), output_folder(options))
     except (ConfigError, ManifestError) as error:
         print(f"config error: {error}", file=sys.stderr)
         return 2
@@ -60,6 +61,8 @@ def preprocess(options: Options) -> dict[str, Any]:
         settings.ConfigError: wrong options.
     """
     begun = time.monotonic()
+    # Written in full, so that a default spelled out and one left out are the same run.
+    options = build(vars(options), Options)
     output = output_folder(options)
     index, count = options.task()
     if options.restart and count > 1:

@@ -37,7 +37,7 @@ def children(pid):
     return [int(word) for word in listed.split()]
 
 
-@pytest.mark.parametrize(("workers", "seed"), [(0, 1), (2, 2), (2, 3)])
+@pytest.mark.parametrize(("workers", "seed"), [(0, 1), (2, 2), pytest.param(2, 3, marks=pytest.mark.slow)])
 def test_kill_minus_nine_changes_no_byte(five_videos, whole, tmp_path, workers, seed):
     words = [
         f"input={five_videos}",
