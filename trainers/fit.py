@@ -20,7 +20,7 @@ from trainers.options import (
     WandbOptions,
 )
 from trainers.run_folder import is_first_rank
-from trainers.signals import listen
+from trainers.signals import forget, listen
 from trainers.stages import DATAMODULES, STAGES
 from trainers.strategies import STRATEGIES
 
@@ -81,9 +81,9 @@ def fit(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command. Exit status: 0 done, 1 stopped by an error, 2 bad config, 130 Ctrl-C, 143 SIGTERM."""
-    values = command(fit, argv, prog="python -m trainers.fit")
     listen()
     try:
+        values = command(fit, argv, prog="python -m trainers.fit")
         run = build(values, fit)
     except ConfigError as error:
         print(f"config error: {error}", file=sys.stderr)
@@ -94,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunStopped as error:
         print(f"stopped: {error}", file=sys.stderr)
         return 1
+    finally:
+        forget()
     if is_first_rank():
         print(f"run folder: {run}")
     return 0

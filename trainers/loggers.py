@@ -72,7 +72,8 @@ class MetricsCSV(Logger):
             return
         if rows[0]["step"] == self._tail.get("step"):
             # Figures of one step may come in two flushes (a validation after a checkpoint): one row all the same.
-            rows[0] = self._tail | rows[0]
+            # The epoch is that of the step, also where a resumed run validates at the start of the next one.
+            rows[0] = self._tail | rows[0] | {k: v for k, v in self._tail.items() if k == "epoch"}
         else:
             self._tail_start = self._size
         if not self.path.exists() or any(name not in self._columns for row in rows for name in row):

@@ -1,4 +1,7 @@
-"""`report.html` of a run: config, curves, samples, figures, environment. `python -m trainers.report RUN` writes it anew."""
+"""`report.html` of a run: config, curves, samples, figures, environment.
+
+`python -m trainers.report RUN` writes it anew.
+"""
 
 import json
 import math

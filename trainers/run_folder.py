@@ -77,7 +77,9 @@ def open_run(folder: RunFolder, values: Mapping[str, Any], resume: str) -> None:
         raise ConfigError(f"run={folder}: it is a file, not a folder")
     if folder.path.is_dir() and any(folder.path.iterdir()):
         if before is None:
-            raise ConfigError(f"run={folder}: the folder is not empty and holds no run (no config.yaml); choose another")
+            raise ConfigError(
+                f"run={folder}: the folder holds something else than a run (no config.yaml); choose another"
+            )
         if resume == "none":
             raise ConfigError(
                 f"run={folder}: the folder holds a run already; choose another, or resume=auto to continue it"

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 _received = 0
@@ -35,14 +36,30 @@ def forget() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+class PatientWorker:
+    """First thing in a loader worker: let signals to the whole process group pass.
+
+    A terminal sends its Ctrl-C, and a scheduler its SIGTERM, to workers as well, and the batch at hand needs them. They
+    leave with their parent, or ten seconds after a SIGTERM.
+
+    Args:
+        then: what the loader wants to run first in a worker.
+    """
+
+    def __init__(self, then: Callable[[int], None] | None):
+        self.then = then
+
+    def __call__(self, worker: int) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(10) and None)
+        if self.then is not None:
+            self.then(worker)
+
+
 def _take_note(number: int, frame: FrameType | None) -> None:
     global _received
     if os.getpid() != _process:
-        # A loader worker, forked from the training process: terminals and schedulers signal whole process groups, and
-        # the batch at hand needs its workers. They leave with their parent, or ten seconds after it asks them to.
-        if number == signal.SIGTERM:
-            signal.alarm(10)
-        return
+        return  # a process forked from this one
     if number == signal.SIGINT and _received == signal.SIGINT:
         _say("stopped at once, without saving")
         os._exit(128 + number)

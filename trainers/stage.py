@@ -52,9 +52,7 @@ class Stage(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimiser over all trainable parameters and one schedule, stepped with it."""
         optimizer = OPTIMIZERS.build(self.optimizer_options)([p for p in self.parameters() if p.requires_grad])
-        schedule = SCHEDULES.build(self.schedule_options)(
-            optimizer, lambda: self.trainer.estimated_stepping_batches
-        )
+        schedule = SCHEDULES.build(self.schedule_options)(optimizer, lambda: self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def generator(self, batch: Any) -> "SampleGenerator":
@@ -106,9 +104,7 @@ class SampleGenerator:
 
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Whole numbers from low to high - 1, (B, *shape) int64."""
-        return torch.stack(
-            [torch.randint(low, high, shape, generator=g, device=self.device) for g in self._streams]
-        )
+        return torch.stack([torch.randint(low, high, shape, generator=g, device=self.device) for g in self._streams])
 
 
 def _seed(key: str) -> int:

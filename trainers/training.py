@@ -23,9 +23,11 @@ from trainers.callbacks.signals import Signals
 from trainers.callbacks.step_seed import StepSeed
 from trainers.callbacks.throughput import Throughput, WaitClock
 from trainers.checkpoints import AtomicCheckpointIO, init_from, newest_whole, read
+from trainers.errors import Interrupted
 from trainers.loggers import loggers
 from trainers.options import TrainerOptions
 from trainers.run_folder import RunFolder, choose, is_first_rank, open_run, replace_folder
+from trainers.signals import received
 from trainers.stage import Stage
 from trainers.stages import DATAMODULES, STAGES
 from trainers.strategies import STRATEGIES
@@ -36,6 +38,8 @@ logger = get_logger(__name__)
 def train(**options: Any) -> Path:
     """Train a stage with the options of `trainers.fit.fit`; returns the run folder."""
     _quiet()
+    if received():
+        raise Interrupted(received(), "stopped before anything was written")
     folder = choose(options["run"], options["stage"]["name"])
     L.seed_everything(options["seed"], workers=True, verbose=False)
     # Built before anything is written: what is wrong with them stops the run here.

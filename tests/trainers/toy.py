@@ -4,6 +4,7 @@
 """
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
@@ -52,7 +53,8 @@ class ToyStage(Stage):
         dropout: share of channels dropped.
         nan_at: batch of the epoch whose loss is NaN; -1 is none.
         explode_at: batch of the epoch whose loss is a million times too large; -1 is none.
-        pause: seconds that a step takes at least.
+        pause: seconds that a training step takes at least.
+        val_pause: seconds that a validation step takes at least.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
     """
@@ -67,12 +69,14 @@ class ToyStage(Stage):
         nan_at: int = -1,
         explode_at: int = -1,
         pause: float = 0.0,
+        val_pause: float = 0.0,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adan",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = {"name": "warmup", "warmup_steps": 5},
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.network = ToyNetwork(width=width, dropout=dropout)
-        self.nan_at, self.explode_at, self.pause = nan_at, explode_at, pause
+        self.nan_at, self.explode_at = nan_at, explode_at
+        self.pause, self.val_pause = pause, val_pause
 
     def _loss(self, batch: Batch) -> Tensor:
         draw = self.generator(batch)
@@ -80,10 +84,7 @@ class ToyStage(Stage):
         return nn.functional.mse_loss(self.network(batch.pose + 0.1 * noise), batch.pose)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        if self.pause:
-            import time
-
-            time.sleep(self.pause)
+        time.sleep(self.pause)
         loss = self._loss(batch)
         if batch_index == self.nan_at:
             loss = loss * float("nan")
@@ -93,10 +94,7 @@ class ToyStage(Stage):
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
-        if self.pause:
-            import time
-
-            time.sleep(self.pause)
+        time.sleep(self.val_pause)
         loss = self._loss(batch)
         self.log("val/loss", loss, batch_size=len(batch))
         return loss
@@ -156,6 +154,7 @@ class ToyData(L.LightningDataModule):
     Args:
         batch_size: clips in a batch.
         batches: batches in an epoch.
+        val_batches: batches in a validation.
         workers: loader processes.
         seed: of the order.
     """
@@ -163,11 +162,18 @@ class ToyData(L.LightningDataModule):
     statistics: ClassVar[dict[str, Any]] = {"mean": 0.5}
 
     def __init__(
-        self, keys: tuple[str, ...], *, batch_size: int = 4, batches: int = 6, workers: int = 0, seed: int = 0
+        self,
+        keys: tuple[str, ...],
+        *,
+        batch_size: int = 4,
+        batches: int = 6,
+        val_batches: int = 2,
+        workers: int = 0,
+        seed: int = 0,
     ):
         super().__init__()
         self.keys, self.seed = keys, seed
-        self.batch_size, self.batches, self.workers = batch_size, batches, workers
+        self.batch_size, self.batches, self.val_batches, self.workers = batch_size, batches, val_batches, workers
         self.bad_samples: Counter[str] = Counter({"pose.npz: NaN": 2})
 
     def train_dataloader(self) -> StatefulDataLoader:
@@ -180,7 +186,7 @@ class ToyData(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> StatefulDataLoader:
-        clips = ToyClips(2 * self.batch_size, self.seed, offset=1000, shuffle=False)
+        clips = ToyClips(self.val_batches * self.batch_size, self.seed, offset=1000, shuffle=False)
         return StatefulDataLoader(clips, batch_size=self.batch_size, collate_fn=collate)
 
 

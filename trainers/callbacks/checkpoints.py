@@ -20,7 +20,7 @@ class Checkpoints(Checkpoint):
     """Writes `step-00000100.ckpt` every n optimiser steps and `best.ckpt` after the best validation; keeps the last k.
 
     A step's checkpoint is written at the end of its batch, before a validation that may follow, so that a validation
-    that fails costs nothing. `last.ckpt` is a link to the newest.
+    that fails costs nothing; a run that goes on from it validates first. `last.ckpt` is a link to the newest.
 
     Args:
         folder: where they go.
@@ -36,9 +36,16 @@ class Checkpoints(Checkpoint):
         self.best: float | None = None
         self._saved_step = -1
         self._loops_before_validation: dict[str, Any] | None = None
+        self._validation_due = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_step = trainer.global_step  # a resumed run has this step on disk
+        self._validate_if_due(trainer)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # A run that was stopped after its very last step has no train start.
+        if self._saved_step < 0:
+            self._validate_if_due(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -60,9 +67,7 @@ class Checkpoints(Checkpoint):
             self._flush(trainer)
         self._loops_before_validation = None
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         if self._loops_before_validation is not None:
             checkpoint["loops"] = self._loops_before_validation
 
@@ -81,10 +86,16 @@ class Checkpoints(Checkpoint):
         return path
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "validation_due": self._validation_due}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
+        self._validation_due = state_dict["validation_due"]
+
+    def _validate_if_due(self, trainer: L.Trainer) -> None:
+        """The validation after the step of the checkpoint that was resumed: Lightning takes it for done."""
+        if self._validation_due:
+            _validate(trainer)
 
     def _save_best(self, trainer: L.Trainer) -> None:
         monitor = self.options.monitor
@@ -106,6 +117,8 @@ class Checkpoints(Checkpoint):
                 if isinstance(metrics, MetricsCSV):
                     metrics.log_metrics(row, trainer.fit_loop.epoch_loop._batches_that_stepped)
         self._flush(trainer)
+        loop = trainer.fit_loop
+        self._validation_due = trainer.validating or loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
         with own_weights(trainer):
             trainer.save_checkpoint(path)
 
@@ -122,3 +135,14 @@ class Checkpoints(Checkpoint):
             temporary.replace(link)
         except OSError as error:
             logger.debug("no link to the newest checkpoint on this file system: %s", error)
+
+
+def _validate(trainer: L.Trainer) -> None:
+    """A validation between two batches, as Lightning's training loop does it."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    first_iteration = trainer._logger_connector._first_loop_iter
+    loop.restarting = False
+    trainer.validating = True
+    loop.run()
+    trainer.training = True
+    trainer._logger_connector._first_loop_iter = first_iteration

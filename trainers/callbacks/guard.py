@@ -42,9 +42,7 @@ class LossGuard(L.Callback):
         if loss.device.type == "cpu" or len(self._waiting) >= self.options.check_every_n_steps:
             self._look(trainer)
 
-    def on_save_checkpoint(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._look(trainer)
 
     def state_dict(self) -> dict[str, Any]:
@@ -79,4 +77,8 @@ class LossGuard(L.Callback):
         if factor is None or len(self._seen) < 20:
             return None
         usual = statistics.median(abs(x) for x in self._seen)
-        return f"{loss:.4g}, {abs(loss) / usual:,.0f} times its usual {usual:.4g}" if abs(loss) > factor * usual > 0 else None
+        return (
+            f"{loss:.4g}, {abs(loss) / usual:,.0f} times its usual {usual:.4g}"
+            if abs(loss) > factor * usual > 0
+            else None
+        )

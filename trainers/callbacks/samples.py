@@ -13,7 +13,7 @@ from trainers.options import SampleOptions
 
 
 class SampleVideos(L.Callback):
-    """Writes `samples/step-00000100_<clip>.mp4` of each validation's first clips: real left, generated right, with sound.
+    """Writes `samples/step-00000100_<clip>.mp4` of a validation's first clips: real left, generated right, with sound.
 
     What is shown is what the stage's `sample` returns for the first clips of the first validation batch.
 

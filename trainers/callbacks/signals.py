@@ -1,12 +1,14 @@
 """Stops a run that was asked to stop, after saving."""
 
+import functools
 import signal
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as L
 
 from trainers.errors import Interrupted
-from trainers.signals import listen, listening, received
+from trainers.signals import PatientWorker, listen, listening, received
 
 
 class Signals(L.Callback):
@@ -14,6 +16,12 @@ class Signals(L.Callback):
 
     In a validation it does not wait for the end: the state of the last training batch is saved.
     """
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        data = trainer.datamodule
+        if listening() and data is not None:
+            for name in ("train_dataloader", "val_dataloader"):
+                setattr(data, name, _patient(getattr(data, name)))
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Lightning puts in a SIGTERM handler of its own, which does not save.
@@ -43,3 +51,16 @@ class Signals(L.Callback):
         if trainer.world_size == 1:
             return bool(received())
         return trainer.strategy.reduce_boolean_decision(bool(received()), all=False)
+
+
+def _patient(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Loaders whose workers outlive a signal to the process group."""
+
+    @functools.wraps(make)
+    def made() -> Any:
+        loaders = make()
+        for loader in loaders if isinstance(loaders, list) else [loaders]:
+            loader.worker_init_fn = PatientWorker(loader.worker_init_fn)
+        return loaders
+
+    return made

@@ -19,7 +19,9 @@ class StepSeed(L.Callback):
     def __init__(self, seed: int):
         self.seed = seed
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         done = trainer.fit_loop.epoch_loop.total_batch_idx
         # Any odd constants will do: they keep (seed, batch, rank) apart.
         torch.manual_seed((self.seed * 0x9E3779B1 + done * 0x85EBCA77 + trainer.global_rank * 0xC2B2AE3D) % 2**63)
