@@ -29,7 +29,7 @@ def run(module: str, *words: str, timeout: float = 240) -> subprocess.CompletedP
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout: float = 240) -> None:
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout: float = 90) -> None:
     """Wait until something holds; fails when the process ends before."""
     end = time.monotonic() + timeout
     while not condition():

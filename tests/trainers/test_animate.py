@@ -28,7 +28,9 @@ def run(tmp_path_factory) -> Path:
     """A run folder with the export of a small untrained network that moves its points about the first pose."""
     folder = tmp_path_factory.mktemp("runs") / "my-run"
     torch.manual_seed(0)
-    network = SMGA(width=16, layers=1, heads=2, feedforward=32, audio_layers=1, predict="offset", window=20, sampling_steps=2)
+    network = SMGA(
+        width=16, layers=1, heads=2, feedforward=32, audio_layers=1, predict="offset", window=20, sampling_steps=2
+    )
     torch.nn.init.normal_(network.head.weight, std=0.2)
     network.head.weight.data[2::3] = 0  # scores stay the first pose's
     network.save_pretrained(folder / "export")
@@ -61,18 +63,22 @@ def speech(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(run, first_pose, speech, tmp_path_factory):
-    return animate(run=str(run), pose=first_pose, audio=speech, out=tmp_path_factory.mktemp("out") / "out.mp4", size=128)
+    return animate(
+        run=str(run), pose=first_pose, audio=speech, out=tmp_path_factory.mktemp("out") / "out.mp4", size=128
+    )
 
 
 def test_video_has_the_length_of_the_speech_and_its_sound(made):
     with av.open(str(made.video)) as container:
         video, sound = container.streams.video[0], container.streams.audio[0]
-        assert video.average_rate == 25 and (video.height, video.width) == (128, 128)
+        assert video.average_rate == 25
+        assert (video.height, video.width) == (128, 128)
         assert sum(1 for _ in container.decode(video)) == 50
     with av.open(str(made.video)) as container:
         seconds = sum(frame.samples for frame in container.decode(container.streams.audio[0])) / sound.rate
     assert seconds == pytest.approx(2.0, abs=0.1)
-    assert made.poses.shape == (50, 134, 3) and made.fps == 25
+    assert made.poses.shape == (50, 134, 3)
+    assert made.fps == 25
     assert np.ptp(np.stack(list(read_frames(made.video))).astype(int), axis=0).max() > 100  # it moves
 
 
@@ -99,14 +105,18 @@ def test_mask_videos_show_the_masks_of_the_poses(made):
         assert ((frames[..., 0] > 127) == (expected[name] > 127)).mean() > 0.995
         with av.open(str(path)) as container:
             assert not container.streams.audio
-    assert expected["lips"].any() and expected["face_hands"].any()
+    assert expected["lips"].any()
+    assert expected["face_hands"].any()
 
 
 def test_poses_are_a_clips_pose_file(made):
     with np.load(made.pose_file, allow_pickle=False) as file:
         keypoints, scores = file["keypoints"], file["scores"]
-    assert keypoints.shape == (50, 134, 2) and scores.shape == (50, 134) and keypoints.dtype == np.float32
-    assert scores.min() >= 0 and scores.max() <= 1
+    assert keypoints.shape == (50, 134, 2)
+    assert scores.shape == (50, 134)
+    assert keypoints.dtype == np.float32
+    assert scores.min() >= 0
+    assert scores.max() <= 1
     assert (keypoints[scores == 0] == -1).all()
     assert np.allclose(keypoints[scores > 0], made.poses[..., :2][scores > 0])
 
@@ -114,7 +124,8 @@ def test_poses_are_a_clips_pose_file(made):
 def test_metadata_says_what_it_is_and_what_it_is_made_of(made, run, speech, first_pose):
     for path in (made.video, *made.masks.values()):
         said = read_metadata(path)
-        assert said["ai_generated"] is True and "AI-generated" in said["notice"]
+        assert said["ai_generated"] is True
+        assert "AI-generated" in said["notice"]
         assert said["model"] == {
             "name": "my-run",
             "stage": "mmgt.smga",
@@ -136,7 +147,18 @@ def test_command_line_gives_the_bytes_of_the_python_call(made, run, first_pose, 
 
 
 def test_runs_as_a_command(run, first_pose, speech, tmp_path):
-    words = ["--run", run / "export", "--pose", first_pose, "--audio", speech, "--out", tmp_path / "a.mp4", "--size", "64"]
+    words = [
+        "--run",
+        run / "export",
+        "--pose",
+        first_pose,
+        "--audio",
+        speech,
+        "--out",
+        tmp_path / "a.mp4",
+        "--size",
+        "64",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "trainers.animate", *map(str, words)],
         capture_output=True, text=True, cwd=Path(__file__).parents[2], check=False,
@@ -195,15 +217,16 @@ def broken_inputs(folder: Path) -> dict[str, tuple[dict[str, Path | str], str]]:
 
 @pytest.mark.parametrize("name", [
     "no speech file", "text as speech", "empty speech file", "cut speech file", "silent speech", "too short speech",
-    "no picture file", "text as picture", "neither picture nor pose", "text as pose", "poses of nobody", "no poses at all",
-    "no run", "empty run", "another frame rate", "not an mp4", "no steps",
+    "no picture file", "text as picture", "neither picture nor pose", "text as pose", "poses of nobody",
+    "no poses at all", "no run", "empty run", "another frame rate", "not an mp4", "no steps",
 ])  # fmt: skip
 def test_what_cannot_be_used_is_said_in_a_line(name, run, first_pose, speech, tmp_path, capsys):
     changes, word = broken_inputs(tmp_path)[name]
     values = {"run": run, "pose": first_pose, "audio": speech, "out": tmp_path / "out.mp4", "size": 64} | changes
     assert main([f"{key}={value}" for key, value in values.items() if value != ""]) == 2
     said = capsys.readouterr().err
-    assert word in said and "Traceback" not in said
+    assert word in said
+    assert "Traceback" not in said
     assert not (tmp_path / "out.mp4").exists()
 
 
@@ -216,7 +239,8 @@ def test_an_unfinished_run_says_how_to_go_on(tmp_path):
 def test_any_rate_and_channels_are_mixed_and_resampled(speech, tmp_path):
     audio, sound = read_speech(speech)
     assert audio.ndim == sound.ndim == 1
-    assert len(audio) == pytest.approx(32_000, abs=20) and len(sound) == pytest.approx(88_200, abs=50)
+    assert len(audio) == pytest.approx(32_000, abs=20)
+    assert len(sound) == pytest.approx(88_200, abs=50)
     low = write(tmp_path / "low.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 8_000), 8_000)
     assert len(read_speech(low)[0]) == pytest.approx(16_000, abs=20)
     with pytest.raises(MediaError, match="silent"):
@@ -225,7 +249,12 @@ def test_any_rate_and_channels_are_mixed_and_resampled(speech, tmp_path):
 
 @pytest.mark.parametrize(
     ("shape", "size", "expected"),
-    [((512, 512), None, (512, 512)), ((2840, 2840), None, (1024, 1024)), ((333, 500), 256, (170, 256)), ((10, 2000), 64, (2, 64))],
+    [
+        ((512, 512), None, (512, 512)),
+        ((2840, 2840), None, (1024, 1024)),
+        ((333, 500), 256, (170, 256)),
+        ((10, 2000), 64, (2, 64)),
+    ],
 )
 def test_video_keeps_the_pictures_shape_in_even_pixels(shape, size, expected):
     assert video_size(shape, size) == expected
@@ -246,7 +275,9 @@ def test_a_real_picture_is_animated_and_a_cat_is_not(run, speech, tmp_path, caps
     assert main([*words, f"image={picture}"]) == 0
     assert read_metadata(out)["inputs_sha256"]["image"] == file_hash(picture)
     scores = np.load(out.with_suffix(".npz"))["scores"]
-    assert (scores[:, FACE] > 0).mean() > 0.9 and (scores[:, BODY] > 0).any(0).sum() >= 4 and scores[:, LIPS].any()
+    assert (scores[:, FACE] > 0).mean() > 0.9
+    assert (scores[:, BODY] > 0).any(0).sum() >= 4
+    assert scores[:, LIPS].any()
     assert main([*words, f"image={images / 'negative_liveportrait_s41.jpg'}"]) == 2
     assert "no person" in capsys.readouterr().err
 

@@ -8,16 +8,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from datamodules.index import Index
 from models.human.autoencoder import PoseAutoencoder
 from models.human.keypoints import CHIN, INNER_LIP_BOTTOM, INNER_LIP_TOP
+from models.mmgt.smga import SMGA
 from settings import ConfigError
 from tests.shards import write_shards
+from trainers.evaluate import evaluate, main
 from trainers.evaluation import baselines, tables
 from trainers.evaluation.clips import Clip, load_clips, visible
 from trainers.evaluation.figures import FIGURES, measure, spread
 from trainers.evaluation.gestures import Plan, batches, evaluate_gestures
+from trainers.exports import file_hash
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "human" / "pose_autoencoder"
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +50,17 @@ class Knowing:
     def poses(self, first_poses, speech, *, seed, steps, guidance):
         made = []
         for first, heard in zip(first_poses, speech, strict=True):
-            match = [c for c in self.known if np.array_equal(c.pose[0], first) and np.array_equal(c.speech[: len(heard)], heard)]
+            match = [
+                c
+                for c in self.known
+                if np.array_equal(c.pose[0], first) and np.array_equal(c.speech[: len(heard)], heard)
+            ]
             noise = np.random.default_rng(seed).normal(0, 0.05, (len(heard), 134, 1)).astype(np.float32)
-            made.append(match[0].pose[: len(heard)] if match else np.concatenate([first[None, :, :2] + noise, noise * 0 + 1], -1))
+            made.append(
+                match[0].pose[: len(heard)]
+                if match
+                else np.concatenate([first[None, :, :2] + noise, noise * 0 + 1], -1)
+            )
         return made
 
 
@@ -60,14 +74,26 @@ def talking(clip: Clip) -> Clip:
 
 
 def plan(shards: Path, **changes) -> Plan:
-    values = dict(splits=None, seeds=[0, 1, 2], steps=5, guidance=2.0, clips=None, seconds=None, batch=2, neighbours=50)
+    values = {
+        "splits": None,
+        "seeds": [0, 1, 2],
+        "steps": 5,
+        "guidance": 2.0,
+        "clips": None,
+        "seconds": None,
+        "batch": 2,
+        "neighbours": 50,
+    }
     return Plan(**{"shards": str(shards), **values, **changes})
 
 
 def test_clips_are_the_split_and_no_longer_than_asked(shards):
     clips = load_clips(shards, "test", None, 2.0)
-    assert {clip.info.split for clip in clips} == {"test"} and len(clips) == 4
-    assert all(clip.frames == 50 and clip.pose.shape == (50, 134, 3) and clip.speech.shape == (50, 35) for clip in clips)
+    assert {clip.info.split for clip in clips} == {"test"}
+    assert len(clips) == 4
+    assert all(
+        clip.frames == 50 and clip.pose.shape == (50, 134, 3) and clip.speech.shape == (50, 35) for clip in clips
+    )
     assert len(load_clips(shards, "test", 2, None)) == 2
 
 
@@ -156,16 +182,106 @@ def test_tables_hold_the_figures_and_the_papers_own(shards, encoder, tmp_path):
     assert json.loads(figures.read_text())["splits"]["test"]["systems"]["truth"]["fgd"]["mean"] is None
     with rows.open() as file:
         table = list(csv.DictReader(file))
-    assert {"split": "paper (PATS)", "system": "MMGT, audio driven", "figure": "fgd", "mean": "6.02", "std": ""} in table
+    assert {
+        "split": "paper (PATS)",
+        "system": "MMGT, audio driven",
+        "figure": "fgd",
+        "mean": "6.02",
+        "std": "",
+    } in table
     assert {row["figure"] for row in table} <= set(FIGURES)
     text = tables.as_text(results)
-    assert "6.02" in text and "PATS" in text and "other data" in text
-    assert "shuffled" in text and "Lips r ↑" in text and "3 seeds" in text
+    assert "6.02" in text
+    assert "PATS" in text
+    assert "other data" in text
+    assert "shuffled" in text
+    assert "Lips r ↑" in text
+    assert "3 seeds" in text
 
 
 def test_batches_hold_clips_of_nearly_one_length():
     lengths = [100, 30, 105, 31, 200, 101]
     parts = batches(lengths, 2)
     assert sorted(i for part in parts for i in part) == list(range(6))
-    assert all(len(part) <= 2 and max(lengths[i] for i in part) <= 1.15 * min(lengths[i] for i in part) for part in parts)
+    assert all(
+        len(part) <= 2 and max(lengths[i] for i in part) <= 1.15 * min(lengths[i] for i in part) for part in parts
+    )
     assert len(parts) == 4
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, shards) -> Path:
+    """A run folder with the export of a small untrained network."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    torch.manual_seed(0)
+    network = SMGA(width=16, layers=1, heads=2, feedforward=32, audio_layers=1, window=20, sampling_steps=2)
+    torch.nn.init.normal_(network.head.weight, std=0.2)
+    network.set_statistics(Index.load(shards).statistics)
+    network.save_pretrained(folder / "export")
+    settings = {"stage": {"name": "mmgt.smga"}, "data": {"name": "clips", "shards": str(shards)}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def test_the_command_trains_its_autoencoder_once_and_writes_what_it_prints(run, tmp_path, capsys):
+    config = tmp_path / "short.yaml"
+    small = "data: {batch_size: 4}\ntrainer: {max_steps: 2}\ncheckpoint: {every_n_steps: 2}\n"
+    config.write_text(f"extends: {CONFIGS / 'tiny.yaml'}\n{small}")
+    words = [
+        "--run",
+        str(run),
+        "--evaluator-config",
+        str(config),
+        "--seeds",
+        "[0, 1]",
+        "--batch",
+        "2",
+        "clips=2",
+        "seconds=1",
+    ]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    figures = json.loads((run / "evaluation" / "figures.json").read_text())
+    assert "shuffled audio" in printed
+    assert "PATS" in printed
+    assert figures["model"]["sha256"] == file_hash(run / "export" / "model.safetensors")
+    weights = run / "evaluation" / "evaluator" / "export" / "model.safetensors"
+    assert figures["evaluator"]["sha256"] == file_hash(weights)
+    assert len(figures["splits"]["test"]["systems"]["model"]["fgd"]["values"]) == 2
+    # The second time it takes the one it has, and says the same.
+    again = evaluate(run=str(run), seeds=[0, 1], batch=2, clips=2, seconds=1)
+    assert again["splits"]["test"]["systems"] == figures["splits"]["test"]["systems"]
+    # An export alone has to be told about data and output.
+    alone = tmp_path / "alone"
+    SMGA.from_pretrained(run / "export").save_pretrained(alone)
+    with pytest.raises(ConfigError, match="data=SHARDS"):
+        evaluate(run=str(alone))
+    shards = figures["settings"]["shards"]
+    with pytest.raises(ConfigError, match="out=FOLDER"):
+        evaluate(run=str(alone), data=shards)
+    kept = str(run / "evaluation" / "evaluator")
+    made = evaluate(
+        run=str(alone), data=shards, out=tmp_path / "out", evaluator=kept, seeds=[0, 1], batch=2, clips=2, seconds=1
+    )
+    assert made["splits"]["test"]["systems"] == figures["splits"]["test"]["systems"]
+    with pytest.raises(ConfigError, match=r"mmgt\.smga; give one of human\.pose_autoencoder"):
+        evaluate(run=str(run), evaluator=str(run))
+    with pytest.raises(ConfigError, match=r"evaluate can measure: mmgt\.smga"):
+        evaluate(run=kept)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run=nowhere"], "no such folder"),
+        (["run={run}", "data=nowhere"], "no index at nowhere"),
+        (["run={run}", "seeds=[]"], "at least one"),
+        (["run={run}", "seeds=[1, 1]"], "each once"),
+        (["run={run}", "evaluator=nowhere"], "no such folder"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_a_line(words, said, run, capsys):
+    assert main([word.format(run=run) for word in words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error

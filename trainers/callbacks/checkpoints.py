@@ -60,6 +60,7 @@ class Checkpoints(Checkpoint):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
             self._loops_before_validation = trainer._checkpoint_connector._get_loops_state_dict()
+            self._flush(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.sanity_checking:
