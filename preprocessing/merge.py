@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from datamodules.index import Index, ShardEntry
+from datamodules.index import FILE_NAME, Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
 from preprocessing.step import REASONS
 from preprocessing.work import Work
-from preprocessing.writer import refused_as_output_error, write_json
+from preprocessing.writer import whole_file, write_json
 from settings import get_logger
 
 logger = get_logger(__name__)
@@ -47,8 +47,12 @@ def merge(work: Work, timings: dict[str, Any]) -> dict[str, Any] | None:
                 shards.append(ShardEntry(**record["entry"]))
         if shards and statistics.clips == 0:
             logger.warning("no clip is in the split train: the statistics for normalisation are empty")
-        with refused_as_output_error(work.output):
-            Index(fps=work.options.fps, shards=shards, statistics=statistics.result()).save(work.output)
+        for name in (FILE_NAME, "summary.json", "report.html"):
+            for left in work.output.glob(f".{name}.*"):
+                left.unlink(missing_ok=True)  # of a merge that was killed
+        index = Index(fps=work.options.fps, shards=shards, statistics=statistics.result())
+        with whole_file(work.output / FILE_NAME) as file:
+            file.write(index.to_bytes())
         summary = summarise([video for record in records for video in record["videos"]]) | timings
         write_json(work.output / "summary.json", summary)
         summary["report"] = _report(work)

@@ -124,7 +124,11 @@ def fingerprint(value: Any) -> str:
 
 def worker_count(options: Options, videos: int) -> int:
     """How many processes to start: as many as there are cores to use and videos to do."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    granted = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    if granted.isdigit():
+        cores = int(granted)
+    else:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores if options.workers is None else options.workers, max(videos, 1))
 
 

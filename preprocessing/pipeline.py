@@ -17,6 +17,7 @@ from preprocessing.manifest import cut_extra, cut_spans, slug
 from preprocessing.options import Options
 from preprocessing.step import Draft, Drop, Source, Step
 from preprocessing.steps import FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
+from settings import ConfigError, build
 
 
 @dataclass
@@ -130,6 +131,21 @@ class Pipeline:
         return Draft(info, piece.video, fps, audio, source, source_frames=piece.source_indices())
 
 
+def build_pipeline(options: Options) -> Pipeline:
+    """Build the steps; a fault in that concerns all videos alike, so it is one of the config.
+
+    Raises:
+        settings.ConfigError: names the step that cannot be built and why.
+    """
+    try:
+        return Pipeline(options)
+    except ConfigError:
+        raise
+    # A missing library, model file or right shows as an error of any kind, and each would fail every video.
+    except Exception as error:
+        raise ConfigError(f"the steps cannot be built: {type(error).__name__}: {error}") from error
+
+
 def process_video(path: str | Path | Source, split: str = "train", **options: Any) -> list[Draft | Dropped]:
     """Put one video through the steps in this process, without writing anything.
 
@@ -145,10 +161,8 @@ def process_video(path: str | Path | Source, split: str = "train", **options: An
         datamodules.media.MediaError: the file cannot be used.
         settings.ConfigError: wrong options.
     """
-    from settings import build
-
     source = path if isinstance(path, Source) else Source(Path(path), Path(path).name, Path(path).parent)
-    pipeline = Pipeline(build({"input": str(source.path), "output": ".", **options}, Options))
+    pipeline = build_pipeline(build({"input": str(source.path), "output": ".", **options}, Options))
     return list(pipeline.clips(source, split))
 
 

@@ -41,11 +41,11 @@ def run_jobs(jobs: Iterable[Job], options: Options, workers: int) -> Generator[D
         OutputError: the output folder cannot be written.
     """
     if workers == 0:
-        from preprocessing.pipeline import Pipeline
+        from preprocessing.pipeline import build_pipeline
 
         pipeline = None
         for job in jobs:
-            pipeline = pipeline or Pipeline(options)
+            pipeline = pipeline or build_pipeline(options)
             yield job, do_job(pipeline, job)
         return
     pool = [_Worker(options) for _ in range(workers)]
@@ -197,7 +197,7 @@ def _main(pipe: Connection, options: Options, parent: int) -> None:
     import cv2
 
     cv2.setNumThreads(1)
-    from preprocessing.pipeline import Pipeline
+    from preprocessing.pipeline import build_pipeline
 
     pipeline = None
     while True:
@@ -206,7 +206,7 @@ def _main(pipe: Connection, options: Options, parent: int) -> None:
         except (EOFError, OSError):
             return
         try:
-            pipeline = pipeline or Pipeline(options)
+            pipeline = pipeline or build_pipeline(options)
             pipe.send(("begin", None))
             answer = ("done", do_job(pipeline, job))
         except ConfigError as error:

@@ -116,11 +116,20 @@ class Work:
             mark = there["fingerprint"]
         except (ValueError, KeyError, TypeError):
             raise RunError(f"{path} is damaged; give another output, or restart=true") from None
-        if mark != self.made["fingerprint"]:
+        if mark == self.made["fingerprint"]:
+            return
+        if self._is_untouched():
+            # Nothing was finished, as after a typing error in an option: there is nothing to lose.
+            write_json(path, self.made)
+        else:
             raise RunError(
                 f"{self.output} holds a run with other options ({'; '.join(_differences(there, self.made)[:4])}); "
                 "start it with the same ones to go on, give another output, or restart=true to throw it away"
             )
+
+    def _is_untouched(self) -> bool:
+        made = [path for pattern in MADE_HERE[:2] for path in self.output.glob(pattern)]
+        return not made and not list(self.folder.glob("*/*.json"))
 
     def _claim_first(self, path: Path) -> None:
         """Write run.json unless another task of the same array was faster."""

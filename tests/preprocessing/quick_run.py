@@ -19,10 +19,15 @@ class QuickPose:
         seconds: takes that long for every frame.
         poison: a video with this in its name takes the process down.
         hang: a video with this in its name never ends.
+        broken: cannot be built.
         drop: a video with this in its name is dropped for having no face.
     """
 
-    def __init__(self, *, seconds: float = 0.0, poison: str = "", hang: str = "", drop: str = "") -> None:
+    def __init__(
+        self, *, seconds: float = 0.0, poison: str = "", hang: str = "", drop: str = "", broken: bool = False
+    ) -> None:
+        if broken:
+            raise ImportError("libGL.so.1: cannot open shared object file")
         self.seconds, self.poison, self.hang, self.drop = seconds, poison, hang, drop
 
     def __call__(self, draft: Draft) -> None:

@@ -48,7 +48,7 @@ def test_kill_minus_nine_changes_no_byte(five_videos, whole, tmp_path, workers, 
     ]
     moments = random.Random(seed)
     killed = 0
-    for _ in range(4):
+    for _ in range(3):
         process = start(*words)
         time.sleep(moments.uniform(0.7, 2.5))
         if process.poll() is not None:
@@ -71,7 +71,7 @@ def test_kill_minus_nine_changes_no_byte(five_videos, whole, tmp_path, workers, 
     assert not [path for path in (tmp_path / "out").rglob("*") if path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_polite_stop_is_no_error_of_a_video(five_videos, whole, tmp_path, number):
     words = [f"input={five_videos}", f"output={tmp_path}/out", "workers=2", "videos_per_shard=2"]
     process = start(*words, "pose.seconds=0.02")

@@ -183,6 +183,17 @@ def test_a_video_that_kills_or_holds_up_its_worker(five_videos, tmp_path):
     assert summary["clips"] == 3
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_steps_that_cannot_be_built_are_no_fault_of_the_videos(five_videos, tmp_path, workers):
+    words = [f"input={five_videos}/more", f"output={tmp_path}/out", f"workers={workers}"]
+    ended = quick_run(*words, "pose.broken=true")
+    assert ended.returncode == 2
+    assert "config error: the steps cannot be built: ImportError: libGL.so.1" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    # Nothing was made yet, so other options need no permission.
+    assert quick_run(*words).returncode == 0
+
+
 def test_when_nothing_is_kept_it_is_said(tmp_path):
     write_clip(tmp_path / "a.mp4", seconds=0.2)
     ended = quick_run(f"input={tmp_path}", f"output={tmp_path}/out", "workers=0")
