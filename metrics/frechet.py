@@ -32,6 +32,8 @@ class FrechetDistance(Metric):
         features: size D of a feature.
     """
 
+    generated_count: Tensor
+    truth_count: Tensor
     is_differentiable = False
     higher_is_better = False
     full_state_update = False

@@ -48,10 +48,10 @@ class FGD(Metric):
     higher_is_better = False
     full_state_update = False
 
-    def __init__(self, encoder: nn.Module):
+    def __init__(self, encoder: Any):
         super().__init__()
         self.encoder = encoder
-        self.distance = FrechetDistance(encoder.features)
+        self.distance = FrechetDistance(int(encoder.features))
 
     def update(self, pose: Tensor, generated: bool) -> None:
         """Add the windows of one clip (T, P, 3), or given windows (N, window, P, 3), to one side."""
@@ -70,13 +70,14 @@ class FGD(Metric):
 class Diversity(Metric):
     """Mean distance between generated gestures: 2 / (N (N - 1)) sum_{i<j} |f_i - f_j| (MMGT-23); higher is more varied.
 
-    f are the pose autoencoder's features of all N windows (Euclidean distance, no normalisation), cut as for FGD. Jitter
-    raises it too: it is read against the truth's own Diversity, not alone.
+    f are the pose autoencoder's features of all N windows, cut as for FGD; distances are Euclidean. Jitter raises it
+    too: it is read against the truth's own Diversity, not alone.
 
     Args:
         encoder: a `models.human.PoseAutoencoder`.
     """
 
+    collected: list[Tensor]
     is_differentiable = False
     higher_is_better = True
     full_state_update = False

@@ -30,6 +30,10 @@ class LipCorrelation(Metric):
         frames: fewest frames with true lips.
     """
 
+    total: Tensor
+    clips: Tensor
+    constant: Tensor
+    unseen: Tensor
     is_differentiable = False
     higher_is_better = True
     full_state_update = False

@@ -10,6 +10,8 @@ from metrics.points import in_frame_heights, pair, seen
 class _MeanOverPoints(Metric):
     """A mean over all points of all frames that are there in both poses."""
 
+    total: Tensor
+    count: Tensor
     is_differentiable = False
     higher_is_better = False
     full_state_update = False

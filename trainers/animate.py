@@ -1,4 +1,4 @@
-"""A picture and a speech file to a video: `python -m trainers.animate --run RUN --image me.png --audio speech.wav --out out.mp4`."""
+"""A picture and speech to a video: `python -m trainers.animate --run RUN --image IMAGE --audio AUDIO --out OUT.mp4`."""
 
 import sys
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from trainers.animation.files import Animation
 
 ANIMATORS = Registry("animator", {"mmgt.smga": "trainers.animation.smga:SMGAAnimator"})
-"""Stage name to the class that turns its trained network into files: `Animator(export, fps, device).animate(request)`."""
+"""Stage name to the class that makes files with its network: `Animator(export, fps, device).animate(request)`."""
 
 
 def animate(

@@ -17,9 +17,10 @@ def evaluate(
     run: str,
     data: str | None = None,
     evaluator: str | None = None,
+    evaluator_config: Path | None = None,
     out: Path | None = None,
     splits: list[str] | None = None,
-    seeds: list[int] = [0, 1, 2],  # noqa: B006 - never changed; its value is the help's
+    seeds: list[int] = [0, 1, 2],
     steps: int | None = None,
     guidance: float | None = None,
     clips: int | None = 48,
@@ -38,6 +39,7 @@ def evaluate(
         data: folder or URL of the shards; left out, those that the run was trained on.
         evaluator: a trained pose autoencoder for FGD and Diversity (run folder, export or hub name); left out, one is
             trained on the same shards and kept in the output folder.
+        evaluator_config: how that one is trained; left out, configs/human/pose_autoencoder/tiny.yaml.
         out: output folder; left out, RUN/evaluation.
         splits: which splits are measured, each on its own; left out, test and test_unseen, and where there is neither,
             val, or (saying so) train.
@@ -56,6 +58,7 @@ def evaluate(
     Raises:
         ConfigError: no such network or data, or values that make no sense.
     """
+    from datamodules.index import Index
     from trainers.animate import ANIMATORS
     from trainers.evaluation import tables
     from trainers.evaluation.evaluator import describe, load_evaluator
@@ -78,8 +81,10 @@ def evaluate(
     folder = Path(out) if out is not None else export.run / "evaluation" if export.run else None
     if folder is None:
         raise ConfigError(f"{export.name} comes without a run folder: say where to write with out=FOLDER")
-    encoder, encoder_export = load_evaluator(evaluator, folder / "evaluator", str(shards))
+    # Whatever cannot be used is found before the autoencoder is trained.
+    Index.load(str(shards))
     animator = ANIMATORS.get(export.stage)(export, device=device)
+    encoder, encoder_export = load_evaluator(evaluator, folder / "evaluator", str(shards), evaluator_config)
     plan = Plan(
         shards=str(shards),
         splits=splits,

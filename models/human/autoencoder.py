@@ -29,6 +29,9 @@ class PoseAutoencoder(
         scores: read and reconstruct the points' scores as well: 402 channels in place of 268.
     """
 
+    pose_mean: Tensor
+    pose_std: Tensor
+
     def __init__(self, *, window: int = 80, width: int = 128, features: int = 32, scores: bool = False):
         super().__init__()
         if window % 8 or window < 8:

@@ -74,6 +74,15 @@ def test_a_still_figure_scores_nothing_and_is_counted():
     assert metric.without_beats == 1
 
 
+def test_trembling_makes_no_beats():
+    pose = swinging(1.0, start=0.25)
+    pose[..., :2] += 0.002 * torch.rand(pose[..., :2].shape, generator=torch.Generator().manual_seed(0))
+    assert len(motion_beats(pose, FPS)) == len(motion_beats(swinging(1.0, start=0.25), FPS))
+    still = torch.ones(100, 134, 3)
+    still[50:, 0, 0] = 2
+    assert len(motion_beats(still, FPS)) == 0
+
+
 def test_missing_points_make_no_beats():
     pose = swinging(1.0)
     flicker = pose.clone()

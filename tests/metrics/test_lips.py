@@ -57,7 +57,8 @@ def test_frames_without_true_lips_are_left_out(openings):
     generated[10:20, INNER_LIP_BOTTOM, 1] = 0.9
     assert measure((generated, truth)).compute().item() == pytest.approx(1, abs=1e-5)
     hidden = measure((generated[:15], truth[8:23]))
-    assert hidden.unseen == 1 and hidden.compute().isnan()
+    assert hidden.unseen == 1
+    assert hidden.compute().isnan()
 
 
 def test_leaving_generated_frames_out_does_not_help(openings):

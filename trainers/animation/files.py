@@ -54,7 +54,9 @@ def write_animation(request: Request, poses: np.ndarray, fps: float, model: dict
     for name in NAMES:
         path = request.out.with_suffix(f".{name}.mp4")
         frames = mask_frames(poses, name, request.height, request.width)
-        masks[name] = write_video(path, frames, fps, metadata={**metadata, "content": f"motion mask: {name}"}, crf=_MASK_CRF)
+        masks[name] = write_video(
+            path, frames, fps, metadata={**metadata, "content": f"motion mask: {name}"}, crf=_MASK_CRF
+        )
     # The video comes last: where it stands, everything else stands too.
     video = write_video(
         request.out,

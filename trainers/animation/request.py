@@ -112,7 +112,9 @@ def read_speech(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not np.isfinite(audio).all():
         raise MediaError(f"{path}: the sound has samples that are no numbers")
     if len(audio) < SHORTEST * SAMPLE_RATE:
-        raise MediaError(f"{path}: {len(audio) / SAMPLE_RATE:.2f} s of sound are too short, at least {SHORTEST} s are needed")
+        raise MediaError(
+            f"{path}: {len(audio) / SAMPLE_RATE:.2f} s of sound are too short, at least {SHORTEST} s are needed"
+        )
     if np.abs(audio).max() < SILENT:
         raise MediaError(f"{path}: the sound is silent, there is no speech to move to")
     return audio, read_audio(path, SOUND_RATE)
@@ -146,7 +148,9 @@ def read_first_pose(path: Path) -> np.ndarray:
     for pose in poses:
         if has_person(pose):
             return pose
-    raise MediaError(f"{path}: none of its {len(poses)} poses shows a person (half a face and {_FEWEST_POINTS} points of the body)")
+    raise MediaError(
+        f"{path}: none of its {len(poses)} poses shows a person (half a face and {_FEWEST_POINTS} points of the body)"
+    )
 
 
 def has_person(pose: np.ndarray) -> bool:

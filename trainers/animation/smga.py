@@ -34,11 +34,11 @@ class SMGAAnimator:
         self.export = export
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.network = SMGA.from_pretrained(export.folder).eval().to(self.device)
-        channels = len(self.network.audio_mean)
+        channels = self.network.get_buffer("audio_mean").numel()
         if channels != HANDCRAFTED:
             raise ConfigError(
-                f"{export.name} listens to {channels} speech features a frame; only the {HANDCRAFTED} hand-crafted ones "
-                "can be made from a sound file here"
+                f"{export.name} listens to {channels} speech features a frame; only the {HANDCRAFTED} hand-crafted "
+                "ones can be made from a sound file here"
             )
         self.fps = trained_fps(self.network, export)
         if fps is not None and abs(fps - self.fps) > 1e-3:

@@ -8,7 +8,7 @@ import numpy as np
 
 from datamodules.clips import read_clips
 from datamodules.index import Index
-from trainers.evaluation.clips import Clip, choose_ids, joined
+from trainers.evaluation.clips import MISSING, Clip, choose_ids, joined
 
 
 def mean_pose(clips: Sequence[Clip], statistics: dict[str, Any]) -> list[np.ndarray]:
@@ -23,7 +23,7 @@ def own_mean_pose(clips: Sequence[Clip]) -> list[np.ndarray]:
     for clip in clips:
         seen = clip.pose[..., 2:] > 0
         mean = (clip.pose * seen).sum(0) / np.maximum(seen.sum(0), 1)
-        poses.append(np.repeat(np.where(seen.any(0), mean, np.float32((-1, -1, 0)))[None], clip.frames, 0))
+        poses.append(np.repeat(np.where(seen.any(0), mean, MISSING)[None], clip.frames, 0))
     return poses
 
 
@@ -77,7 +77,9 @@ class NearestNeighbour:
                 poses.append(pose[start : start + window])
                 speakers.append(info.speaker)
         keep = np.linspace(0, len(speech) - 1, min(limit, len(speech))).round().astype(int)
-        self._speech = np.stack([speech[i] for i in keep]) if len(keep) else np.zeros((0, window, len(self._mean)), np.float32)
+        self._speech = (
+            np.stack([speech[i] for i in keep]) if len(keep) else np.zeros((0, window, len(self._mean)), np.float32)
+        )
         self._poses = [poses[i] for i in keep]
         self._speakers = np.array([speakers[i] for i in keep], dtype=object)
 

@@ -11,7 +11,7 @@ from datamodules.clips import read_clips
 from datamodules.index import Index
 
 VISIBLE: Final = 0.3  # points below this score are not drawn (`models.human.draw`), so they are not measured either
-MISSING: Final = (-1.0, -1.0, 0.0)
+MISSING: Final = np.array([-1, -1, 0], np.float32)
 KEYS: Final = ("pose.npz", "speech.npz", "audio.flac")
 
 
@@ -92,4 +92,4 @@ def joined(pose: dict[str, np.ndarray]) -> np.ndarray:
 
 def visible(pose: np.ndarray) -> np.ndarray:
     """The same pose (..., 134, 3) with points below the visible score missing."""
-    return np.where(pose[..., 2:] >= VISIBLE, pose, np.float32(MISSING))
+    return np.where(pose[..., 2:] >= VISIBLE, pose, MISSING)

@@ -18,7 +18,9 @@ _ROOT = Path(__file__).resolve().parents[2]
 _CONFIGS = _ROOT / "configs" / "human" / "pose_autoencoder"
 
 
-def load_evaluator(given: str | None, folder: Path, shards: str, config: Path | None = None) -> tuple[PoseAutoencoder, Export]:
+def load_evaluator(
+    given: str | None, folder: Path, shards: str, config: Path | str | None = None
+) -> tuple[PoseAutoencoder, Export]:
     """The autoencoder, ready to encode, and where it comes from.
 
     Args:
@@ -32,7 +34,7 @@ def load_evaluator(given: str | None, folder: Path, shards: str, config: Path | 
     """
     if given is None:
         if not (folder / "export" / "model.safetensors").is_file():
-            train_evaluator(folder, shards, config or _CONFIGS / "tiny.yaml")
+            train_evaluator(folder, shards, Path(config or _CONFIGS / "tiny.yaml").resolve())
         given = str(folder)
     export = find_export(given)
     if export.stage != STAGE:
@@ -50,7 +52,15 @@ def train_evaluator(folder: Path, shards: str, config: Path) -> None:
     where = shards if "://" in shards else str(Path(shards).resolve())
     words = [f"data.shards={json.dumps(where)}", f"run={json.dumps(str(folder.resolve()))}", "resume=auto"]
     # A process of its own: seeds, threads and signal handlers of training stay out of the measuring.
-    command = [sys.executable, "-m", "trainers.fit", "--config", str(config), *words, "trainer.enable_progress_bar=false"]
+    command = [
+        sys.executable,
+        "-m",
+        "trainers.fit",
+        "--config",
+        str(config),
+        *words,
+        "trainer.enable_progress_bar=false",
+    ]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("COSPEECH_RUN")}
     done = subprocess.run(command, cwd=_ROOT, env=inherited, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -32,12 +32,16 @@ FIGURES: Final[dict[str, Figure]] = {
     "bas": Figure("BAS", "near", "beat alignment of motion beats with speech onsets, 0 to 1"),
     "bas_distance": Figure("|BAS - truth|", "lower", "distance of BAS from the truth's own"),
     "velocity_error": Figure("Velocity", "lower", "mean distance of velocities, frame heights a second"),
-    "acceleration_error": Figure("Acceleration", "lower", "mean distance of accelerations, frame heights a second squared"),
+    "acceleration_error": Figure(
+        "Acceleration", "lower", "mean distance of accelerations, frame heights a second squared"
+    ),
     "lip_correlation": Figure("Lips r", "higher", "Pearson correlation of lip opening with the truth, mean over clips"),
     "pose_error": Figure("Pose error", "lower", "mean squared distance of points, 1e-3 squared frame heights"),
     "missed_points": Figure("Missed", "lower", "share of the truth's points left out"),
     "rule_lips": Figure("Rule: lips", "higher", "synthetic speakers: share of the lip rule's variance explained"),
-    "rule_beats": Figure("Rule: beats", "higher", "synthetic speakers: share of stress beats with a hand stroke within 0.12 s"),
+    "rule_beats": Figure(
+        "Rule: beats", "higher", "synthetic speakers: share of stress beats with a hand stroke within 0.12 s"
+    ),
 }
 _POSE_UNIT: Final = 1e3
 

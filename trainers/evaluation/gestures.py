@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -35,7 +34,13 @@ class PoseModel(Protocol):
     fps: float
 
     def poses(
-        self, first_poses: Sequence[np.ndarray], speech: Sequence[np.ndarray], *, seed: int, steps: int | None, guidance: float | None
+        self,
+        first_poses: Sequence[np.ndarray],
+        speech: Sequence[np.ndarray],
+        *,
+        seed: int,
+        steps: int | None,
+        guidance: float | None,
     ) -> list[np.ndarray]:
         """Poses (T, 134, 3) for each first pose (134, 3) and speech (T, C)."""
         ...
@@ -68,7 +73,9 @@ def evaluate_gestures(model: PoseModel, encoder: PoseAutoencoder, plan: Plan) ->
     """
     index = Index.load(plan.shards)
     if abs(index.fps - model.fps) > 1e-3:
-        raise ConfigError(f"{plan.shards} holds clips at {index.fps:g} frames a second, the model was trained at {model.fps:g}")
+        raise ConfigError(
+            f"{plan.shards} holds clips at {index.fps:g} frames a second, the model was trained at {model.fps:g}"
+        )
     neighbours = baselines.NearestNeighbour(plan.shards, index.statistics, limit=plan.neighbours)
     results = {}
     for split in present_splits(index, plan):
@@ -129,7 +136,9 @@ def _measure_split(
     }
 
 
-def generate(model: PoseModel, clips: Sequence[Clip], speech: Sequence[np.ndarray], plan: Plan, seed: int) -> list[np.ndarray]:
+def generate(
+    model: PoseModel, clips: Sequence[Clip], speech: Sequence[np.ndarray], plan: Plan, seed: int
+) -> list[np.ndarray]:
     """The model's poses for every clip, in batches of clips of nearly one length."""
     poses: list[np.ndarray] = [np.zeros(0)] * len(clips)
     for number, part in enumerate(batches([clip.frames for clip in clips], plan.batch)):
@@ -158,12 +167,18 @@ def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
 def verdict(systems: dict[str, Any], name: str) -> dict[str, Any]:
     """Whether the model beats every baseline in a figure: in the mean, and in each seed."""
     sign = 1 if FIGURES[name].better == "higher" else -1
-    rivals = {rival: figures[name] for rival, figures in systems.items() if rival not in ("model", "truth") and name in figures}
+    rivals = {
+        rival: figures[name]
+        for rival, figures in systems.items()
+        if rival not in ("model", "truth") and name in figures
+    }
     mine = systems["model"][name]
     if np.isnan(mine["mean"]):
         return {"beats_all": None, "beats_all_in_each_seed": None, "best_baseline": None, "text": "no clip shows it"}
     best = max(rivals, key=lambda rival: sign * rivals[rival]["mean"])
     in_mean = bool(sign * mine["mean"] > sign * rivals[best]["mean"])
-    each = all(sign * a > sign * b for rival in rivals.values() for a, b in zip(mine["values"], rival["values"], strict=True))
+    each = all(
+        sign * a > sign * b for rival in rivals.values() for a, b in zip(mine["values"], rival["values"], strict=True)
+    )
     text = f"{'beats' if in_mean else 'does not beat'} every baseline; the best of them: {LABELS[best]}"
     return {"beats_all": in_mean, "beats_all_in_each_seed": bool(each), "best_baseline": best, "text": text}

@@ -21,8 +21,8 @@ PAPER: Final[list[dict[str, Any]]] = [
 PAPER_SOURCE: Final = "MMGT, table I, gesture columns, audio driven"
 DIFFERENT: Final = (
     "The paper's figures are of other data (PATS: speakers jon, kubinec, oliver, seth, 2,048 test windows, DWPose key "
-    "points) and of another pose autoencoder, trained on PATS. FGD and Diversity live in an autoencoder's feature space: "
-    "neither may be compared across the two tables, only within one."
+    "points) and of another pose autoencoder, trained on PATS. FGD and Diversity live in an autoencoder's feature "
+    "space: neither may be compared across the two tables, only within one."
 )
 
 
@@ -37,10 +37,10 @@ def as_text(results: Mapping[str, Any], width: int = 132) -> str:
     console = Console(file=io.StringIO(), width=width, no_color=True)
     seeds = len(results["settings"]["seeds"])
     for split, part in results["splits"].items():
-        table = Table(
-            title=f"{split}{SEEN if part.get('seen_in_training') else ''}: {part['clips']} clips, {part['seconds']:.0f} s, {part['speakers']} speakers; "
-            f"mean ± standard deviation over {seeds} seed{'s' if seeds > 1 else ''}"
-        )
+        seen = SEEN if part.get("seen_in_training") else ""
+        size = f"{part['clips']} clips, {part['seconds']:.0f} s, {part['speakers']} speakers"
+        spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+        table = Table(title=f"{split}{seen}: {size}; {spread}")
         table.add_column("", no_wrap=True)
         for label in part["labels"].values():
             table.add_column(label, justify="right")
@@ -73,7 +73,9 @@ def as_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     for split, part in results["splits"].items():
         for system, figures in part["systems"].items():
             for name, value in figures.items():
-                rows.append({"split": split, "system": system, "figure": name, "mean": value["mean"], "std": value["std"]})
+                rows.append(
+                    {"split": split, "system": system, "figure": name, "mean": value["mean"], "std": value["std"]}
+                )
     rows += [
         {"split": "paper (PATS)", "system": row["system"], "figure": name, "mean": row[name], "std": None}
         for row in PAPER
