@@ -8,7 +8,7 @@ from datamodules.bad_samples import BadSamples
 from datamodules.cache import ShardFolder
 from datamodules.clip import BadSample, ClipInfo
 from datamodules.index import Index
-from datamodules.samples import ClipReader
+from datamodules.samples import ClipReader, Wanted
 from datamodules.table import Where, select
 
 
@@ -35,7 +35,7 @@ def read_clips(
     """
     index, folder, bad = Index.load(shards), ShardFolder(shards, cache), BadSamples(bad_sample_limit)
     table = select(index, where or {}, folder, bad.add)
-    read = ClipReader(table, folder, keys, memory=0)
+    read = ClipReader(table, folder, Wanted(tuple(keys)), memory=0)
     for number, clip_id in enumerate(table.ids):
         try:
             clip = read(number)
@@ -43,8 +43,13 @@ def read_clips(
             bad.add(clip_id, error.reason)
             bad.check(number + 1)
             continue
-        values = dict(clip.values)
-        if "pose.npz" in values:
-            pose = values["pose.npz"]["pose"]
-            values["pose.npz"] = {"keypoints": pose[..., :2], "scores": pose[..., 2]}
-        yield clip.info, values
+        yield clip.info, {key: _as_stored(value) for key, value in clip.values.items()}
+
+
+def _as_stored(value: Any) -> Any:
+    """What the schema says, in arrays that the caller may write to."""
+    if not isinstance(value, dict):
+        return value
+    if "pose" in value:
+        return {"keypoints": value["pose"][..., :2].copy(), "scores": value["pose"][..., 2].copy()}
+    return {name: array.copy() for name, array in value.items()}

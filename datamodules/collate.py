@@ -9,9 +9,8 @@ import torch
 from torch.utils.data import get_worker_info
 
 from datamodules.batch import Batch
-from datamodules.clip import SAMPLE_RATE, SPEECH_RATE, BadSample
+from datamodules.clip import SAMPLE_RATE, SPEECH_RATE
 from datamodules.samples import Clip
-from datamodules.video import read_window
 
 _MOTION_RATE: Final = 20.0
 _PADDING: Final = {"pose": (-1.0, -1.0, 0.0)}  # a missing point; everything else is padded with 0
@@ -27,25 +26,8 @@ class Window:
     arrays: dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What of a clip goes into a batch.
-
-    Attributes:
-        video_size: height and width of pixels; the video's own where None.
-        speech_layers: layers of the pretrained speech model, by their ids; all that are stored where None.
-    """
-
-    video_size: tuple[int, int] | None = None
-    speech_layers: tuple[int, ...] | None = None
-
-
-def cut_window(clip: Clip, start: int, length: int | None, wanted: Wanted) -> Window:
-    """Frames `start` to `start + length` (the clip's end where None) of every array of a clip.
-
-    Raises:
-        BadSample: frames that cannot be decoded, or a speech layer that is not stored.
-    """
+def cut_window(clip: Clip, start: int, length: int | None) -> Window:
+    """Frames `start` to `start + length` (the clip's end where None) of every array of a clip."""
     info, frames = clip.info, length or clip.info.frames
     arrays: dict[str, np.ndarray] = {}
 
@@ -60,13 +42,9 @@ def cut_window(clip: Clip, start: int, length: int | None, wanted: Wanted) -> Wi
         elif key == "speech.npz":
             arrays["speech"] = value["handcrafted"][start : start + frames]
             if "layers" in value:
-                arrays["speech_layers"] = at(SPEECH_RATE, _layers(value, wanted, info.id).swapaxes(0, 1)).swapaxes(0, 1)
-            elif wanted.speech_layers is not None:
-                raise BadSample("speech.npz: no layers of a pretrained model", info.id)
+                arrays["speech_layers"] = at(SPEECH_RATE, value["layers"].swapaxes(0, 1)).swapaxes(0, 1)
         elif key == "audio.flac":
             arrays["audio"] = at(SAMPLE_RATE, value)
-        elif key == "video.mp4":
-            arrays["video"] = read_window(value, start, frames, wanted.video_size, info.id).transpose(0, 3, 1, 2)
         elif key == "motion.npz":
             arrays["motion"] = at(_MOTION_RATE, value["motion"])
         elif key == "latents.npz":
@@ -79,18 +57,13 @@ def cut_window(clip: Clip, start: int, length: int | None, wanted: Wanted) -> Wi
     return Window(clip, start, frames, arrays)
 
 
-def _layers(value: dict[str, np.ndarray], wanted: Wanted, clip_id: str) -> np.ndarray:
-    if wanted.speech_layers is None:
-        return value["layers"]
-    stored = value.get("layer_ids", np.arange(len(value["layers"]))).tolist()
-    missing = [layer for layer in wanted.speech_layers if layer not in stored]
-    if missing:
-        raise BadSample(f"speech.npz: layer {missing[0]} is not stored", clip_id)
-    return value["layers"][[stored.index(layer) for layer in wanted.speech_layers]]
-
-
-def collate(windows: Sequence[Window]) -> Batch:
+def collate(windows: Sequence[Window], video: torch.Tensor | None = None, pinned: bool = False) -> Batch:
     """B windows as one batch; shorter ones are padded at the end (`Batch.lengths` says how long each is).
+
+    Args:
+        windows: all of the same keys.
+        video: (B, T, 3, H, W) frames.
+        pinned: write into page-locked memory.
 
     Raises:
         ValueError: the clips do not hold the same arrays, or not of one shape.
@@ -101,7 +74,8 @@ def collate(windows: Sequence[Window]) -> Batch:
         if any(name not in window.arrays for window in windows):
             lacking = next(window for window in windows if name not in window.arrays).clip.info.id
             raise ValueError(f"clip {first.clip.info.id} has {name}, clip {lacking} of the same batch has not")
-        stacked = _stack(name, [window.arrays[name] for window in windows], windows)
+        named = [window.clip.info.id for window in windows]
+        stacked = stack(name, [window.arrays[name] for window in windows], named, pinned)
         group, _, part = name.partition(".")
         if part:
             fields.setdefault(group, {})[part] = stacked
@@ -113,24 +87,27 @@ def collate(windows: Sequence[Window]) -> Batch:
         lengths=torch.tensor([window.frames for window in windows]),
         fps=first.clip.info.fps,
         infos=[window.clip.info for window in windows],
+        video=video.pin_memory() if pinned and video is not None else video,
         **fields,
     )
 
 
-def _stack(name: str, arrays: list[np.ndarray], windows: Sequence[Window]) -> torch.Tensor:
+def stack(name: str, arrays: Sequence[np.ndarray], clips: Sequence[str], pinned: bool = False) -> torch.Tensor:
+    """Arrays (T, ...) as (B, T, ...), padded at the end of T where they differ; `speech_layers` are (L, S, C).
+
+    Raises:
+        ValueError: they differ in another size; names the clips.
+    """
     shape = arrays[0].shape
     uneven = any(array.shape != shape for array in arrays)
     if uneven:
         time = 1 if name == "speech_layers" else 0
-        rest = {array.shape[:time] + array.shape[time + 1 :] for array in arrays}
-        if len(rest) > 1:
-            named = sorted(
-                {f"{window.clip.info.id} {array.shape}" for window, array in zip(windows, arrays, strict=True)}
-            )[:3]
+        if len({array.shape[:time] + array.shape[time + 1 :] for array in arrays}) > 1:
+            named = sorted({f"{clip} {array.shape}" for clip, array in zip(clips, arrays, strict=True)})[:3]
             advice = "; set data.video_size" if name == "video" else ""
             raise ValueError(f"clips of one batch differ in the shape of {name}: {', '.join(named)}{advice}")
         shape = (*shape[:time], max(array.shape[time] for array in arrays), *shape[time + 1 :])
-    batch = _empty((len(arrays), *shape), arrays[0].dtype)
+    batch = empty((len(arrays), *shape), arrays[0].dtype, pinned)
     target = batch.numpy()
     if uneven:
         target[:] = _PADDING.get(name, 0)
@@ -139,11 +116,10 @@ def _stack(name: str, arrays: list[np.ndarray], windows: Sequence[Window]) -> to
     return batch
 
 
-def _empty(shape: tuple[int, ...], dtype: np.dtype) -> torch.Tensor:
-    """An empty tensor, in a worker in shared memory from the start, so that sending it copies nothing."""
+def empty(shape: tuple[int, ...], dtype: np.dtype, pinned: bool = False) -> torch.Tensor:
+    """A tensor to be filled, in a worker in shared memory from the start, so that sending it copies nothing."""
     kind = torch.from_numpy(np.empty(0, dtype)).dtype
     if get_worker_info() is None:
-        return torch.empty(shape, dtype=kind)
-    count = int(np.prod(shape))
-    storage = torch.UntypedStorage._new_shared(count * dtype.itemsize, device="cpu")
+        return torch.empty(shape, dtype=kind, pin_memory=pinned)
+    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)) * dtype.itemsize, device="cpu")
     return torch.empty(0, dtype=kind).set_(storage, 0, shape)

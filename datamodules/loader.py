@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -12,12 +13,12 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from datamodules.bad_samples import BadSamples, TooManyBadSamples
 from datamodules.batch import Batch
 from datamodules.clip import BadSample
-from datamodules.collate import Wanted, Window, collate, cut_window
+from datamodules.collate import stack
+from datamodules.parcels import Parcel, Sent, Unpacker, to_shared
 from datamodules.samples import ClipReader
 from datamodules.streams import EpochOrder, Share, Shuffle
+from datamodules.video import read_window
 from datamodules.windows import Cut
-
-Found = dict[str, str]  # clip id to reason
 
 
 @dataclass
@@ -44,20 +45,39 @@ class WindowDataset(IterableDataset):
 
     A window that cannot be read is replaced by the next good one of the sequence, so that batches keep their size,
     ranks keep step, and a resumed run makes the same choice.
+
+    Args:
+        reader: of the clips.
+        cut: how windows are cut.
+        shuffle: how they are shuffled.
+        share: which of them this rank reads.
+        memory: bytes of decoded clips that the training process keeps for each worker.
+        video_size: height and width that frames are scaled to.
     """
 
-    def __init__(self, reader: ClipReader, cut: Cut, shuffle: Shuffle, share: Share, wanted: Wanted):
-        self.reader, self.cut, self.shuffle, self.share, self.wanted = reader, cut, shuffle, share, wanted
+    def __init__(
+        self,
+        reader: ClipReader,
+        cut: Cut,
+        shuffle: Shuffle,
+        share: Share,
+        memory: int,
+        video_size: tuple[int, int] | None = None,
+    ):
+        self.reader, self.cut, self.shuffle, self.share, self._video_size = reader, cut, shuffle, share, video_size
+        self.length = None if cut.mode == "clip" else cut.length
         table = reader.table
         self.windows = int(cut.counts(table.frames).sum())
         # Workers outlive an epoch: through shared memory they learn where to begin and tell which clips they have read.
-        self._begin = torch.zeros(4, dtype=torch.int64).share_memory_()
+        self._begin = torch.zeros(5, dtype=torch.int64).share_memory_()
         self._read = torch.zeros(len(table), dtype=torch.uint8).share_memory_()
         self._bad: dict[int, str] = {}
+        self._sent, self._era = Sent(memory), 0
 
-    def begin(self, place: Place) -> None:
-        """Where the next iteration starts, in all workers."""
-        self._begin.copy_(torch.tensor([place.epoch, place.position, place.chunk, place.total]))
+    def begin(self, place: Place, anew: bool) -> None:
+        """Where the next iteration starts, in all workers; `anew` if what they have sent before is forgotten."""
+        era = int(self._begin[4]) + anew
+        self._begin.copy_(torch.tensor([place.epoch, place.position, place.chunk, place.total, era]))
 
     @property
     def samples_read(self) -> int:
@@ -74,52 +94,67 @@ class WindowDataset(IterableDataset):
         windows = (order.take(place, place + 1)[0] for place in places)
         return [f"{self.reader.table.ids[number]}@{start}" for number, start in windows]
 
-    def __iter__(self) -> Iterator[tuple[Batch, Found]]:
-        epoch, position, chunk, total = self._begin.tolist()
+    def __iter__(self) -> Iterator[Parcel]:
+        epoch, position, chunk, total, era = self._begin.tolist()
+        if era != self._era:
+            self._sent.clear()
+            self._era = era
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         order = self.order(epoch, chunk)
         for step in range(first, self.share.steps(position, total), stride):
-            yield self._batch(order, self.share.places(self.share.advance(position, total, step), total))
+            parcel = self._parcel(order, self.share.places(self.share.advance(position, total, step), total), first)
+            yield to_shared(parcel) if worker else parcel
 
-    def _batch(self, order: EpochOrder, places: list[int]) -> tuple[Batch, Found]:
-        found: Found = {}
+    def _parcel(self, order: EpochOrder, places: list[int], worker: int) -> Parcel:
+        parcel, frames = Parcel(worker), []
         whole = places[-1] - places[0] == len(places) - 1
         runs = [(places[0], places[-1] + 1)] if whole else [(place, place + 1) for place in places]
         taken = [window for run in runs for window in order.take(*run)]
-        windows = []
         for place, (number, start) in zip(places, taken, strict=True):
-            window = self._window(number, start, found)
-            if window is None:
-                window = self._substitute(order, place, found)
-            windows.append(window)
-        return collate(windows), found
+            read, pixels = self._add(number, start, parcel)
+            other = place
+            while not read:
+                other += 1
+                if other > place + order.windows:
+                    raise TooManyBadSamples("no sample can be read: " + self._describe(parcel))
+                read, pixels = self._add(*order.take(other, other + 1)[0], parcel)
+            frames.append(pixels)
+        if frames[0] is not None:
+            named = [self.reader.table.ids[number] for number, _ in parcel.windows]
+            parcel.video = stack("video", [pixels.transpose(0, 3, 1, 2) for pixels in frames], named)
+        return parcel
 
-    def _substitute(self, order: EpochOrder, place: int, found: Found) -> Window:
-        for other in range(place + 1, place + 1 + order.windows):
-            window = self._window(*order.take(other, other + 1)[0], found)
-            if window is not None:
-                return window
-        bad = BadSamples(0, 0)
-        bad.reasons = {self.reader.table.ids[number]: reason for number, reason in self._bad.items()} | found
-        raise TooManyBadSamples("no sample can be read: " + bad.describe(self.samples_read))
-
-    def _window(self, number: int, start: int, found: Found) -> Window | None:
+    def _add(self, number: int, start: int, parcel: Parcel) -> tuple[bool, np.ndarray | None]:
+        """Add a window to a parcel: whether it can be read, and its frames if they are wanted."""
         if number in self._bad:
-            return None
-        clip_id = self.reader.table.ids[number]
-        self._read[number] = 1
-        try:
-            clip = self.reader(number)
-        except BadSample as error:
-            self._bad[number] = found[clip_id] = error.reason
-            return None
-        try:
-            return cut_window(clip, start, self.cut.length if self.cut.mode != "clip" else None, self.wanted)
-        except BadSample as error:
-            # Only these frames are damaged: other windows of the clip stay in use, whichever worker reads them.
-            found[clip_id] = error.reason
-            return None
+            return False, None
+        clip_id, video = self.reader.table.ids[number], "video.mp4" in self.reader.wanted.keys
+        pixels = None
+        if number not in self._sent or video:
+            self._read[number] = 1
+            try:
+                clip = self.reader(number)
+            except BadSample as error:
+                self._bad[number] = parcel.bad[clip_id] = error.reason
+                return False, None
+            try:
+                if video:
+                    length = self.length or clip.info.frames
+                    pixels = read_window(clip.values["video.mp4"], start, length, self._video_size, clip_id)
+            except BadSample as error:
+                # Only these frames are damaged: other windows of the clip stay in use, whichever worker reads them.
+                parcel.bad[clip_id] = error.reason
+                return False, None
+            if number not in self._sent:
+                self._sent.add(number, clip, parcel)
+        parcel.windows.append((number, start))
+        return True, pixels
+
+    def _describe(self, parcel: Parcel) -> str:
+        bad = BadSamples(0, 0)
+        bad.reasons = {self.reader.table.ids[number]: reason for number, reason in self._bad.items()} | parcel.bad
+        return bad.describe(self.samples_read)
 
 
 class ClipLoader(StatefulDataLoader):
@@ -134,18 +169,26 @@ class ClipLoader(StatefulDataLoader):
         fingerprint: of data and windows; a state of another one is refused.
         total: windows of an epoch.
         fixed: always the same epoch (validation).
+        pinned: make batches in page-locked memory.
         options: of StatefulDataLoader.
     """
 
     def __init__(
-        self, dataset: WindowDataset, bad: BadSamples, fingerprint: str, total: int, fixed: bool = False, **options: Any
+        self,
+        dataset: WindowDataset,
+        bad: BadSamples,
+        fingerprint: str,
+        total: int,
+        fixed: bool = False,
+        pinned: bool = False,
+        **options: Any,
     ):
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "'set_vital' is deprecated")  # torchdata 0.11 with a newer torch
             super().__init__(dataset, batch_size=None, **options)
         self._bad, self._fingerprint, self._total, self._fixed = bad, fingerprint, total, fixed
-        self._place = self._start(0)
-        self._touched = False
+        self._place, self._touched = self._start(0), False
+        self._unpack = Unpacker(dataset.length, pinned)
 
     def __len__(self) -> int:
         """Batches of the present epoch on each rank, those before a resume included."""
@@ -185,22 +228,27 @@ class ClipLoader(StatefulDataLoader):
         self._place, self._touched = Place(**state_dict["place"]), False
 
     def __iter__(self) -> Iterator[Batch]:
+        # Parcels of an iteration that was left are lost, and with them the clips that workers believe to have sent.
+        anew = self._iterator is None or not self._finished
+        if anew:
+            self._unpack.clear()
         if self._touched or self._finished:
             self._place = self._start(0 if self._fixed else self._place.epoch + 1)
         self._touched = False
-        self.dataset.begin(self._place)
+        self.dataset.begin(self._place, anew)
         return self._batches(super().__iter__())
 
     @property
     def _finished(self) -> bool:
         return self.dataset.share.steps(self._place.position, self._place.total) == 0
 
-    def _batches(self, inner: Iterator[tuple[Batch, Found]]) -> Iterator[Batch]:
+    def _batches(self, inner: Iterator[Parcel]) -> Iterator[Batch]:
         share = self.dataset.share
-        for batch, found in inner:
-            news = [self._bad.add(clip_id, reason) for clip_id, reason in found.items()]
+        for parcel in inner:
+            news = [self._bad.add(clip_id, reason) for clip_id, reason in parcel.bad.items()]
             if any(news):
                 self._bad.check(self.dataset.samples_read)
+            batch = self._unpack(parcel)
             batch.bad_samples = dict(self._bad.counts)
             # Before the yield: a checkpoint made while the batch is in use goes on after it.
             place = self._place

@@ -10,10 +10,9 @@ import torch
 from datamodules.bad_samples import BadSamples
 from datamodules.cache import ShardFolder
 from datamodules.clip import KEYS
-from datamodules.collate import Wanted
 from datamodules.index import Index
 from datamodules.loader import ClipLoader, WindowDataset
-from datamodules.samples import ClipReader
+from datamodules.samples import ClipReader, Wanted
 from datamodules.streams import Share, Shuffle
 from datamodules.table import ClipTable, select
 from datamodules.windows import Cut
@@ -51,7 +50,7 @@ class ClipDataModule(L.LightningDataModule):
         streams: virtual streams that ranks and workers share; ranks x workers should divide it.
         workers: processes that decode for each rank; 0 decodes in the training process.
         prefetch: batches that each worker makes ahead.
-        memory_mb: decoded clips that each worker keeps, in MiB.
+        memory_mb: decoded clips that are kept for each worker, in MiB.
         video_size: height and width to scale frames to; the video's own where none.
         speech_layers: layers of the pretrained speech model to read, by number; all that are stored where none.
         cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
@@ -121,9 +120,8 @@ class ClipDataModule(L.LightningDataModule):
         self._splits = {"train": train_split, "val": val_split, "test": test_split}
         self._shuffle = Shuffle(seed, streams, shuffle_buffer)
         self._workers, self._prefetch, self._memory = workers, prefetch, memory_mb * _MIB
-        self._wanted = Wanted(
-            tuple(video_size) if video_size else None, tuple(speech_layers) if speech_layers else None
-        )
+        self._video_size = tuple(video_size) if video_size else None
+        self._wanted = Wanted(self.keys, None if speech_layers is None else tuple(speech_layers))
         self._shards = shards
         self._folder = ShardFolder(shards, cache, int(cache_limit_gb * 1024**3) if cache_limit_gb else None)
         self._bad = BadSamples(bad_sample_limit, bad_sample_minimum)
@@ -186,17 +184,17 @@ class ClipDataModule(L.LightningDataModule):
             logger.info("%d of %d clips of split %s are shorter than a window and not used", short, len(table), name)
         rank, ranks = _world(self)
         share = Share(rank, ranks, self.batch_size, drop_last)
-        dataset = WindowDataset(
-            ClipReader(table, self._folder, self.keys, self._memory), cut, shuffle, share, self._wanted
-        )
+        # Video stays with the workers, which decode frames of it; everything else is sent on.
+        reader = ClipReader(table, self._folder, self._wanted, self._memory if "video.mp4" in self.keys else 0)
+        dataset = WindowDataset(reader, cut, shuffle, share, self._memory, self._video_size)
         if not dataset.windows or not share.steps(0, dataset.windows if steps is None else 1 << 60):
             return None
-        options: dict[str, Any] = {"num_workers": self._workers, "pin_memory": torch.cuda.is_available()}
+        options: dict[str, Any] = {"num_workers": self._workers}
         if self._workers:
             options |= {"prefetch_factor": self._prefetch, "persistent_workers": True}
         total = dataset.windows if steps is None else steps * ranks * self.batch_size
         fingerprint = f"{table.fingerprint}-{cut.mode}-{cut.length}-{cut.stride}-{cut.per_clip}"
-        return ClipLoader(dataset, self._bad, fingerprint, total, fixed, **options)
+        return ClipLoader(dataset, self._bad, fingerprint, total, fixed, torch.cuda.is_available(), **options)
 
     def _table(self, name: str) -> ClipTable:
         split = self._splits[name]

@@ -65,6 +65,24 @@ def test_windows_are_slices_of_their_clips(shards):
     assert batch.video is None
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_little_memory_and_left_iterations_change_nothing(shards, workers):
+    expected = [(batch.ids, batch.pose) for batch in module(shards).train_dataloader()]
+    loader = module(shards, workers=workers, memory_mb=1).train_dataloader()
+    for _, batch in zip(range(3), loader):
+        assert len(batch) == 8
+    loader.load_state_dict(module(shards).train_dataloader().state_dict())
+    for _ in range(2):
+        for (names, pose), batch in zip(expected, loader, strict=True):
+            assert batch.ids == names
+            assert torch.equal(batch.pose, pose)
+        loader.load_state_dict(module(shards).train_dataloader().state_dict())
+    again = module(shards, workers=workers).val_dataloader()
+    first, left, second = list(again), next(iter(again)), list(again)
+    assert torch.equal(left.pose, first[0].pose)
+    assert all(torch.equal(one.pose, other.pose) for one, other in zip(first, second, strict=True))
+
+
 def test_speech_layers_are_chosen_by_their_number(shards):
     every = next(iter(module(shards, windows="clip", batch_size=1).val_dataloader())).speech_layers
     second = next(iter(module(shards, windows="clip", batch_size=1, speech_layers=[8]).val_dataloader())).speech_layers

@@ -1,0 +1,119 @@
+"""What workers send: each clip once, and which windows of which clips make a batch.
+
+Windows overlap: cut in the worker, the same frames would cross to the training process several times (seven for
+windows of 3.2 s every 0.5 s), and that costs more than decoding them. So a worker sends a clip when its first window
+comes, says when to forget it, and the training process cuts. Frames of a video are another matter: they are decoded for
+each window, and sent with it.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from datamodules.batch import Batch
+from datamodules.collate import collate, cut_window, empty
+from datamodules.samples import Clip
+
+
+@dataclass
+class Parcel:
+    """One batch on its way.
+
+    Attributes:
+        worker: who sends it.
+        windows: (clip number, first frame) of each.
+        clips: those of the batch that this worker had not sent yet, or had told to forget.
+        forgotten: clips to forget once the batch is made.
+        video: (B, T, 3, H, W) frames.
+        bad: samples found damaged, with reasons.
+    """
+
+    worker: int
+    windows: list[tuple[int, int]] = field(default_factory=list)
+    clips: dict[int, Clip] = field(default_factory=dict)
+    forgotten: set[int] = field(default_factory=set)
+    video: torch.Tensor | None = None
+    bad: dict[str, str] = field(default_factory=dict)
+
+
+class Sent:
+    """A worker's book of the clips that the training process holds: the last used, up to a number of bytes."""
+
+    def __init__(self, memory: int):
+        self._memory, self._held = memory, 0
+        self._clips: OrderedDict[int, int] = OrderedDict()
+
+    def __contains__(self, number: int) -> bool:
+        if number not in self._clips:
+            return False
+        self._clips.move_to_end(number)
+        return True
+
+    def add(self, number: int, clip: Clip, parcel: Parcel) -> None:
+        """Put a clip into a parcel, and make room for it."""
+        light = Clip(clip.info, {key: value for key, value in clip.values.items() if key != "video.mp4"})
+        parcel.clips[number] = light
+        parcel.forgotten.discard(number)
+        self._clips[number] = light.bytes
+        self._held += light.bytes
+        while self._held > self._memory and len(self._clips) > 1:
+            old, size = self._clips.popitem(last=False)
+            self._held -= size
+            parcel.forgotten.add(old)
+
+    def clear(self) -> None:
+        """Begin anew: the other side has forgotten everything."""
+        self._clips.clear()
+        self._held = 0
+
+
+class Unpacker:
+    """The training process's side: keeps what each worker sent, and makes batches.
+
+    Args:
+        length: frames of a window; whole clips where None.
+        pinned: make batches in page-locked memory.
+    """
+
+    def __init__(self, length: int | None, pinned: bool = False):
+        self._length, self._pinned = length, pinned
+        self._clips: dict[int, dict[int, Clip]] = {}
+
+    def __call__(self, parcel: Parcel) -> Batch:
+        """The batch of a parcel."""
+        clips = self._clips.setdefault(parcel.worker, {})
+        clips |= {number: _private(clip) for number, clip in parcel.clips.items()}
+        windows = [cut_window(clips[number], start, self._length) for number, start in parcel.windows]
+        for number in parcel.forgotten:
+            del clips[number]
+        return collate(windows, parcel.video, self._pinned)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._clips.clear()
+
+
+def to_shared(parcel: Parcel) -> Parcel:
+    """The parcel with its arrays in shared memory, for the way between processes."""
+    parcel.clips = {n: Clip(clip.info, _convert(clip.values, np.ndarray, _share)) for n, clip in parcel.clips.items()}
+    return parcel
+
+
+def _private(clip: Clip) -> Clip:
+    # Copied, since shared memory is scarce in containers, and a clip stays for long.
+    return Clip(clip.info, _convert(clip.values, torch.Tensor, lambda tensor: tensor.numpy().copy()))
+
+
+def _share(array: np.ndarray) -> torch.Tensor:
+    tensor = empty(array.shape, array.dtype)
+    tensor.numpy()[...] = array
+    return tensor
+
+
+def _convert(value: Any, kind: type, change: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _convert(item, kind, change) for name, item in value.items()}
+    return change(value) if isinstance(value, kind) else value
