@@ -5,7 +5,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-# Six points of each eye: outer corner, two of the upper lid, inner corner, two of the lower lid (left eye: inner first).
+# Six points of each eye: outer corner, two of the upper lid, inner corner, two of the lower lid (left eye: inner
+# first).
 _EYES: Final = np.array([[36, 37, 38, 39, 40, 41], [42, 43, 44, 45, 46, 47]])
 _LIPS: Final = slice(48, 68)
 
@@ -74,9 +75,10 @@ def head_pose(face: np.ndarray, width: int, height: int) -> np.ndarray:
         height: of the picture.
 
     Returns:
-        (3,) yaw, pitch, roll in degrees, all 0 for a face that looks straight along the camera's axis. Positive yaw turns the
-        nose to the person's own left (right in the picture), positive pitch looks up, positive roll tilts the head
-        towards the person's own left shoulder (clockwise in the picture). The head is turned by yaw after pitch after roll.
+        (3,) yaw, pitch, roll in degrees, all 0 for a face that looks straight along the camera's axis. Positive yaw
+        turns the nose to the person's own left (right in the picture), positive pitch looks up, positive roll tilts
+        the head towards the person's own left shoulder (clockwise in the picture). The head is turned by yaw after
+        pitch after roll.
     """
     focal = float(max(width, height))
     camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])

@@ -16,16 +16,17 @@ REPOSITORY: Final = "yzd-v/DWPose"
 DETECTOR: Final = "yolox_l.onnx"
 POSE: Final = "dw-ll_ucoco_384.onnx"
 _HELP: Final = (
-    f"DWPose needs two files, {DETECTOR} and {POSE}, from https://huggingface.co/{REPOSITORY}; with a network they are fetched by "
-    f"themselves, without one run `hf download {REPOSITORY} {DETECTOR} {POSE} --local-dir FOLDER` elsewhere and set pose.weights=FOLDER"
+    f"DWPose needs two files, {DETECTOR} and {POSE}, from https://huggingface.co/{REPOSITORY}; with a network they "
+    f"are fetched by themselves, without one run `hf download {REPOSITORY} {DETECTOR} {POSE} --local-dir FOLDER` "
+    "elsewhere and set pose.weights=FOLDER"
 )
 
 
 class DWPose:
     """Key points of the largest person with DWPose, in the 134 layout.
 
-    Adds `pose.npz`, and shares `draft.extras["people"]` (n,), the number of people in every frame that was searched. A frame
-    without a detected person is taken whole, as DWPose does. Scores above 1 are clipped.
+    Adds `pose.npz`, and shares `draft.extras["people"]` (n,), the number of people in every frame that was searched.
+    A frame without a detected person is taken whole, as DWPose does. Scores above 1 are clipped.
 
     Args:
         weights: folder with the two ONNX files, or the hub name of a repository with them.
@@ -142,11 +143,12 @@ class _Network:
         self._input = inputs[0].name
         by_name = {output.name: output for output in outputs}
         wanted = [by_name.get(name) if name else outputs[0] for name in gives]
-        if None in wanted or not _fits(inputs[0].shape, takes) or len(inputs) != 1:
+        known = [output for output in wanted if output is not None]
+        if len(known) < len(gives) or not _fits(inputs[0].shape, takes) or len(inputs) != 1:
             raise ConfigError(f"{path} has other inputs or outputs than DWPose's file has; {_HELP}")
-        if not all(_fits(output.shape, shape) for output, shape in zip(wanted, gives.values(), strict=True)):
+        if not all(_fits(output.shape, shape) for output, shape in zip(known, gives.values(), strict=True)):
             raise ConfigError(f"{path} gives other shapes than DWPose's file does; {_HELP}")
-        self._outputs = [output.name for output in wanted]
+        self._outputs = [output.name for output in known]
         fixed = inputs[0].shape[0]
         self._at_once = fixed if isinstance(fixed, int) and fixed > 0 else None
 

@@ -1,7 +1,8 @@
 """The arithmetic around DWPose's two networks: fitting pictures in, reading people and points out.
 
-Follows the published code of DWPose (detector YOLOX-l, pose RTMPose-l with SimCC heads). Colours: the detector was trained
-on blue, green, red in 0 to 255, the pose network on normalised red, green, blue; both get what they were trained on.
+Follows the published code of DWPose (detector YOLOX-l, pose RTMPose-l with SimCC heads). Colours: the detector was
+trained on blue, green, red in 0 to 255, the pose network on normalised red, green, blue; both get what they were
+trained on.
 """
 
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ def decode_simcc(simcc_x: np.ndarray, simcc_y: np.ndarray) -> tuple[np.ndarray, 
         simcc_y: (B, 133, 768).
 
     Returns:
-        points (B, 133, 2) in pixels of the 288 x 384 input and scores (B, 133), the lower of the two maxima (may exceed 1).
+        points (B, 133, 2) in pixels of the 288 x 384 input and scores (B, 133), the lower of the two maxima (may
+        exceed 1).
     """
     points = np.stack([simcc_x.argmax(-1), simcc_y.argmax(-1)], -1) / SIMCC_SPLIT
     return points.astype(np.float32), np.minimum(simcc_x.max(-1), simcc_y.max(-1))

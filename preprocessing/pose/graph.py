@@ -1,4 +1,4 @@
-"""Running MediaPipe's graphs: the model files inside the package, the inner streams its own classes hide, no chatter."""
+"""Running MediaPipe's graphs: model files inside the package, streams that its own classes hide, no chatter."""
 
 import contextlib
 import os
@@ -13,14 +13,16 @@ from typing import Any, Final
 import numpy as np
 
 _CHATTER: Final = re.compile(
-    rb"Created TensorFlow Lite|before absl::InitializeLog|inference_feedback_manager|gl_context|landmark_projection_calculator"
+    rb"Created TensorFlow Lite|before absl::InitializeLog|inference_feedback_manager|gl_context"
+    rb"|landmark_projection_calculator"
 )
 _STDERR: Final = threading.Lock()
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep the start-up chatter that MediaPipe's C++ side writes to standard error away; any other line still appears."""
+    """Keep the start-up chatter that MediaPipe's C++ side writes to standard error away; any other line still
+    appears."""
     with _STDERR, tempfile.TemporaryFile() as kept:
         sys.stderr.flush()
         before = os.dup(2)
@@ -58,7 +60,8 @@ class Graph:
         """The outputs for the next frame, (H, W, 3) uint8 RGB, as attributes named like the graph's streams."""
         if not self._fresh:
             return self._running.process({"image": frame})
-        # The models are loaded, and talk about it, at any time between the start of a run and the end of its first frame.
+        # The models are loaded, and talk about it, at any time between the start of a run and the end of its first
+        # frame.
         with quiet():
             if self._running is None:
                 self._running = self._start()

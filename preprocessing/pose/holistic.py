@@ -1,7 +1,8 @@
 """MediaPipe's Holistic graph with its confidences: body, face mesh and hands of one person, frame after frame.
 
-The graph's own Python class hides the scores of face and hands and clears the body's *presence*; they are streams inside
-the graph, so this reads them from there. Everything runs on the CPU from model files inside the mediapipe package.
+The graph's own Python class hides the scores of face and hands and clears the body's *presence*; they are streams
+inside the graph, so this reads them from there. Everything runs on the CPU from model files inside the mediapipe
+package.
 """
 
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ class Holistic:
 
 
 def landmarks_array(landmarks: Any, body: bool = False) -> np.ndarray | None:
-    """A MediaPipe landmark list as (N, 3) x, y, z, or with `body` (N, 4) x, y, visibility, presence; None stays None."""
+    """A MediaPipe landmark list as (N, 3) x, y, z, or with `body` (N, 4) x, y, visibility, presence; None stays
+    None."""
     if landmarks is None:
         return None
     if body:

@@ -1,4 +1,4 @@
-"""From MediaPipe's points to the 134 of the project: a fixed table for body and hands, a table of mesh vertices for the face.
+"""From MediaPipe's points to the 134 of the project, by fixed tables.
 
 | ours                      | MediaPipe                                                                        |
 |---------------------------|----------------------------------------------------------------------------------|
@@ -20,14 +20,15 @@ from models.human.keypoints import BODY, FACE, FEET, LEFT_HAND, NECK, POINTS, RI
 from preprocessing.pose.holistic import Found
 
 _NONE: Final = -1
-# nose, neck, right shoulder, elbow, wrist, left ..., right hip, knee, ankle, left ..., right eye, left eye, right ear, left ear
+# nose, neck, right shoulder, elbow, wrist, left likewise, right hip, knee, ankle, left likewise, right eye, left eye,
+# right ear, left ear
 BODY_POINTS: Final = (0, _NONE, 12, 14, 16, 11, 13, 15, 24, 26, 28, 23, 25, 27, 5, 2, 8, 7)
 # left big toe, small toe, heel, right big toe, small toe, heel
 FOOT_POINTS: Final = (31, _NONE, 29, 32, _NONE, 30)
 SHOULDERS: Final = (11, 12)
 
-# iBUG-68 point to the mesh vertex, or the two vertices whose middle it is. The jaw of iBUG has 17 points where the mesh's
-# rim has 23 vertices; nose ridge and inner lips lie between vertices in the same way.
+# iBUG-68 point to the mesh vertex, or the two vertices whose middle it is. The jaw of iBUG has 17 points where the
+# mesh's rim has 23 vertices; nose ridge and inner lips lie between vertices in the same way.
 FACE_VERTICES: Final[tuple[tuple[int, ...], ...]] = (
     # jaw, from the person's right ear over the chin to the left ear
     (127,), (234,), (93,), (132, 58), (58, 172), (136,), (150,), (176,), (152,),

@@ -13,9 +13,9 @@ from settings import ConfigError
 class MediaPipePose:
     """Key points of the most prominent person with MediaPipe Holistic, mapped to the 134 layout.
 
-    Adds `pose.npz`. Shares in `draft.extras`: `face_mesh` (T, 478, 3) with `face_mesh_scores` (T,), -1 and 0 where no face
-    was found, and `people` (n,), the number of people in every n-th frame. `preprocessing.pose.mapping` states the map and
-    what the scores are. The same clip gives the same bytes every time.
+    Adds `pose.npz`. Shares in `draft.extras`: `face_mesh` (T, 478, 3) with `face_mesh_scores` (T,), -1 and 0 where no
+    face was found, and `people` (n,), the number of people in every n-th frame. `preprocessing.pose.mapping` states
+    the map and what the scores are. The same clip gives the same bytes every time.
 
     Args:
         side: frames are made smaller so that their longer side has at most this many pixels.

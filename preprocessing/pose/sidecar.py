@@ -20,9 +20,10 @@ class SidecarPose:
     """Key points from `NAME.pose.npz` beside `NAME.mp4`.
 
     Two formats: the schema's own (`keypoints` (F, 134, 2), `scores` (F, 134)), and DWPose's (`body` (F, 18, 2), `hands`
-    (F, 2, 21, 2), left first, `face` (F, 68, 2), each with `*_score`; feet are missing). Coordinates are fractions of the
-    frame, scores above 1 are clipped, (-1, -1) is missing. F rows are the frames of the source video, or, when the file has an
-    array `fps` (or `fps` is given here), moments at that rate, between which points are interpolated. Adds `pose.npz`.
+    (F, 2, 21, 2), left first, `face` (F, 68, 2), each with `*_score`; feet are missing). Coordinates are fractions of
+    the frame, scores above 1 are clipped, (-1, -1) is missing. F rows are the frames of the source video, or, when
+    the file has an array `fps` (or `fps` is given here), moments at that rate, between which points are interpolated.
+    Adds `pose.npz`.
 
     Args:
         fps: rate of files that do not state one; null: one row for every frame of the video.
@@ -48,16 +49,16 @@ class SidecarPose:
         if fps is None:
             if abs(len(keypoints) - frames) > _SLACK:
                 raise MediaError(
-                    f"{path} has {len(keypoints)} rows, {draft.source.path.name} has {frames} frames; where the key points have "
-                    "a rate of their own, state it as an array fps in the file or as pose.fps"
+                    f"{path} has {len(keypoints)} rows, {draft.source.path.name} has {frames} frames; "
+                    "where the key points have a rate of their own, state it as an array fps in the file or as pose.fps"
                 )
             position = shown.astype(np.float64)
         else:
             expected = frames / rate * fps
             if abs(len(keypoints) - expected) > max(_SLACK, 0.01 * expected):
                 raise MediaError(
-                    f"{path} has {len(keypoints)} rows at {fps:g} a second, {draft.source.path.name} lasts {frames / rate:.2f} s: "
-                    f"about {expected:.0f} were expected"
+                    f"{path} has {len(keypoints)} rows at {fps:g} a second, {draft.source.path.name} lasts "
+                    f"{frames / rate:.2f} s: about {expected:.0f} were expected"
                 )
             position = (shown[0] / rate + np.arange(draft.info.frames) / draft.fps) * fps
         points, scores = _at(keypoints, scores, position)
@@ -92,8 +93,8 @@ def read_keypoints(path: Path) -> tuple[np.ndarray, np.ndarray, float | None]:
         points, scores = _from_dwpose(path, arrays)
     else:
         raise MediaError(
-            f"{path} has the arrays {', '.join(arrays) or '(none)'}; wanted are keypoints and scores, or DWPose's body, hands, face "
-            "with body_score, hands_score, face_score"
+            f"{path} has the arrays {', '.join(arrays) or '(none)'}; wanted are keypoints and scores, "
+            "or DWPose's body, hands, face with body_score, hands_score, face_score"
         )
     lengths = {len(points), len(scores)}
     if len(lengths) > 1 or not len(points):
@@ -147,7 +148,8 @@ def _missing(path: Path) -> str:
     for other in others:
         if other.is_file():
             return (
-                f"no key points at {path}; {other} looks like pickled ones, which are refused because reading them can run code: load them "
+                f"no key points at {path}; {other} looks like pickled ones, which are refused because reading them can "
+                "run code: load them "
                 "where you trust them and save body, hands and face with their scores by numpy.savez"
             )
     return f"no key points at {path}; pose=sidecar wants them beside the video, pose=mediapipe finds them itself"

@@ -33,9 +33,10 @@ class Handcrafted:
 def features(audio: np.ndarray, frames: int, fps: float = 25.0) -> np.ndarray:
     """Hand-crafted speech features, one row for every video frame (MMGT-6).
 
-    Row t describes the sound around the moment t / fps at which frame t appears. At 25 fps librosa's steps are the video
-    frames. At any other rate the features are computed at 25 steps a second all the same, so that their scale does not
-    depend on fps; the first 33 are interpolated to the frames, onsets and beats are marked at the nearest frame.
+    Row t describes the sound around the moment t / fps at which frame t appears. At 25 fps librosa's steps are the
+    video frames. At any other rate the features are computed at 25 steps a second all the same, so that their scale
+    does not depend on fps; the first 33 are interpolated to the frames, onsets and beats are marked at the nearest
+    frame.
 
     Args:
         audio: (N,) in [-1, 1], 16 kHz mono; cut or filled with silence to the length of the frames.
@@ -43,8 +44,8 @@ def features(audio: np.ndarray, frames: int, fps: float = 25.0) -> np.ndarray:
         fps: video frames a second.
 
     Returns:
-        (T, 35) float32: onset strength (0), 20 MFCC (1 to 20), 12 chroma CENS (21 to 32), onset peak 0 or 1 (33), beat 0 or
-        1 (34). Always finite; silence has no onsets and no beats.
+        (T, 35) float32: onset strength (0), 20 MFCC (1 to 20), 12 chroma CENS (21 to 32), onset peak 0 or 1 (33),
+        beat 0 or 1 (34). Always finite; silence has no onsets and no beats.
 
     Raises:
         ValueError: audio that is not (N,), or not finite; no frames.

@@ -18,12 +18,13 @@ KINDS: Final = ("wav2vec2", "wavlm", "hubert")
 class PretrainedSpeech:
     """Hidden states of a pretrained speech network at 50 Hz, beside the 35 hand-crafted features.
 
-    Adds `layers` (L, S, C) float16 and `layer_ids` (L,) to `speech.npz`, S = round(frames / fps * 50). Step s stands for the
-    20 ms from s / 50 seconds on and is centred in them.
+    Adds `layers` (L, S, C) float16 and `layer_ids` (L,) to `speech.npz`, S = round(frames / fps * 50). Step s stands
+    for the 20 ms from s / 50 seconds on and is centred in them.
 
     Args:
         model: folder or hub name of a wav2vec 2.0, WavLM or HuBERT model, "microsoft/wavlm-large".
-        layers: "all", or the numbers of the layers to keep; 0 is the input of the first transformer layer, -1 the last layer.
+        layers: "all", or the numbers of the layers to keep; 0 is the input of the first transformer layer, -1 the
+            last layer.
         normalize: bring the sound to mean 0 and variance 1 first; null takes what the model's own preprocessor says.
         chunk_seconds: longer sound is worked on in pieces of this length.
         context_seconds: what a piece sees of its neighbours on each side.
@@ -106,9 +107,9 @@ def _load(model: str, normalize: bool | None) -> tuple[Any, bool]:
     from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 
     where = (
-        "give speech.model a folder with config.json and model.safetensors, or a hub name such as facebook/wav2vec2-base-960h, "
-        "microsoft/wavlm-large or facebook/hubert-large-ls960-ft; with no network, fetch it elsewhere with "
-        "`hf download NAME --local-dir FOLDER` and give FOLDER"
+        "give speech.model a folder with config.json and model.safetensors, or a hub name such as "
+        "facebook/wav2vec2-base-960h, microsoft/wavlm-large or facebook/hubert-large-ls960-ft; with no network, "
+        "fetch it elsewhere with `hf download NAME --local-dir FOLDER` and give FOLDER"
     )
     # A path that does not exist would be asked for on the hub, with a message about repository names.
     if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():

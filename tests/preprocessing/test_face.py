@@ -137,7 +137,8 @@ def test_face_from_key_points_and_its_missing_frames():
     np.testing.assert_allclose(found["landmarks"][0, :, :2], face, atol=1e-6)
     for name in ("boxes", "lip_boxes", "landmarks"):
         assert (found[name][1:] == -1).all()
-    assert not found["blink"][1:].any() and not found["head_pose"][1:].any()
+    assert not found["blink"][1:].any()
+    assert not found["head_pose"][1:].any()
 
 
 def test_a_video_without_a_face():
@@ -157,7 +158,10 @@ def test_the_region_holds_the_face_of_the_whole_clip_with_room():
     points[1, FACE] = np.linspace((0.5, 0.4), (0.55, 0.5), 68)
     clip.arrays["pose.npz"] = {"keypoints": points, "scores": scores}
     left, top, right, bottom = face_region(clip)
-    assert left < 0.42 * WIDTH and right > 0.58 * WIDTH and top < 0.35 * HEIGHT and bottom > 0.55 * HEIGHT
+    assert left < 0.42 * WIDTH
+    assert right > 0.58 * WIDTH
+    assert top < 0.35 * HEIGHT
+    assert bottom > 0.55 * HEIGHT
     assert right - left < 0.5 * WIDTH
 
 
@@ -174,7 +178,8 @@ def test_a_real_face_the_three_ways_agree():
     MediaPipeFace()(clip)
     shared = clip.arrays.pop("face.npz")
     check("face.npz", shared, clip.info)
-    assert shared["scores"].min() > 0.9 and shared["landmarks"].shape == (20, 478, 3)
+    assert shared["scores"].min() > 0.9
+    assert shared["landmarks"].shape == (20, 478, 3)
     inside = (shared["lip_boxes"] - shared["boxes"]) * (1, 1, -1, -1)
     assert (inside > 0).all(), "the lips are in the face"
     KeypointFace()(clip)

@@ -174,16 +174,20 @@ def test_133_points_become_134_with_neck_scores_and_missing_points(tmp_path):
         np.testing.assert_allclose(points[part.stop - 1], place(first + part.stop - part.start - 1), atol=1e-5)
     assert scores[133] == 1.0, "DWPose's scores above 1 are clipped"
     missing = scores[BODY] == 0
-    assert missing.sum() == 5 and (points[BODY][missing] == -1).all()
+    assert missing.sum() == 5
+    assert (points[BODY][missing] == -1).all()
 
 
 def test_letterbox_stands_top_left_on_grey_in_blue_green_red():
     frame = np.zeros((320, 480, 3), np.uint8)
     frame[..., 0] = 200
     square, scale = letterbox(frame)
-    assert square.shape == (3, 640, 640) and scale == pytest.approx(640 / 480)
+    assert square.shape == (3, 640, 640)
+    assert scale == pytest.approx(640 / 480)
     inside, outside = square[:, :426], square[:, 428:]
-    assert (inside[2] == 200).all() and (inside[:2] == 0).all() and (outside == 114).all()
+    assert (inside[2] == 200).all()
+    assert (inside[:2] == 0).all()
+    assert (outside == 114).all()
 
 
 def test_people_are_decoded_best_first_and_overlaps_dropped():
@@ -218,7 +222,8 @@ def test_simcc_takes_the_lower_maximum_and_half_pixels():
     x, y = np.zeros((1, 133, 576), np.float32), np.zeros((1, 133, 768), np.float32)
     x[0, 7, 301], y[0, 7, 500] = 0.9, 0.4
     points, scores = decode_simcc(x, y)
-    assert points[0, 7].tolist() == [150.5, 250] and scores[0, 7] == pytest.approx(0.4)
+    assert points[0, 7].tolist() == [150.5, 250]
+    assert scores[0, 7] == pytest.approx(0.4)
 
 
 def test_files_that_are_missing_broken_or_other_models_are_named(tmp_path, monkeypatch):

@@ -88,16 +88,15 @@ def test_every_body_point_is_mediapipes_point_of_the_same_name():
 def test_neck_small_toes_hands_and_scores():
     seen = found()
     pose = to_134(seen)
-    assert pose.shape == (POINTS, 3) and pose.dtype == np.float32
+    assert pose.shape == (POINTS, 3)
+    assert pose.dtype == np.float32
     np.testing.assert_allclose(pose[NECK, :2], seen.body[[11, 12], :2].mean(0))
     assert (pose[[FEET.start + 1, FEET.start + 4]] == (-1, -1, 0)).all()
     np.testing.assert_array_equal(pose[LEFT_HAND, :2], seen.left_hand[:, :2])
     np.testing.assert_array_equal(pose[RIGHT_HAND, :2], seen.right_hand[:, :2])
-    assert (
-        np.allclose(pose[LEFT_HAND, 2], 0.7)
-        and np.allclose(pose[RIGHT_HAND, 2], 0.6)
-        and np.allclose(pose[FACE, 2], 0.95)
-    )
+    assert np.allclose(pose[LEFT_HAND, 2], 0.7)
+    assert np.allclose(pose[RIGHT_HAND, 2], 0.6)
+    assert np.allclose(pose[FACE, 2], 0.95)
 
 
 def test_the_score_is_the_lower_of_visibility_and_presence_and_low_scores_are_missing():
@@ -139,7 +138,7 @@ def test_the_face_table_is_symmetric_like_the_mesh():
         (0, 17, oval),
     ):
         assert {v for vertices in FACE_VERTICES[first:last] for v in vertices} <= group
-    assert len({vertices for vertices in FACE_VERTICES}) == 68
+    assert len(set(FACE_VERTICES)) == 68
 
 
 def test_face68_takes_vertices_and_middles():

@@ -51,7 +51,8 @@ def test_a_clip_gets_the_rows_of_the_frames_it_shows(tmp_path, video):
     pose = draft.arrays["pose.npz"]
     check("pose.npz", pose, draft.info)
     np.testing.assert_array_equal(pose["keypoints"][:, 0], points[[10, 11, 12, 13, 13], 0])
-    assert pose["scores"][2, 5] == 0 and (pose["keypoints"][2, 5] == -1).all()
+    assert pose["scores"][2, 5] == 0
+    assert (pose["keypoints"][2, 5] == -1).all()
     assert pose["scores"][3, 6] == 1
 
 
@@ -67,7 +68,8 @@ def test_another_rate_is_interpolated(tmp_path, video, stated):
     np.testing.assert_allclose(pose["keypoints"][:, 0, 0], 0.1 + 0.2 * np.arange(20, 32) / 20, atol=1e-5)
     # Where a neighbour is missing nothing is mixed with (-1, -1).
     seen = pose["scores"][:, 7] > 0
-    assert (pose["keypoints"][seen, 7, 0] > 0.2).all() and (pose["keypoints"][~seen, 7] == -1).all()
+    assert (pose["keypoints"][seen, 7, 0] > 0.2).all()
+    assert (pose["keypoints"][~seen, 7] == -1).all()
 
 
 def test_dwpose_format(tmp_path, video):
@@ -88,7 +90,8 @@ def test_dwpose_format(tmp_path, video):
     np.testing.assert_array_equal(pose["keypoints"][:, FACE], arrays["face"])
     np.testing.assert_array_equal(pose["keypoints"][:, LEFT_HAND], arrays["hands"][:, 0])
     np.testing.assert_array_equal(pose["keypoints"][:, RIGHT_HAND], arrays["hands"][:, 1])
-    assert not pose["scores"][:, FEET].any() and pose["scores"].max() == 1
+    assert not pose["scores"][:, FEET].any()
+    assert pose["scores"].max() == 1
 
 
 def test_real_dwpose_file_has_its_hands_at_the_wrists():
@@ -97,7 +100,9 @@ def test_real_dwpose_file_has_its_hands_at_the_wrists():
     if not folder or not path.exists():
         pytest.skip("no real media (COSPEECH_MEDIA)")
     points, scores, fps = read_keypoints(path)
-    assert points.shape == (102, 134, 2) and fps is None and scores.max() > 1
+    assert points.shape == (102, 134, 2)
+    assert fps is None
+    assert scores.max() > 1
     for hand, wrist in ((LEFT_HAND, LEFT_WRIST), (RIGHT_HAND, RIGHT_WRIST)):
         assert np.median(np.linalg.norm(points[:, hand.start] - points[:, wrist], axis=-1)) < 0.03
 
@@ -157,10 +162,10 @@ def test_broken_files_are_named(tmp_path, video, kind, says):
 
 def test_no_file_and_pickles(tmp_path, video):
     draft = clip(tmp_path, video, np.arange(FRAMES))
-    with pytest.raises(MediaError, match="no key points at .*a.pose.npz; pose=sidecar"):
+    with pytest.raises(MediaError, match=r"no key points at .*a.pose.npz; pose=sidecar"):
         SidecarPose()(draft)
     (tmp_path / "a.pose.pkl").write_bytes(pickle.dumps({"body": 1}))
-    with pytest.raises(MediaError, match="a.pose.pkl looks like pickled ones, which are refused"):
+    with pytest.raises(MediaError, match=r"a.pose.pkl looks like pickled ones, which are refused"):
         SidecarPose()(draft)
 
 

@@ -30,7 +30,8 @@ def test_35_features_per_frame_in_the_stated_order():
     tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(3 * RATE) / RATE).astype(np.float32)
     audio = np.concatenate([np.zeros(RATE, np.float32), tone])
     values = features(audio, 100, 25)
-    assert values.shape == (100, 35) and values.dtype == np.float32
+    assert values.shape == (100, 35)
+    assert values.dtype == np.float32
     assert np.isfinite(values).all()
     # 440 Hz is an A: the tenth of the twelve pitch classes from C on.
     assert values[60, CHROMA].argmax() == 9
@@ -63,7 +64,8 @@ def test_other_frame_rates_give_the_same_features_between_the_steps():
 @pytest.mark.parametrize("frames", [1, 2, 7, 60])
 def test_silence_and_the_shortest_clips_are_finite(frames):
     values = features(np.zeros(frames * HOP, np.float32), frames, 25)
-    assert values.shape == (frames, 35) and np.isfinite(values).all()
+    assert values.shape == (frames, 35)
+    assert np.isfinite(values).all()
     assert not values[:, [ONSET_STRENGTH, ONSET_PEAK, BEAT]].any()
 
 

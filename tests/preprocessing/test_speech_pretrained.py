@@ -49,7 +49,8 @@ def test_all_layers_at_exactly_50_hz(tmp_path, models, kind):
     clip = Draft(info=info, video=b"", fps=25, audio=speech(2.36), source=Source(tmp_path / "a.mp4", "a.mp4", tmp_path))
     PretrainedSpeech(str(folder))(clip)
     arrays = clip.arrays["speech.npz"]
-    assert arrays["layers"].shape == (3, 118, 16) and arrays["layers"].dtype == np.float16
+    assert arrays["layers"].shape == (3, 118, 16)
+    assert arrays["layers"].dtype == np.float16
     assert arrays["layer_ids"].tolist() == [0, 1, 2]
     check("speech.npz", arrays, info)
     # The same as calling the network by hand on normalised sound with the 80 samples that make it whole.
@@ -96,13 +97,13 @@ def test_another_rate_of_states_is_brought_to_50_hz(tmp_path):
 
 
 def test_messages_say_what_to_do(tmp_path, models, monkeypatch):
-    with pytest.raises(ValueError, match="no such folder.*hf download"):
+    with pytest.raises(ValueError, match=r"no such folder.*hf download"):
         PretrainedSpeech(str(tmp_path / "nothing"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty.*cannot be loaded"):
+    with pytest.raises(ValueError, match=r"empty.*cannot be loaded"):
         PretrainedSpeech(str(tmp_path / "empty"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ValueError, match="cospeech-nobody/no-such-model.*hf download"):
+    with pytest.raises(ValueError, match=r"cospeech-nobody/no-such-model.*hf download"):
         PretrainedSpeech("cospeech-nobody/no-such-model")
     with pytest.raises(ValueError, match="layers 0 to 2"):
         PretrainedSpeech(str(models["WavLM"][0]), layers=[3])
@@ -121,6 +122,6 @@ def test_other_kinds_of_models_and_missing_preprocessors_are_refused(tmp_path, m
     with pytest.raises(ValueError, match="is a bert"):
         PretrainedSpeech(str(tmp_path / "bert"))
     models["WavLM"][1].save_pretrained(tmp_path / "bare")
-    with pytest.raises(ValueError, match="preprocessor_config.json"):
+    with pytest.raises(ValueError, match=r"preprocessor_config.json"):
         PretrainedSpeech(str(tmp_path / "bare"))
     assert PretrainedSpeech(str(tmp_path / "bare"), normalize=True).normalize
