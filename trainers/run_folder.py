@@ -169,6 +169,8 @@ def _stage_name(values: Mapping[str, Any]) -> str:
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str = "") -> list[str]:
     lines = []
     for key in dict.fromkeys([*before, *after]):
+        if key == "run":
+            continue
         old, new = before.get(key), after.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += _changes(old, new, f"{where}{key}.")

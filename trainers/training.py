@@ -12,6 +12,9 @@ import lightning.pytorch as L
 import torch
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from datamodules.bad_samples import TooManyBadSamples
+from datamodules.cache import ShardError
+from datamodules.index import IndexFileError
 from settings import ConfigError, get_logger
 from settings.schema import plain
 from trainers.callbacks.checkpoints import Checkpoints
@@ -23,7 +26,7 @@ from trainers.callbacks.signals import Signals
 from trainers.callbacks.step_seed import StepSeed
 from trainers.callbacks.throughput import Throughput, WaitClock
 from trainers.checkpoints import AtomicCheckpointIO, init_from, newest_whole, read
-from trainers.errors import Interrupted
+from trainers.errors import Interrupted, RunStopped
 from trainers.loggers import loggers
 from trainers.options import TrainerOptions
 from trainers.run_folder import RunFolder, choose, is_first_rank, open_run, replace_folder
@@ -45,32 +48,24 @@ def train(**options: Any) -> Path:
     # Built before anything is written: what is wrong with them stops the run here.
     stage = _stage(options)
     datamodule = _datamodule(options, stage)
-    strategy = STRATEGIES.build(options["strategy"])
-    values = {**_plain(options), "run": str(folder)}
-    if is_first_rank():
-        open_run(folder, values, options["resume"])
+    ema = EMA(options["ema"].decay) if options["ema"].enabled else None
+    trainer = _trainer(
+        options["trainer"],
+        strategy=STRATEGIES.build(options["strategy"]),
+        callbacks=_callbacks(folder, options, ema),
+        default_root_dir=folder.path,
+    )
     checkpoint = _checkpoint(folder, options["resume"])
     if options["init_from"] and checkpoint is None:
         init_from(stage.network, options["init_from"])
     from_step = read(checkpoint)["global_step"] if checkpoint else 0
+    values = {**_plain(options), "run": str(folder)}
+    if is_first_rank():
+        open_run(folder, values, options["resume"])
     if checkpoint:
         logger.info("resuming from %s, step %d", checkpoint, from_step)
-
-    ema = EMA(options["ema"].decay) if options["ema"].enabled else None
-    trainer = _trainer(
-        options["trainer"],
-        strategy=strategy,
-        callbacks=_callbacks(folder, options, ema),
-        logger=loggers(folder, options["wandb"], values, from_step),
-        default_root_dir=folder.path,
-    )
-    try:
-        trainer.fit(stage, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
-    except MisconfigurationException as error:
-        raise ConfigError(" ".join(str(error).split())) from None
-    finally:
-        for each in trainer.loggers:
-            each.finalize("finished" if trainer.state.finished else "failed")
+    trainer.loggers = loggers(folder, options["wandb"], values, from_step)
+    _fit(trainer, stage, datamodule, checkpoint)
     if trainer.is_global_zero:
         export(stage.network, ema, folder)
         # Imported at the end: brings matplotlib.
@@ -78,6 +73,20 @@ def train(**options: Any) -> Path:
 
         write_report(folder)
     return folder.path
+
+
+def _fit(trainer: L.Trainer, stage: Stage, datamodule: L.LightningDataModule, checkpoint: Path | None) -> None:
+    """Lightning's fit, with errors that are the user's to mend as such."""
+    try:
+        trainer.fit(stage, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
+    except (MisconfigurationException, ShardError) as error:
+        raise ConfigError(" ".join(str(error).split())) from None
+    except TooManyBadSamples as error:
+        # From a loader worker it comes with the worker's traceback before it.
+        raise RunStopped(str(error).strip().splitlines()[-1]) from None
+    finally:
+        for each in trainer.loggers:
+            each.finalize("success" if trainer.state.finished else "failed")
 
 
 def export(network: torch.nn.Module, ema: EMA | None, folder: RunFolder) -> Path:
@@ -112,8 +121,11 @@ def _datamodule(options: Mapping[str, Any], stage: Stage) -> L.LightningDataModu
     if "seed" in values:
         # Runs with other seeds see the samples in other orders; data.seed tells runs of one seed apart.
         values["seed"] += options["seed"]
-    datamodule: Any = DATAMODULES.build(values, keys=stage.needs)
-    stage.use_statistics(datamodule.statistics)
+    try:
+        datamodule: Any = DATAMODULES.build(values, keys=stage.needs)
+        stage.use_statistics(datamodule.statistics)
+    except (IndexFileError, ShardError) as error:
+        raise ConfigError(f"data: {error}") from None
     return datamodule
 
 
@@ -156,11 +168,12 @@ def _trainer(options: TrainerOptions, **parts: Any) -> L.Trainer:
             **parts,
             plugins=[AtomicCheckpointIO()],
             profiler=WaitClock(),
+            logger=False,  # set when the run folder is there
             enable_model_summary=False,
             # The datamodule shares samples out among ranks.
             use_distributed_sampler=False,
         )
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
+    except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -176,6 +177,21 @@ def test_an_export_alone_knows_its_stage(run, tmp_path):
     (alone / "README.md").unlink()
     with pytest.raises(ConfigError, match="cannot tell which stage"):
         find_export(alone)
+
+
+def test_damaged_weights_are_said_in_a_line(run, first_pose, speech, tmp_path, capsys):
+    damaged = tmp_path / "damaged"
+    shutil.copytree(run / "export", damaged)
+    words = [f"run={damaged}", f"pose={first_pose}", f"audio={speech}", f"out={tmp_path / 'out.mp4'}"]
+    weights = (run / "export" / "model.safetensors").read_bytes()
+    config = json.loads((damaged / "config.json").read_text())
+    for content, settings in ((weights[: len(weights) // 2], config), (weights, {**config, "width": 32})):
+        (damaged / "model.safetensors").write_bytes(content)
+        (damaged / "config.json").write_text(json.dumps(settings))
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert "does not hold a SMGA that this version can read" in said
+        assert "Traceback" not in said
 
 
 def write(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:

@@ -78,7 +78,7 @@ def test_damaged_newest_falls_back_to_the_one_before(
 def test_all_damaged_is_an_error(folder: Path) -> None:
     for path in (folder / "checkpoints").glob("*.ckpt"):
         empty(path)
-    with pytest.raises(CheckpointError, match="all checkpoints .* are damaged"):
+    with pytest.raises(CheckpointError, match=r"all checkpoints .* are damaged"):
         newest_whole(folder / "checkpoints")
 
 
@@ -158,7 +158,7 @@ def test_init_from_takes_averaged_weights_of_any_source(folder: Path, what: str)
 
 
 def test_init_from_something_else_is_an_error(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no weight of .* fits"):
+    with pytest.raises(ConfigError, match=r"no weight of .* fits"):
         init_from(torch.nn.Linear(2, 2), folder)
     with pytest.raises(ConfigError, match="found no weights"):
         init_from(ToyNetwork(), tmp_path / "nothing")

@@ -65,7 +65,7 @@ class LossGuard(L.Callback):
                     f"step {step}: the loss is {what}\n"
                     f"  clips of the batch: {', '.join(ids) or 'unknown'}\n"
                     f"  {advice}or trainer.detect_anomaly=true to find the operation; look at the clips named above\n"
-                    "  the last checkpoint was written before this step and is good"
+                    "  checkpoints that were written before are good"
                 )
             self._seen.append(loss)
 
