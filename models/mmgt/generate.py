@@ -1,6 +1,6 @@
 """Pose sequences of any length from a trained SMGA: windows chained into one continuous sequence (MMGT-11)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from models.human.keypoints import POINTS
 from models.mmgt.pose_space import CHANNELS
 from models.mmgt.smga import SMGA
 
-FADE = 0.5  # part of the overlap in which the new window takes over gradually
+EASE = 12  # frames over which a window finds from where the one before ended to where it would have been
 
 
 def generate(
@@ -69,8 +69,8 @@ def generate_chunks(
     """As `generate`, in pieces (B, n, 134, 3) as they become final, so that memory does not grow with the length.
 
     Each window holds on to the end of the one before: in every denoising step the predicted x0 of the frames they share
-    is replaced by what was generated already, fully at first and then less and less (a cross-fade), and both start
-    from the same noise there. A network whose reference was always the window's first frame gets the generated frame at
+    is replaced by what was generated already, what follows is eased into it, and both windows start from the same noise
+    there. A network whose reference was always the window's first frame gets the generated frame at
     the window's start for its first pose; otherwise the picture's pose stays the reference, and nothing drifts.
     """
     device = network.audio_mean.device
@@ -86,7 +86,7 @@ def generate_chunks(
     try:
         noises = _NoiseTape(seed, len(first_pose))
         reference, kept, start = first_pose, None, 0
-        for number, (begin, end) in enumerate(spans):
+        for begin, end in spans:
             if kept is not None:
                 kept = kept[:, begin - start :]
                 if network.reference == "first":
@@ -94,9 +94,7 @@ def generate_chunks(
             start = begin
             noise = noises.read(begin, end).to(device)
             made = _window(network, reference, speech[:, begin:end], noise, kept, steps, guidance)
-            final = end - begin if number + 1 == len(spans) else spans[number + 1][0] - begin
-            # What the next window shares stays open: the cross-fade may still change it.
-            yield network.poses.hide_faint(made[:, :final])
+            yield network.poses.hide_faint(made if kept is None else made[:, kept.shape[1] :])
             kept = made
     finally:
         network.train(training)
@@ -119,7 +117,7 @@ def windows(length: int, window: int, overlap: int | None = None) -> list[tuple[
 
 
 def seams(length: int, window: int = 80, overlap: int | None = None) -> list[int]:
-    """Frames at which a new window has taken over fully: the first frames that only it generated."""
+    """Frames at which a new window takes over: the first ones that it generated."""
     return [end for _, end in windows(length, window, overlap)[:-1]]
 
 
@@ -131,7 +129,7 @@ def seam_statistics(poses: Tensor | np.ndarray, seam_frames: Sequence[int], reac
     Args:
         poses: (T, 134, 3).
         seam_frames: frame numbers, as from `seams`.
-        reach: frames before each seam that count as seam as well (the cross-fade).
+        reach: further frames behind each seam that count as seam as well.
 
     Returns:
         "seams", "median_at_seams", "median_inside", "ratio" of the two, "largest_at_seams", "percentile_99_9_inside".
@@ -145,7 +143,7 @@ def seam_statistics(poses: Tensor | np.ndarray, seam_frames: Sequence[int], reac
     steps = distance.sum(-1) / there.sum(-1).clamp(min=1)
     at_seam = torch.zeros(len(steps), dtype=torch.bool)
     for frame in seam_frames:
-        at_seam[max(0, frame - 1 - reach) : frame] = True
+        at_seam[frame - 1 : frame + reach] = True  # the step from frame - 1 to frame
     if not at_seam.any() or at_seam.all():
         raise ValueError(f"{len(poses)} frames with {len(seam_frames)} seams: both seams and other frames are needed")
     inside, at = steps[~at_seam], steps[at_seam]
@@ -191,6 +189,26 @@ class _NoiseTape:
         return self._tape[:, : end - begin]
 
 
+def _hold_on(known: Tensor, seen: Tensor) -> Callable[[Tensor], Tensor]:
+    """What makes a predicted x0 (B, T, 402) go on from known frames (B, K, 402).
+
+    The known frames are put in. By how much the last of them differs from its prediction, the frames that follow are
+    moved too, less and less: so position goes on without a step, and the predicted movement stays.
+    """
+    shared = known.shape[1]
+    ease = torch.linspace(1, 0, EASE + 2, device=known.device)[1:-1]
+    ease = (ease * ease * (3 - 2 * ease))[:, None]  # no kink at either end
+
+    def hold(x0: Tensor) -> Tensor:
+        before, after = x0[:, :shared], x0[:, shared:]
+        step = torch.where(seen[:, -1:], known[:, -1:] - before[:, -1:], 0)
+        length = min(EASE, after.shape[1])
+        eased = after[:, :length] + step * ease[:length]
+        return torch.cat([torch.where(seen, known, before), eased, after[:, length:]], 1)
+
+    return hold
+
+
 def _window(
     network: SMGA,
     reference: Tensor,
@@ -211,15 +229,8 @@ def _window(
 
     constrain = None
     if kept is not None and kept.shape[1]:
-        shared = kept.shape[1]
         known, seen = network.poses.encode(kept, reference)
-        fade = max(1, int(shared * FADE))
-        hold = torch.ones(shared, device=noise.device)
-        hold[shared - fade :] = 1 - (torch.arange(fade, device=noise.device) + 1) / (fade + 1)
-        hold = hold[:, None] * seen
-
-        def constrain(x0: Tensor) -> Tensor:
-            return torch.cat([torch.lerp(x0[:, :shared], known, hold), x0[:, shared:]], 1)
+        constrain = _hold_on(known, seen)
 
     x0 = sample(
         classifier_free(predict, weight if double else 1.0),

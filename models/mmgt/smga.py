@@ -133,13 +133,14 @@ class SMGA(
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-        self.timestep = TimestepEmbedding(width)
-        self.films = FiLMBank(width, width, layers * streams * MotionBlock.FILMS + 1)
+        condition = max(16, width // 4)
+        self.timestep = TimestepEmbedding(width, condition)
+        self.films = FiLMBank(condition, width, layers * streams * MotionBlock.FILMS + 1)
         self.dropout = BranchDropout(dropout)
         if use_audio:
             self.audio_encoder = nn.Linear(audio_channels, width)  # E_a, with the layers that follow
             self.audio_layers = nn.ModuleList(EncoderLayer(width, heads, feedforward) for _ in range(audio_layers))
-            self.audio_pool = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+            self.audio_pool = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, condition))
             self.no_audio = nn.Parameter(torch.randn(width) * 0.02)
         self._checkpointing = False
 
