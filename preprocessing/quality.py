@@ -178,9 +178,9 @@ def measure(draft: Draft, require: Part = "head", jump: float = 0.5) -> dict[str
     face = _face_seen(draft, scores)
     heights = _face_heights(draft, points)
     required = list(REQUIRED[require])
-    inside = ((points >= 0) & (points <= 1)).all(-1)
+    inside: np.ndarray = np.all((points >= 0) & (points <= 1), axis=-1)
     left, right = (scores[:, hand].mean(1) >= _SEEN for hand in (LEFT_HAND, RIGHT_HAND))
-    opening = lip_opening(points)[face]
+    opening = lip_opening(points)
     figures = {
         "pose_confidence": float(scores[:, [NOSE, NECK, *range(POINTS)[FACE]]].mean()),
         "face": float(face.mean()),
@@ -190,7 +190,7 @@ def measure(draft: Draft, require: Part = "head", jump: float = 0.5) -> dict[str
         "left_hand": float(left.mean()),
         "right_hand": float(right.mean()),
         "jumps": _jumps(points, scores, face, heights, jump, draft),
-        "lip_movement": _movement(opening, draft.fps),
+        "lip_movement": _movement(opening[face], draft.fps),
     }
     if "people" in draft.extras and len(draft.extras["people"]):
         people = np.asarray(draft.extras["people"])
@@ -200,9 +200,7 @@ def measure(draft: Draft, require: Part = "head", jump: float = 0.5) -> dict[str
             "loudness": loudness(draft.audio),
             "clipping": clipped_share(draft.audio),
             "speech": speech_share(draft.audio),
-            "lip_audio_correlation": lip_audio_correlation(
-                np.where(face, lip_opening(points), 0), draft.audio, draft.fps
-            ),
+            "lip_audio_correlation": lip_audio_correlation(np.where(face, opening, 0), draft.audio, draft.fps),
         }
     return figures
 
