@@ -1,9 +1,11 @@
 """Finding a trained network again: from a run folder, a saved network, or the hub."""
 
+import contextlib
 import hashlib
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 
@@ -13,6 +15,7 @@ from trainers.stages import STAGES
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 _BLOCK: Final = 1 << 20
+Network = TypeVar("Network")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,30 @@ def find_export(run: str | Path) -> Export:
     if str(run).count("/") == 1 and not str(run).startswith((".", "/", "~")):
         return _from_hub(str(run))
     raise ConfigError(f"run={run}: no such folder; give a run folder, its export/ folder or a hub name (owner/name)")
+
+
+def load_network(network: type[Network], export: Export) -> Network:
+    """The trained network, ready for use.
+
+    Args:
+        network: its class, with `from_pretrained`.
+        export: where it is saved.
+
+    Raises:
+        ConfigError: a damaged file, or one that another version of the class wrote.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        # The mixin prints a line of its own to standard output, which belongs to the command's results.
+        with contextlib.redirect_stdout(io.StringIO()):
+            return network.from_pretrained(export.folder).eval()  # type: ignore[attr-defined]
+    except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
+        said = str(error).strip().splitlines()
+        raise ConfigError(
+            f"{export.folder} does not hold a {network.__name__} that this version can read "
+            f"({type(error).__name__}: {' '.join(said[:2])[:200]}); copy or export it again"
+        ) from None
 
 
 def file_hash(path: str | Path) -> str:

@@ -127,12 +127,17 @@ def _samples(page: Page, folder: RunFolder) -> None:
 
 
 def _evaluation(page: Page, folder: RunFolder) -> None:
-    """Whatever tables the evaluation left as JSON: a list of rows, or names with values."""
+    """The figures of `trainers.evaluate`, and whatever other tables stand there as JSON."""
     for path in sorted(folder.evaluation.glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
             logger.warning("%s is not JSON (%s): left out of the report", path, error)
+            continue
+        if path.name == "figures.json":
+            from trainers.evaluation.tables import add_to_page
+
+            add_to_page(page, content)
             continue
         page.section(f"Evaluation: {path.stem}")
         _content(page, content)

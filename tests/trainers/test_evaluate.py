@@ -14,6 +14,7 @@ from datamodules.index import Index
 from models.human.autoencoder import PoseAutoencoder
 from models.human.keypoints import CHIN, INNER_LIP_BOTTOM, INNER_LIP_TOP
 from models.mmgt.smga import SMGA
+from reports import Page
 from settings import ConfigError
 from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
@@ -248,6 +249,11 @@ def test_the_command_trains_its_autoencoder_once_and_writes_what_it_prints(run, 
     weights = run / "evaluation" / "evaluator" / "export" / "model.safetensors"
     assert figures["evaluator"]["sha256"] == file_hash(weights)
     assert len(figures["splits"]["test"]["systems"]["model"]["fgd"]["values"]) == 2
+    page = Page("a run")
+    tables.add_to_page(page, figures)
+    html = page.write(tmp_path / "page.html").read_text()
+    assert "Evaluation: test" in html
+    assert "6.02" in html
     # The second time it takes the one it has, and says the same.
     again = evaluate(run=str(run), seeds=[0, 1], batch=2, clips=2, seconds=1)
     assert again["splits"]["test"]["systems"] == figures["splits"]["test"]["systems"]

@@ -13,7 +13,7 @@ from models.mmgt.smga import HANDCRAFTED, SMGA
 from settings import ConfigError
 from trainers.animation.files import Animation, write_animation
 from trainers.animation.request import Request
-from trainers.exports import Export
+from trainers.exports import Export, load_network
 
 PAPER_FPS: Final = 25.0
 
@@ -33,7 +33,7 @@ class SMGAAnimator:
     def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export = export
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        self.network = SMGA.from_pretrained(export.folder).eval().to(self.device)
+        self.network = load_network(SMGA, export).to(self.device)
         channels = self.network.get_buffer("audio_mean").numel()
         if channels != HANDCRAFTED:
             raise ConfigError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from models.human.autoencoder import PoseAutoencoder
 from settings import ConfigError, get_logger
-from trainers.exports import Export, find_export
+from trainers.exports import Export, find_export, load_network
 
 logger = get_logger(__name__)
 
@@ -39,7 +39,7 @@ def load_evaluator(
     export = find_export(given)
     if export.stage != STAGE:
         raise ConfigError(f"evaluator={given} is a network of {export.stage}; give one of {STAGE}")
-    return PoseAutoencoder.from_pretrained(export.folder).eval(), export
+    return load_network(PoseAutoencoder, export), export
 
 
 def train_evaluator(folder: Path, shards: str, config: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from reports import Page
 from trainers.evaluation.figures import FIGURES
 
 PAPER: Final[list[dict[str, Any]]] = [
@@ -65,6 +66,28 @@ def as_text(results: Mapping[str, Any], width: int = 132) -> str:
 def meanings() -> dict[str, Any]:
     """What each figure is, and which way is better, for `figures.json`."""
     return {name: {"title": one.title, "better": one.better, "meaning": one.meaning} for name, one in FIGURES.items()}
+
+
+def add_to_page(page: Page, results: Mapping[str, Any]) -> None:
+    """Add the figures to a report: a table per split, what the figures mean, and the paper's own."""
+    for split, part in results["splits"].items():
+        seen = SEEN if part.get("seen_in_training") else ""
+        page.section(f"Evaluation: {split}", f"{part['clips']} clips, {part['seconds']:.0f} s{seen}")
+        rows = []
+        for name, figure in results["figures"].items():
+            cells = {
+                part["labels"][system]: _cell(figures[name])
+                for system, figures in part["systems"].items()
+                if figures.get(name, {}).get("mean") is not None
+            }
+            if cells:
+                rows.append({"figure": figure["title"] + _arrow(name), **cells})
+        page.table(rows)
+        for name, verdict in part["verdicts"].items():
+            page.text(f"{results['figures'][name]['title']}: {verdict['text']}")
+    page.facts({figure["title"]: figure["meaning"] for figure in results["figures"].values()})
+    page.table(results["paper"]["rows"], caption=results["paper"]["source"])
+    page.text(results["paper"]["note"])
 
 
 def as_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
