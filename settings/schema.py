@@ -189,8 +189,12 @@ def _value(value: Any, key: Key, path: str, source: str, origins: Origins) -> An
 
 
 def _chosen(value: Any, choice: Choice, path: str, source: str, origins: Origins) -> dict[str, Any]:
-    options = {"name": value} if isinstance(value, str) else value
     registry = choice.registry
+    if "off" in registry.names():
+        # YAML reads a bare off as false.
+        value = "off" if value is False else value
+        value = {**value, "name": "off"} if isinstance(value, Mapping) and value.get("name") is False else value
+    options = {"name": value} if isinstance(value, str) else value
     if not isinstance(options, Mapping) or not isinstance(options.get("name"), str):
         raise _error(
             source, origins, path, f"needs the name of a {registry.kind} ({', '.join(registry.names())}), got {value!r}"
