@@ -122,7 +122,7 @@ class SMGAStage(Stage):
 
     def _step(self, batch: Any, part: str) -> Tensor:
         random = self.generator(batch)
-        x0, known, condition = self._encode(batch.pose, random)
+        x0, known, condition = self._encode(batch, random)
         timesteps = random.integers(0, self.network.train_steps)
         noisy = self.noise_schedule.add_noise(x0, random.normal(*x0.shape[1:]), timesteps)
         without_audio = random.uniform() < self.drop_audio
@@ -133,14 +133,17 @@ class SMGAStage(Stage):
             self.log(f"{part}/{name}", loss, batch_size=len(batch), sync_dist=part == "val")
         return losses["loss"]
 
-    def _encode(self, pose: Tensor, random: Any) -> tuple[Tensor, Tensor, Tensor]:
+    def _encode(self, batch: Any, random: Any) -> tuple[Tensor, Tensor, Tensor]:
         """x0 and where it is known, each (B, T, 402), and the first poses as condition (B, 402)."""
-        batch, length = pose.shape[:2]
-        frame = torch.zeros(batch, dtype=torch.long, device=pose.device)
+        pose, size = batch.pose, len(batch)
+        lengths = torch.full((size,), pose.shape[1], device=pose.device) if batch.lengths is None else batch.lengths
+        frame = torch.zeros(size, dtype=torch.long, device=pose.device)
         if self.network.reference == "any":
-            frame = torch.where(random.uniform() < 0.5, random.integers(0, length), frame)
-        first_pose = pose[torch.arange(batch, device=pose.device), frame]
-        return *self.network.poses.encode(pose, first_pose), self.network.poses.condition(first_pose)
+            frame = torch.where(random.uniform() < 0.5, (random.uniform() * lengths).long(), frame)
+        first_pose = pose[torch.arange(size, device=pose.device), frame]
+        x0, known = self.network.poses.encode(pose, first_pose)
+        there = torch.arange(pose.shape[1], device=pose.device) < lengths[:, None]  # the rest is padding
+        return x0, known & there[..., None], self.network.poses.condition(first_pose)
 
     def _speech(self, batch: Any) -> Tensor:
         wanted = len(self.network.audio_mean)
