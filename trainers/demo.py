@@ -116,7 +116,7 @@ def _speech_and_first_pose(shards: Path, clip: tuple[str, str], output: Path) ->
     import soundfile
 
     from datamodules.media import SAMPLE_RATE
-    from datamodules.reader import read_clips
+    from datamodules.clips import read_clips
 
     split, wanted = clip
     keys = ("audio.flac", "pose.npz")
