@@ -1,0 +1,69 @@
+"""Attention with rotary positions."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from models.layers import attention
+from models.layers.attention import Attention, rotary_attention
+from models.layers.rotary import rotary_turns
+
+B, T, H, D = 2, 7, 3, 8
+
+
+def parts(sizes: tuple[int, ...], seed: int = 0) -> list[torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return [torch.randn(B, T, size, H, D, generator=g, requires_grad=True) for size in sizes]
+
+
+def by_hand(*packed: torch.Tensor) -> torch.Tensor:
+    """softmax(Q K^T / sqrt(d)) V with each pair of channels turned by position / 10000^(pair / pairs)."""
+    query, key, value = torch.cat(packed, 2).unbind(2)
+    angles = torch.arange(T)[:, None] / 10_000 ** (torch.arange(0, D, 2) / D)
+    cos, sin = angles.cos()[:, None], angles.sin()[:, None]
+
+    def turn(x: torch.Tensor) -> torch.Tensor:
+        even, odd = x[..., ::2], x[..., 1::2]
+        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
+
+    scores = torch.einsum("bthd,bshd->bhts", turn(query), turn(key)) / D**0.5
+    return torch.einsum("bhts,bshd->bthd", scores.softmax(-1), value).flatten(2)
+
+
+@pytest.mark.paper("MMGT-7")
+@pytest.mark.parametrize("sizes", [(3,), (1, 2)])
+@pytest.mark.parametrize("longest", [256, 0])
+def test_both_ways_give_the_formula_and_its_gradients(sizes, longest, monkeypatch):
+    monkeypatch.setattr(attention, "LONGEST", longest)
+    packed, other = parts(sizes), parts(sizes)
+    turns = rotary_turns(T, D)
+    made, expected = rotary_attention(turns, *packed), by_hand(*other)
+    torch.testing.assert_close(made, expected)
+    weight = torch.randn(B, T, H * D)
+    (made * weight).sum().backward()
+    (expected * weight).sum().backward()
+    for one, two in zip(packed, other, strict=True):
+        torch.testing.assert_close(one.grad, two.grad)
+
+
+def test_gradient_by_finite_differences():
+    packed = [part.detach().double().requires_grad_() for part in parts((3,))]
+    turns = rotary_turns(T, D).to(torch.complex128)
+    assert torch.autograd.gradcheck(lambda x: attention._CachedAttention.apply(turns, x), packed)
+
+
+def test_cross_attention_reads_the_other_sequence_only_for_keys_and_values():
+    torch.manual_seed(0)
+    layer = Attention(H * D, H, cross=True)
+    x, memory = torch.randn(B, T, H * D), torch.randn(B, T, H * D)
+    turns = rotary_turns(T, D)
+    query = layer.inner(x).view(B, T, 1, H, D)
+    key_value = layer.other(memory).view(B, T, 2, H, D)
+    torch.testing.assert_close(layer(x, turns, memory), F.linear(by_hand(query, key_value), layer.out.weight))
+
+
+def test_half_precision_takes_the_other_way():
+    packed = [part.detach().bfloat16() for part in parts((3,))]
+    made = rotary_attention(rotary_turns(T, D), *packed)
+    assert made.dtype == torch.bfloat16
+    torch.testing.assert_close(made.float(), by_hand(*parts((3,))), rtol=0.05, atol=0.05)
