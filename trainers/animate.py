@@ -6,13 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datamodules.media import MediaError
-from settings import ConfigError, Registry, command
+from settings import ConfigError, command
+from trainers.stages import ANIMATORS
 
 if TYPE_CHECKING:
     from trainers.animation.files import Animation
-
-ANIMATORS = Registry("animator", {"mmgt.smga": "trainers.animation.smga:SMGAAnimator"})
-"""Stage name to the class that makes files with its network: `Animator(export, fps, device).animate(request)`."""
 
 
 def animate(

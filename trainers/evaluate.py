@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from settings import ConfigError, Registry, command
-
-EVALUATORS = Registry("evaluator", {"mmgt.smga": "trainers.evaluation.gestures:evaluate_gestures"})
-"""Stage name to the function that measures it: `evaluate(animator, pose_autoencoder, plan)` gives figures by split."""
+from settings import ConfigError, command
+from trainers.stages import ANIMATORS, EVALUATORS
 
 
 def evaluate(
@@ -59,7 +57,6 @@ def evaluate(
         ConfigError: no such network or data, or values that make no sense.
     """
     from datamodules.index import Index
-    from trainers.animate import ANIMATORS
     from trainers.evaluation import tables
     from trainers.evaluation.evaluator import describe, load_evaluator
     from trainers.evaluation.gestures import Plan
