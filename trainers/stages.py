@@ -1,5 +1,6 @@
-"""The one list: stages, what animates and measures them, datamodules. A new system adds its lines here and edits no other
-file.
+"""The one list: stages, what animates and measures them, datamodules.
+
+A new system adds its lines here and edits no other file.
 """
 
 from settings import Registry
