@@ -150,6 +150,7 @@ def _histograms(page: Page, kept: list[dict[str, float]], summary: dict[str, Any
         if not any(groups):
             continue
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
         figure = Figure(figsize=(4.2, 2.6))
         axes = figure.add_subplot()
@@ -157,6 +158,8 @@ def _histograms(page: Page, kept: list[dict[str, float]], summary: dict[str, Any
         axes.spines[["top", "right"]].set_visible(False)
         axes.set(title=title, ylabel="clips")
         axes.title.set_fontsize(10)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
         if groups[1]:
             axes.legend(frameon=False, fontsize=8)
         page.figure(figure)
