@@ -5,9 +5,9 @@
 Without --videos, those of the folder that COSPEECH_MEDIA names are taken. "MediaPipe alone" is mediapipe's own Holistic
 class (model_complexity=1, refined face mesh, video mode) over frames that lie decoded in memory at the step's size, its
 start not counted; the pose step starts it anew for every clip, decodes the frames from the clip's mp4, counts people
-and maps the points. The two take turns on every video; the median of the ratios of each pair counts (`ratio_median_with_start`
-counts MediaPipe's start on both sides). The pipeline is the command itself, starting its worker processes included.
-Nothing is random. Writes `benchmarks/results/preprocessing-DATE.json`.
+and maps the points. The two take turns on every video; the median of the ratios of each pair counts
+(`ratio_median_with_start` counts MediaPipe's start on both sides). The pipeline is the command itself, starting its
+worker processes included. Nothing is random. Writes `benchmarks/results/preprocessing-DATE.json`.
 """
 
 import argparse
