@@ -18,7 +18,6 @@ from trainers.errors import LossLost
 from trainers.fit import main
 from trainers.loggers import MetricsCSV, read_metrics
 
-
 # Validations after steps 4 and 8, though an epoch has 6.
 ACROSS = {"check_val_every_n_epoch": None}
 

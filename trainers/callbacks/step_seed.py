@@ -24,4 +24,8 @@ class StepSeed(L.Callback):
     ) -> None:
         done = trainer.fit_loop.epoch_loop.total_batch_idx
         # Any odd constants will do: they keep (seed, batch, rank) apart.
-        torch.manual_seed((self.seed * 0x9E3779B1 + done * 0x85EBCA77 + trainer.global_rank * 0xC2B2AE3D) % 2**63)
+        seed = (self.seed * 0x9E3779B1 + done * 0x85EBCA77 + trainer.global_rank * 0xC2B2AE3D) % 2**63
+        # torch.manual_seed also queues a call for every kind of device that is not in use: a millisecond, and it leaks.
+        torch.default_generator.manual_seed(seed)
+        if pl_module.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
