@@ -8,7 +8,7 @@ from models.layers.dropout import Draw
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with GELU between.
+    """Two linear maps with GELU between, without bias.
 
     Args:
         width: channels in and out.
@@ -17,8 +17,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden: int):
         super().__init__()
-        self.inner = nn.Linear(width, hidden)
-        self.outer = nn.Linear(hidden, width)
+        self.inner = nn.Linear(width, hidden, bias=False)
+        self.outer = nn.Linear(hidden, width, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., width) to the same."""
@@ -26,7 +26,7 @@ class FeedForward(nn.Module):
 
 
 def normalise(x: Tensor) -> Tensor:
-    """Layer norm over the last axis without gain and bias: the linear map that follows brings both."""
+    """Layer norm over the last axis without gain and bias: the linear map that follows brings the gain."""
     return F.layer_norm(x, x.shape[-1:])
 
 

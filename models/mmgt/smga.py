@@ -44,8 +44,8 @@ class MotionBlock(nn.Module):
         self, x: Tensor, audio: Tensor, films: list[Modulation], turns: Tensor, dropout: Draw, place: int
     ) -> Tensor:
         """x (B, T, W) and audio (B, T, W) to (B, T, W)."""
-        x = dropout.add(x, films[0](self.self_attention(normalise(x), turns)), place)
-        x = dropout.add(x, films[1](self.audio_attention(normalise(x), turns, audio)), place + 1)
+        x = dropout.add(x, self.self_attention(normalise(x), turns), place, films[0])
+        x = dropout.add(x, self.audio_attention(normalise(x), turns, audio), place + 1, films[1])
         return dropout.add(x, self.feedforward(normalise(x)), place + 2)
 
 

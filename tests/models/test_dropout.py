@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from models.layers.dropout import BranchDropout
+from models.layers.film import Modulation
 
 
 def test_drops_the_stated_share_and_keeps_the_mean():
@@ -53,3 +54,25 @@ def test_nothing_is_dropped_in_evaluation_or_without_probability(p, training):
     dropout = BranchDropout(p).train(training)
     branch = torch.randn(5, 5)
     assert torch.equal(dropout.draw(branch, 1).add(torch.ones(5, 5), branch, 0), branch + 1)
+
+
+@pytest.mark.parametrize("modulated", [False, True])
+def test_gradients_are_those_of_the_formula(modulated):
+    """x + keep (gain branch + shift), with the zeros and ones of a pass seen from outside."""
+    torch.manual_seed(0)
+    dropout = BranchDropout(0.3).train()
+    x, branch = (torch.randn(2, 5, 4, dtype=torch.double, requires_grad=True) for _ in range(2))
+    gain, shift = (torch.randn(2, 1, 4, dtype=torch.double, requires_grad=True) for _ in range(2))
+    film = Modulation(gain, shift) if modulated else None
+    draw = dropout.draw(branch, 1)
+    keep = draw.add(torch.zeros_like(x), torch.ones_like(branch), 0).detach()
+    assert 0 < (keep == 0).sum() < keep.numel()
+    made = draw.add(x, branch, 0, film)
+    expected = x + keep * (gain * branch + shift if modulated else branch)
+    torch.testing.assert_close(made, expected)
+    inputs = (x, branch, gain, shift) if modulated else (x, branch)
+    weight = torch.randn_like(x)
+    for one, two in zip(
+        torch.autograd.grad((made * weight).sum(), inputs), torch.autograd.grad((expected * weight).sum(), inputs)
+    ):
+        torch.testing.assert_close(one, two)
