@@ -84,6 +84,11 @@ def _fit(trainer: L.Trainer, stage: Stage, datamodule: L.LightningDataModule, ch
     except TooManyBadSamples as error:
         # From a loader worker it comes with the worker's traceback before it.
         raise RunStopped(str(error).strip().splitlines()[-1]) from None
+    except RuntimeError as error:
+        if received() and "DataLoader worker" in str(error):
+            # One that had not yet begun to let signals pass.
+            raise Interrupted(received(), "a loader worker left too soon to save; the last checkpoint stands") from None
+        raise
     finally:
         for each in trainer.loggers:
             each.finalize("success" if trainer.state.finished else "failed")

@@ -22,11 +22,11 @@ def toy(folder: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def autoencoder(folder: Path, shards: Path, *more: str) -> list[str]:
+def smga(folder: Path, shards: Path, *more: str) -> list[str]:
     return [
-        "stage=human.pose_autoencoder", "stage.window=16", "stage.width=8", "stage.features=4",
-        f"data.shards={shards}", "data.window=16", "data.batch_size=2", f"run={folder}",
-        f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=1", "trainer.val_check_interval=4",
+        "--config", "configs/mmgt/smga/tiny.yaml", "stage.width=32", "stage.layers=1", "stage.feedforward=32",
+        "stage.sampling_steps=2", f"data.shards={shards}", "data.batch_size=2", f"run={folder}",
+        f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=1", "trainer.val_check_interval=8",
         "checkpoint.every_n_steps=5", "samples.count=0", *more,
     ]  # fmt: skip
 
@@ -67,13 +67,15 @@ def test_killed_run_goes_on_to_the_last_bit(tmp_path: Path, unbroken: Path) -> N
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_killed_run_on_shards_goes_on_to_the_last_bit(tmp_path: Path, workers: int) -> None:
+def test_killed_smga_goes_on_to_the_last_bit(tmp_path: Path, workers: int) -> None:
     write_shards(tmp_path / "shards", clips=6, splits=("train", "train", "val"))
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     more = [f"data.workers={workers}"]
-    assert run("trainers.fit", *autoencoder(unbroken, tmp_path / "shards", *more)).returncode == 0
-    kill_at(10, killed, "trainers.fit", autoencoder(killed, tmp_path / "shards", *more))
-    assert run("trainers.fit", *autoencoder(killed, tmp_path / "shards", *more)).returncode == 0
+    ended = run("trainers.fit", *smga(unbroken, tmp_path / "shards", *more))
+    assert ended.returncode == 0, ended.stderr
+    kill_at(10, killed, "trainers.fit", smga(killed, tmp_path / "shards", *more))
+    ended = run("trainers.fit", *smga(killed, tmp_path / "shards", *more))
+    assert ended.returncode == 0, ended.stderr
     assert losses(killed) == losses(unbroken)
 
 
@@ -119,11 +121,19 @@ def test_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
     assert "without saving" in err
 
 
+def test_sigterm_between_two_batches_saves_as_well(tmp_path: Path) -> None:
+    """Lightning's own handler would end the run there with status 0 and without saving."""
+    folder = tmp_path / "run"
+    ended = run("tests.trainers.toy", *toy(folder, "stage.terminate=true", "checkpoint.every_n_steps=1000"))
+    assert ended.returncode == 143, ended.stderr
+    assert [step_of(path) for path in newest_first(folder / "checkpoints")] == [5]
+
+
 def test_signal_to_the_whole_group_spares_the_workers_until_the_batch_is_done(tmp_path: Path) -> None:
     """A terminal sends Ctrl-C, and SLURM its SIGTERM, to loader workers as well."""
     write_shards(tmp_path / "shards", clips=6, splits=("train", "train", "val"))
     folder = tmp_path / "run"
-    words = autoencoder(folder, tmp_path / "shards", "data.workers=2", "trainer.max_steps=100000")
+    words = smga(folder, tmp_path / "shards", "data.workers=2", "trainer.max_steps=100000")
     process = start("trainers.fit", *words)
     wait_for(lambda: len(read_metrics(folder / "metrics.csv")) > 0, process)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()

@@ -3,6 +3,8 @@
 `python -m tests.trainers.toy key=value ...` is the training command with both registered.
 """
 
+import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -55,6 +57,7 @@ class ToyStage(Stage):
         explode_at: batch of the epoch whose loss is a million times too large; -1 is none.
         pause: seconds that a training step takes at least.
         val_pause: seconds that a validation step takes at least.
+        terminate: send this process a SIGTERM at the end of the first validation.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
     """
@@ -70,13 +73,14 @@ class ToyStage(Stage):
         explode_at: int = -1,
         pause: float = 0.0,
         val_pause: float = 0.0,
+        terminate: bool = False,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adan",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = {"name": "warmup", "warmup_steps": 5},
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.network = ToyNetwork(width=width, dropout=dropout)
         self.nan_at, self.explode_at = nan_at, explode_at
-        self.pause, self.val_pause = pause, val_pause
+        self.pause, self.val_pause, self.terminate = pause, val_pause, terminate
 
     def _loss(self, batch: Batch) -> Tensor:
         draw = self.generator(batch)
@@ -101,6 +105,11 @@ class ToyStage(Stage):
 
     def sample(self, batch: Batch) -> dict[str, Tensor]:
         return {"pose": self.network(batch.pose).clamp(0, 1)}
+
+    def on_validation_end(self) -> None:
+        if self.terminate:
+            self.terminate = False
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def on_train_epoch_start(self) -> None:
         # Draws from the global stream must not matter.

@@ -23,12 +23,10 @@ class Signals(L.Callback):
             for name in ("train_dataloader", "val_dataloader"):
                 setattr(data, name, _patient(getattr(data, name)))
 
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # Lightning puts in a SIGTERM handler of its own, which does not save.
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Lightning has put in a SIGTERM handler of its own, which ends the run without saving.
         if listening():
             listen()
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._asked(trainer):
             raise Interrupted(received() or signal.SIGTERM, "stopped before the first step; nothing to save")
 
