@@ -58,7 +58,7 @@ def train(**options: Any) -> Path:
     checkpoint = _checkpoint(folder, options["resume"])
     if options["init_from"] and checkpoint is None:
         init_from(stage.network, options["init_from"])
-    from_step = read(checkpoint)["global_step"] if checkpoint else 0
+    from_step = read(checkpoint)["callbacks"]["Checkpoints"]["next_row"] if checkpoint else 0
     values = {**_plain(options), "run": str(folder)}
     if is_first_rank():
         open_run(folder, values, options["resume"])

@@ -37,6 +37,7 @@ class Checkpoints(Checkpoint):
         self._saved_step = -1
         self._loops_before_validation: dict[str, Any] | None = None
         self._validation_due = False
+        self._next_row = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_step = trainer.global_step  # a resumed run has this step on disk
@@ -87,7 +88,7 @@ class Checkpoints(Checkpoint):
         return path
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "validation_due": self._validation_due}
+        return {"best": self.best, "validation_due": self._validation_due, "next_row": self._next_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
@@ -119,6 +120,8 @@ class Checkpoints(Checkpoint):
                     metrics.log_metrics(row, trainer.fit_loop.epoch_loop._batches_that_stepped)
         self._flush(trainer)
         loop = trainer.fit_loop
+        # Not the same as the optimiser steps done, where a batch makes several.
+        self._next_row = loop.epoch_loop._batches_that_stepped + 1
         self._validation_due = trainer.validating or loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
         with own_weights(trainer):
             trainer.save_checkpoint(path)

@@ -75,7 +75,9 @@ class SampleVideos(L.Callback):
 
         info = batch.infos[i] if batch.infos else None
         height = self.options.height // 2 * 2
-        width = round(height * (info.width / info.height if info else 1) / 2) * 2
+        # A clip of motion alone has no picture size.
+        aspect = info.width / info.height if info and info.width and info.height else 1.0
+        width = round(height * aspect / 2) * 2
         real = batch.pose[i].float().cpu().numpy() if batch.pose is not None else None
 
         def frames() -> Any:
