@@ -40,7 +40,7 @@ def adan(
 
     def make(params: Iterable[Any]) -> "torch.optim.Optimizer":
         # weight_decouple=False is this package's name for the proximal form, which is decoupled as well.
-        return Adan(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay, weight_decouple=False)
+        return Adan(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, weight_decouple=False)
 
     return make
 
@@ -62,7 +62,7 @@ def adamw(
     """
     import torch
 
-    return lambda params: torch.optim.AdamW(params, lr=lr, betas=tuple(betas), eps=eps, weight_decay=weight_decay)
+    return lambda params: torch.optim.AdamW(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
 
 def adam(
@@ -80,4 +80,4 @@ def adam(
     """
     import torch
 
-    return lambda params: torch.optim.Adam(params, lr=lr, betas=tuple(betas), eps=eps)
+    return lambda params: torch.optim.Adam(params, lr=lr, betas=betas, eps=eps)

@@ -47,7 +47,7 @@ class Stage(L.LightningModule):
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Take the normalisation statistics of the index into the network's buffers, if it has any."""
         if hasattr(self.network, "set_statistics"):
-            self.network.set_statistics(statistics)
+            self.network.set_statistics(statistics)  # type: ignore[operator]
 
     def configure_optimizers(self) -> Any:
         """One optimiser over all trainable parameters and one schedule, stepped with it."""
@@ -56,7 +56,7 @@ class Stage(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
-        """Lightning's `log`, skipped at training steps of which no row is written: it takes a third of a millisecond."""
+        """Lightning's `log`, skipped at training steps of which no row is written: it takes 0.3 ms."""
         if (
             self._trainer is not None
             and self._trainer.training
@@ -90,7 +90,7 @@ class Stage(L.LightningModule):
                 f"gradient_checkpointing: {type(self.network).__name__} has no enable_gradient_checkpointing(); "
                 "set gradient_checkpointing=false"
             )
-        self.network.enable_gradient_checkpointing()
+        self.network.enable_gradient_checkpointing()  # type: ignore[operator]
 
 
 class SampleGenerator:

@@ -122,7 +122,10 @@ class Checkpoints(Checkpoint):
         loop = trainer.fit_loop
         # Not the same as the optimiser steps done, where a batch makes several.
         self._next_row = loop.epoch_loop._batches_that_stepped + 1
-        self._validation_due = trainer.validating or loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+        fetcher = loop._data_fetcher
+        self._validation_due = trainer.validating or (
+            fetcher is not None and loop.epoch_loop._should_check_val_fx(fetcher)
+        )
         with own_weights(trainer):
             trainer.save_checkpoint(path)
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as L
 import torch
+
+from trainers.stage import Stage
 
 
 class EMA(L.Callback):
@@ -32,7 +34,7 @@ class EMA(L.Callback):
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # After the weights are restored or initialised, before the first step.
-        named = {name: p for name, p in pl_module.network.named_parameters() if p.requires_grad}
+        named = {name: p for name, p in cast(Stage, pl_module).network.named_parameters() if p.requires_grad}
         for name, parameter in named.items():
             kept = self.averages.get(name)
             self.averages[name] = parameter.detach().clone() if kept is None else kept.to(parameter.device)

@@ -2,7 +2,7 @@
 
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning.pytorch as L
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.loggers import WandbLogger
 
 from trainers.options import SampleOptions
+from trainers.stage import Stage
 
 
 class SampleVideos(L.Callback):
@@ -45,7 +46,7 @@ class SampleVideos(L.Callback):
             return
         some = first(batch, self.options.count)
         with torch.no_grad():
-            sampled = pl_module.sample(some)  # on every rank: a sharded network needs them all
+            sampled = cast(Stage, pl_module).sample(some)  # on every rank: a sharded network needs them all
         if "pose" not in sampled or not trainer.is_global_zero:
             return
         written = [

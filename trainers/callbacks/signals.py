@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning.pytorch as L
 
+from trainers.callbacks.checkpoints import Checkpoints
 from trainers.errors import Interrupted
 from trainers.signals import PatientWorker, listen, listening, received
 
@@ -41,7 +42,8 @@ class Signals(L.Callback):
             self._leave(trainer)
 
     def _leave(self, trainer: L.Trainer) -> None:
-        path = trainer.checkpoint_callback.save_now(trainer)
+        checkpoints = next(callback for callback in trainer.callbacks if isinstance(callback, Checkpoints))
+        path = checkpoints.save_now(trainer)
         raise Interrupted(received() or signal.SIGTERM, f"saved {path}; start again with the same run= to go on")
 
     def _asked(self, trainer: L.Trainer) -> bool:

@@ -45,7 +45,7 @@ class Throughput(L.Callback):
         self._since = self._waited = 0.0
         self._counter: FlopCounterMode | None = None
         self._flops: int | None = None
-        self._figures: dict[str, float] = {}
+        self._figures: dict[str, float | torch.Tensor] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restart(trainer)
