@@ -21,7 +21,7 @@ class Batch:
         speech: (B, T, 35) hand-crafted features, as stored.
         speech_layers: (B, L, S, C) features of a pretrained model at 50 Hz.
         audio: (B, N) in [-1, 1] at 16 kHz, N = round(T / fps * 16000).
-        video: (B, T, 3, H, W) uint8.
+        video: (B, T, 3, H, W) uint8, with the colours last in memory.
         face: arrays of face.npz by name, each (B, T, ...).
         smplx: arrays of smplx.npz by name, each (B, T, ...).
         motion: (B, M, 263) at 20 fps.

@@ -122,4 +122,4 @@ def empty(shape: tuple[int, ...], dtype: np.dtype, pinned: bool = False) -> torc
     if get_worker_info() is None:
         return torch.empty(shape, dtype=kind, pin_memory=pinned)
     storage = torch.UntypedStorage._new_shared(int(np.prod(shape)) * dtype.itemsize, device="cpu")
-    return torch.empty(0, dtype=kind).set_(storage, 0, shape)
+    return torch.empty(0, dtype=kind).set_(storage, 0, torch.Size(shape), torch.empty(shape, device="meta").stride())

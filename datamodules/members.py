@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import Collection
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 os.environ["WDS_SECURE"] = "1"  # no pickle and no `pipe:`; webdataset reads it once, when it is imported
 
@@ -32,7 +32,7 @@ def read_members(section: bytes, clip_id: str, wanted: Collection[str]) -> dict[
         samples = list(tar.group_by_keys(files))
     except Exception as error:  # webdataset lets through whatever tarfile and zlib raise
         raise BadSample(f"tar: cannot be read ({type(error).__name__})", clip_id) from None
-    found = next((sample for sample in samples if sample["__key__"] == clip_id), {})
+    found: dict[str, bytes] = next((sample for sample in samples if sample["__key__"] == clip_id), {})
     if not found:
         raise BadSample("tar: the sample is not where the index says", clip_id)
     for key in wanted:
@@ -46,7 +46,7 @@ def read_first(file: BinaryIO, clip_id: str, key: str) -> bytes:
     tar = webdataset.tariterators
     files = tar.tar_file_expander([{"url": clip_id, "stream": file}])
     try:
-        member = next(files, {})
+        member: dict[str, Any] = next(files, {})
     except Exception as error:  # as above
         raise BadSample(f"tar: cannot be read ({type(error).__name__})", clip_id) from None
     if member.get("fname") != f"{clip_id}.{key}":

@@ -6,9 +6,10 @@ comes, says when to forget it, and the training process cuts. Frames of a video 
 each window, and sent with it.
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ import torch
 from datamodules.batch import Batch
 from datamodules.collate import collate, cut_window, empty
 from datamodules.samples import Clip
+
+_ALIGNMENT: Final = 64
 
 
 @dataclass
@@ -27,6 +30,7 @@ class Parcel:
         windows: (clip number, first frame) of each.
         clips: those of the batch that this worker had not sent yet, or had told to forget.
         forgotten: clips to forget once the batch is made.
+        buffer: shared memory that holds the arrays of `clips`.
         video: (B, T, 3, H, W) frames.
         bad: samples found damaged, with reasons.
     """
@@ -35,6 +39,7 @@ class Parcel:
     windows: list[tuple[int, int]] = field(default_factory=list)
     clips: dict[int, Clip] = field(default_factory=dict)
     forgotten: set[int] = field(default_factory=set)
+    buffer: torch.Tensor | None = None
     video: torch.Tensor | None = None
     bad: dict[str, str] = field(default_factory=dict)
 
@@ -85,7 +90,7 @@ class Unpacker:
     def __call__(self, parcel: Parcel) -> Batch:
         """The batch of a parcel."""
         clips = self._clips.setdefault(parcel.worker, {})
-        clips |= {number: _private(clip) for number, clip in parcel.clips.items()}
+        clips |= _to_private(parcel)
         windows = [cut_window(clips[number], start, self._length) for number, start in parcel.windows]
         for number in parcel.forgotten:
             del clips[number]
@@ -96,21 +101,51 @@ class Unpacker:
         self._clips.clear()
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """Where an array lies in a parcel's buffer."""
+
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+
+
 def to_shared(parcel: Parcel) -> Parcel:
-    """The parcel with its arrays in shared memory, for the way between processes."""
-    parcel.clips = {n: Clip(clip.info, _convert(clip.values, np.ndarray, _share)) for n, clip in parcel.clips.items()}
+    """The parcel with the arrays of its clips in one piece of shared memory, for the way between processes."""
+    arrays: list[tuple[_Stored, np.ndarray]] = []
+    end = 0
+
+    def store(array: np.ndarray) -> _Stored:
+        nonlocal end
+        stored = _Stored(end, array.shape, array.dtype.str)
+        arrays.append((stored, array))
+        end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
+        return stored
+
+    parcel.clips = {n: Clip(clip.info, _convert(clip.values, np.ndarray, store)) for n, clip in parcel.clips.items()}
+    if arrays:
+        parcel.buffer = empty((end,), np.dtype(np.uint8))
+        target = parcel.buffer.numpy()
+        for stored, array in arrays:
+            _at(target, stored)[...] = array
     return parcel
 
 
-def _private(clip: Clip) -> Clip:
-    # Copied, since shared memory is scarce in containers, and a clip stays for long.
-    return Clip(clip.info, _convert(clip.values, torch.Tensor, lambda tensor: tensor.numpy().copy()))
+def _to_private(parcel: Parcel) -> dict[int, Clip]:
+    """The clips of a parcel, copied: shared memory is scarce in containers, and a clip stays for long."""
+    if parcel.buffer is None:
+        return parcel.clips
+    buffer = parcel.buffer.numpy().copy()
+    return {
+        number: Clip(clip.info, _convert(clip.values, _Stored, lambda stored: _at(buffer, stored)))
+        for number, clip in parcel.clips.items()
+    }
 
 
-def _share(array: np.ndarray) -> torch.Tensor:
-    tensor = empty(array.shape, array.dtype)
-    tensor.numpy()[...] = array
-    return tensor
+def _at(buffer: np.ndarray, stored: _Stored) -> np.ndarray:
+    dtype = np.dtype(stored.dtype)
+    size = math.prod(stored.shape) * dtype.itemsize
+    return buffer[stored.offset : stored.offset + size].view(dtype).reshape(stored.shape)
 
 
 def _convert(value: Any, kind: type, change: Any) -> Any:

@@ -98,7 +98,7 @@ class ClipDataModule(L.LightningDataModule):
         unknown = [key for key in keys if key not in KEYS]
         if unknown:
             raise ConfigError(f"data: a stage asks for the key '{unknown[0]}'; clips have {', '.join(KEYS)}")
-        numbers = {"batch_size": batch_size, "window": window, "windows_per_clip": windows_per_clip}
+        numbers: dict[str, float] = {"batch_size": batch_size, "window": window, "windows_per_clip": windows_per_clip}
         numbers |= {"shuffle_buffer": shuffle_buffer, "streams": streams, "prefetch": prefetch, "memory_mb": memory_mb}
         numbers |= {"stride": stride, "window_seconds": 1 if window_seconds is None else window_seconds}
         for name, value in numbers.items():
@@ -120,7 +120,7 @@ class ClipDataModule(L.LightningDataModule):
         self._splits = {"train": train_split, "val": val_split, "test": test_split}
         self._shuffle = Shuffle(seed, streams, shuffle_buffer)
         self._workers, self._prefetch, self._memory = workers, prefetch, memory_mb * _MIB
-        self._video_size = tuple(video_size) if video_size else None
+        self._video_size = (video_size[0], video_size[1]) if video_size else None
         self._wanted = Wanted(self.keys, None if speech_layers is None else tuple(speech_layers))
         self._shards = shards
         self._folder = ShardFolder(shards, cache, int(cache_limit_gb * 1024**3) if cache_limit_gb else None)

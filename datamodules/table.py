@@ -66,7 +66,9 @@ def matches(info: Mapping[str, Any], where: Where) -> bool:
     return all(_passes(_field(info, name), wanted, name) for name, wanted in where.items())
 
 
-def select(index: Index, where: Where, folder: ShardFolder, bad: Callable[[str, str], None] | None = None) -> ClipTable:
+def select(
+    index: Index, where: Where, folder: ShardFolder, bad: Callable[[str, str], object] | None = None
+) -> ClipTable:
     """The clips that pass the filters.
 
     Filters on id, frames, split and speaker need the index alone; others read each remaining clip.json once and keep
@@ -95,7 +97,7 @@ def select(index: Index, where: Where, folder: ShardFolder, bad: Callable[[str, 
 
 
 def read_infos(
-    table: ClipTable, folder: ShardFolder, bad: Callable[[str, str], None] | None = None
+    table: ClipTable, folder: ShardFolder, bad: Callable[[str, str], object] | None = None
 ) -> dict[str, dict[str, Any]]:
     """clip.json of every clip of a table by id, read from the shards the first time and from the cache folder after."""
     path = _infos_path(table, folder)

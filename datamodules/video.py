@@ -4,6 +4,7 @@ import io
 import itertools
 
 import numpy as np
+from torch.utils.dlpack import from_dlpack
 
 from datamodules.clip import BadSample
 from datamodules.media import MediaError, read_frames
@@ -34,7 +35,8 @@ def read_window(
         reader = decord.VideoReader(io.BytesIO(data), ctx=decord.cpu(0), height=height, width=width, num_threads=1)
         if start + length > len(reader):
             raise BadSample("video.mp4: fewer frames than clip.json says", clip_id)
-        return reader.get_batch(range(start, start + length)).asnumpy()
+        # Handed over, not copied: the copy would cost a fifth of the decoding.
+        return from_dlpack(reader.get_batch(range(start, start + length)).to_dlpack()).numpy()
     except (RuntimeError, DECORDError, EOFError) as error:
         if "size must exactly match" in str(error):  # decord 0.6 cannot make rows of 16, 24, 48 or 72 pixels
             return _read_in_turn(data, start, length, size, clip_id)
