@@ -1,0 +1,110 @@
+"""How near a training step of SMGA `paper` comes to the machine's own matrix-product rate, by counted operations.
+
+    python -m benchmarks.smga [--batch 8] [--repeats 15] [--threads 2] [--compile]
+
+A step is forward, loss and backward in float32 with dropout on (`step`), and the same with the optimiser behind it
+(`step_with_optimizer`, Adam). Operations are those of matrix products, counted by torch.utils.flop_counter in the
+very step; element-wise work counts nothing, so the share says what everything beside matrix products costs. The
+machine's rate is the best of three products of 3,072 x 3,072 matrices, measured beside every step; the median over the
+repeats of (operations / time) / rate counts. Other work on the machine falsifies it: the load is recorded.
+Writes `benchmarks/results/smga-DATE.json`.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.machine import describe, write_result
+from models.mmgt import SMGA
+from models.mmgt.loss import smga_loss
+
+SIZE = 3072
+FRAMES, CHANNELS = 80, 402
+
+
+def inputs(batch: int) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+    """What a step reads: arguments of the network, the true x0, and where it is known."""
+    x0 = torch.randn(batch, FRAMES, CHANNELS)
+    noisy, first_pose, speech = torch.randn_like(x0), torch.randn(batch, CHANNELS), torch.randn(batch, FRAMES, 35)
+    drop = torch.arange(batch) % 4 == 0
+    return (
+        (noisy, torch.randint(0, 1000, (batch,)), first_pose, speech, drop),
+        x0,
+        torch.ones_like(x0, dtype=torch.bool),
+    )
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    function()
+    return time.perf_counter() - started
+
+
+def measure(batch: int, repeats: int, compiled: bool) -> dict[str, Any]:
+    """The figures of one machine."""
+    torch.manual_seed(0)
+    network = SMGA().train()
+    arguments, x0, known = inputs(batch)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-5, fused=True)
+
+    def step() -> None:
+        smga_loss(network(*arguments), x0, known)["loss"].backward()
+
+    with FlopCounterMode(display=False) as counter:
+        step()
+    operations = counter.get_total_flops()
+    if compiled:
+        network.compile()
+    matrix = torch.randn(SIZE, SIZE)
+
+    def update() -> None:
+        optimizer.step()
+        optimizer.zero_grad()
+
+    for _ in range(3):
+        step()
+        update()
+    rows = []
+    for _ in range(repeats):
+        rate = 2 * SIZE**3 / min(seconds(lambda: matrix @ matrix) for _ in range(3))
+        rows.append((rate, seconds(step), seconds(update)))
+    rates, steps, updates = zip(*rows, strict=True)
+    return {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "giga_operations": round(operations / 1e9, 1),
+        "matrix_product_gflops": round(statistics.median(rates) / 1e9, 1),
+        "step_seconds": round(statistics.median(steps), 4),
+        "optimizer_seconds": round(statistics.median(updates), 4),
+        "step": round(statistics.median(operations / s / r for r, s, _ in rows), 3),
+        "step_with_optimizer": round(statistics.median(operations / (s + u) / r for r, s, u in rows), 3),
+    }
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--compile", action="store_true", help="torch.compile the network")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    machine = describe()
+    figures = measure(options.batch, options.repeats, options.compile)
+    path = write_result("smga", {"machine": machine, "options": vars(options), **figures})
+    print(
+        f"{figures['giga_operations']:.0f} G operations in {figures['step_seconds']:.3f} s: {figures['step']:.0%} of "
+        f"the machine's {figures['matrix_product_gflops']:.0f} GFLOP/s; with the optimiser "
+        f"{figures['step_with_optimizer']:.0%}. {path}"
+    )
+
+
+if __name__ == "__main__":
+    main()
