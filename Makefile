@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VIDEOS ?=
 DEMO ?= demo
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 
 export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1
@@ -32,7 +32,7 @@ setup: $(READY)  ## Make the environment (.venv/)
 demo: $(READY)  ## Videos to shards to a trained SMGA to an mp4 (VIDEOS=folder for your own)
 	$(BIN)/python -m trainers.demo output=$(DEMO) $(if $(VIDEOS),videos="$(VIDEOS)")
 
-test: $(READY)  ## Run the tests (PYTEST_ARGS="-m 'not slow'" for the quick ones)
+test: $(READY)  ## Run the tests (PYTEST_ARGS="-n auto -m 'not slow'" for the quick ones)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lint: $(READY)  ## ruff, mypy and the import rules
