@@ -165,7 +165,7 @@ def encode(key: str, value: Any) -> bytes:
         raise BadSample(f"{key}: unknown array {unknown[0]}")
     buffer = io.BytesIO()
     ordered = {name: np.asarray(value[name]).astype(fields[name].dtype) for name in fields if name in value}
-    np.savez_compressed(buffer, **ordered)
+    np.savez_compressed(buffer, allow_pickle=False, **ordered)
     return buffer.getvalue()
 
 
@@ -231,7 +231,7 @@ def _check_arrays(key: str, value: dict[str, np.ndarray], info: ClipInfo, clip_i
                 continue
             raise BadSample(f"{key}: {name} is missing", clip_id)
         array = value[name]
-        sizes = {"T": info.frames, "S": round(info.frames / info.fps * SPEECH_RATE)}
+        sizes: dict[int | str, int] = {"T": info.frames, "S": round(info.frames / info.fps * SPEECH_RATE)}
         if array.ndim != len(field.shape) or any(
             want != have
             for want, have in zip((sizes.get(s, s) for s in field.shape), array.shape)

@@ -54,7 +54,7 @@ def read_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> np.ndarra
     resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
     pieces: list[np.ndarray] = []
     try:
-        with av.open(opened) as container:
+        with av.open(opened, "r") as container:
             if not container.streams.audio:
                 raise MediaError(f"{name} has no sound")
             for frame in container.decode(container.streams.audio[0]):
@@ -88,7 +88,7 @@ def read_frames(source: str | Path | bytes) -> Iterator[np.ndarray]:
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
-        with av.open(opened) as container:
+        with av.open(opened, "r") as container:
             if not container.streams.video:
                 raise MediaError(f"{name} has no picture track")
             stream = container.streams.video[0]

@@ -51,13 +51,13 @@ def _files(path: Path, seen: tuple[Path, ...]) -> list[tuple[str, dict[str, Any]
         raise ConfigError(f"{path} is a folder, not a config file") from None
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(f"{path} does not hold keys and values")
     bases = content.pop("extends", [])
     layers = []
     for base in [bases] if isinstance(bases, str) else bases:
         layers += _files(path.parent / base, (*seen, path.resolve()))
-    return [*layers, (str(path), content)]
+    return [*layers, (str(path), {str(key): value for key, value in content.items()})]
 
 
 def _parse(overrides: Sequence[str]) -> dict[str, Any]:

@@ -133,7 +133,7 @@ def section_of(hint: Any) -> type | None:
     if dataclasses.is_dataclass(hint):
         return typing.cast(type, hint)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        return next((a for a in typing.get_args(hint) if dataclasses.is_dataclass(a)), None)
+        return next((a for a in typing.get_args(hint) if isinstance(a, type) and dataclasses.is_dataclass(a)), None)
     return None
 
 

@@ -120,8 +120,8 @@ def _speech_and_first_pose(shards: Path, clip: tuple[str, str], output: Path) ->
     import numpy as np
     import soundfile
 
-    from datamodules.media import SAMPLE_RATE
     from datamodules.clips import read_clips
+    from datamodules.media import SAMPLE_RATE
 
     split, wanted = clip
     keys = ("audio.flac", "pose.npz")

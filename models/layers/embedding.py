@@ -24,4 +24,4 @@ class TimestepEmbedding(nn.Module):
         half = self.width // 2
         series = torch.arange(half, device=timesteps.device, dtype=torch.float32) * (-math.log(10_000) / (half - 1))
         angles = timesteps[:, None].float() * series.exp()
-        return self.mlp(torch.cat([angles.sin(), angles.cos()], -1).to(self.mlp[0].weight.dtype))
+        return self.mlp(torch.cat([angles.sin(), angles.cos()], -1).to(next(self.mlp.parameters()).dtype))

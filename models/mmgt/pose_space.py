@@ -24,6 +24,10 @@ class PoseSpace(nn.Module):
         predict: "pose" or "offset".
     """
 
+    pose_mean: Tensor
+    pose_std: Tensor
+    motion_std: Tensor
+
     def __init__(self, predict: Literal["pose", "offset"] = "pose"):
         super().__init__()
         if predict not in ("pose", "offset"):

@@ -1,6 +1,6 @@
 """SMGA, MMGT's first stage: audio and a first pose to a pose sequence, by diffusion (MMGT-2 .. MMGT-9)."""
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from huggingface_hub import PyTorchModelHubMixin
@@ -83,6 +83,10 @@ class SMGA(
         sampling_steps: diffusion steps when sampling, unless told otherwise.
         guidance: weight of classifier-free guidance, unless told otherwise.
     """
+
+    masks: Tensor
+    audio_mean: Tensor
+    audio_std: Tensor
 
     def __init__(
         self,
@@ -190,7 +194,7 @@ class SMGA(
         place = len(self.audio_layers) * EncoderLayer.PLACES if self.use_audio else 0
         site = 0
         for layer in self.layers:
-            for index, block in enumerate(layer):
+            for index, block in enumerate(cast(nn.ModuleList, layer)):
                 inputs = (streams[index], memory, films[site : site + MotionBlock.FILMS], turns, dropout, place)
                 if self._checkpointing and self.training:
                     streams[index] = checkpoint(block, *inputs, use_reentrant=False)
@@ -202,7 +206,7 @@ class SMGA(
         return self.head(both + films[-1](self.merge(normalise(both))))
 
     def _places(self) -> int:
-        blocks = sum(len(layer) for layer in self.layers)
+        blocks = sum(len(cast(nn.ModuleList, layer)) for layer in self.layers)
         return blocks * MotionBlock.PLACES + (len(self.audio_layers) * EncoderLayer.PLACES if self.use_audio else 0)
 
     def _encode_audio(
