@@ -127,7 +127,7 @@ def seam_statistics(poses: Tensor | np.ndarray, seam_frames: Sequence[int], reac
     The frame difference is the mean distance, over points present in both frames, between a frame and the one before.
 
     Args:
-        poses: (T, 134, 3).
+        poses: (T, 134, 3), or (B, T, 134, 3) with the same seams, measured together.
         seam_frames: frame numbers, as from `seams`.
         reach: further frames behind each seam that count as seam as well.
 
@@ -138,18 +138,19 @@ def seam_statistics(poses: Tensor | np.ndarray, seam_frames: Sequence[int], reac
         ValueError: no seam, or nothing but seams.
     """
     poses = torch.as_tensor(poses).double()
-    there = (poses[1:, :, 2] > 0) & (poses[:-1, :, 2] > 0)
-    distance = (poses[1:, :, :2] - poses[:-1, :, :2]).norm(dim=-1) * there
+    poses = poses[None] if poses.ndim == 3 else poses
+    there = (poses[:, 1:, :, 2] > 0) & (poses[:, :-1, :, 2] > 0)
+    distance = (poses[:, 1:, :, :2] - poses[:, :-1, :, :2]).norm(dim=-1) * there
     steps = distance.sum(-1) / there.sum(-1).clamp(min=1)
-    at_seam = torch.zeros(len(steps), dtype=torch.bool)
+    at_seam = torch.zeros(steps.shape[1], dtype=torch.bool)
     for frame in seam_frames:
         at_seam[frame - 1 : frame + reach] = True  # the step from frame - 1 to frame
     if not at_seam.any() or at_seam.all():
-        raise ValueError(f"{len(poses)} frames with {len(seam_frames)} seams: both seams and other frames are needed")
-    inside, at = steps[~at_seam], steps[at_seam]
+        raise ValueError(f"{poses.shape[1]} frames, {len(seam_frames)} seams: both seams and other frames are needed")
+    inside, at = steps[:, ~at_seam].flatten(), steps[:, at_seam].flatten()
     median_at, median_inside = at.quantile(0.5).item(), inside.quantile(0.5).item()
     return {
-        "seams": len(seam_frames),
+        "seams": len(seam_frames) * len(poses),
         "median_at_seams": median_at,
         "median_inside": median_inside,
         "ratio": median_at / median_inside if median_inside > 0 else float("inf"),

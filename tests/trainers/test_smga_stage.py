@@ -106,7 +106,7 @@ def test_a_step_predicts_x0_from_noise_at_random_steps():
     for epoch in range(40):
         made.seed = epoch
         made.training_step(batch(), 0)
-        noisy, timesteps, first, audio, drop = spy.calls[-1]
+        noisy, timesteps, _first, _audio, drop = spy.calls[-1]
         seen_steps += timesteps.tolist()
         dropped += drop.tolist()
         x0, _ = made.network.poses.encode(batch().pose, batch().pose[:, 0])
