@@ -1,6 +1,7 @@
 """One run: builds its parts, hands them to Lightning's Trainer, exports the result."""
 
 import dataclasses
+import errno
 import logging
 import os
 import warnings
@@ -81,6 +82,10 @@ def _fit(trainer: L.Trainer, stage: Stage, datamodule: L.LightningDataModule, ch
         trainer.fit(stage, datamodule=datamodule, ckpt_path=checkpoint, weights_only=True)
     except (MisconfigurationException, ShardError) as error:
         raise ConfigError(" ".join(str(error).split())) from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise RunStopped(f"the disk is full ({error}); make room and start again with the same run= to go on") from None
     except TooManyBadSamples as error:
         # From a loader worker it comes with the worker's traceback before it.
         raise RunStopped(str(error).strip().splitlines()[-1]) from None
