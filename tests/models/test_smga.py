@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from models.human.keypoints import POINTS
+from models.layers.rotary import rotary_turns
 from models.mmgt import SMGA
 from models.mmgt.pose_space import PoseSpace, face_channels
 from models.mmgt.speech import join_speech
@@ -154,13 +155,34 @@ def test_film_is_driven_by_the_step_and_the_pooled_audio():
 
 
 @pytest.mark.paper("MMGT-7")
-def test_every_output_hears_audio_through_cross_attention():
-    network, given = tiny(), inputs()
-    before = network(**given)
-    changed = given["audio"].clone()
-    changed[:, -1] += 2
-    after = network(**{**given, "audio": changed})
-    assert ((before - after).abs().amax(-1) > 1e-6).all(), "each frame attends to every audio frame"
+def test_a_block_is_self_attention_film_cross_attention_film_each_with_a_residual():
+    network = tiny()
+    block = network.layers[0][0]
+    turns, dropout = rotary_turns(T, 16), network.dropout.draw(torch.empty(0), 0)
+    x, audio = torch.randn(B, T, 32), torch.randn(B, T, 32)
+    films = network.films(torch.randn(B, 16))[:2]
+
+    def norm(values: torch.Tensor) -> torch.Tensor:
+        return nn.functional.layer_norm(values, (32,))
+
+    first = x + films[0](block.self_attention(norm(x), turns))
+    second = first + films[1](block.audio_attention(norm(first), turns, audio))
+    expected = second + block.feedforward(norm(second))
+    torch.testing.assert_close(block(x, audio, films, turns, dropout, 0), expected)
+    assert block.audio_attention.cross
+    assert not block.self_attention.cross
+
+
+@pytest.mark.paper("MMGT-7")
+def test_every_block_attends_to_the_encoded_audio():
+    network, heard = tiny(), []
+    for layer in network.layers:
+        for block in layer:
+            block.audio_attention.register_forward_pre_hook(lambda module, args: heard.append(args[2]))
+    network.audio_layers[-1].register_forward_hook(lambda module, args, result: heard.append(result))
+    network(**inputs())
+    assert len(heard) == 1 + 2 * 2
+    assert all(torch.equal(memory, heard[0]) for memory in heard)
 
 
 @pytest.mark.paper("MMGT-8")
