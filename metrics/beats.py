@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from datamodules.hearing import librosa
 from metrics.points import as_pose, in_frame_heights, seen
 from models.human.keypoints import BODY, HANDS
 
@@ -19,11 +20,10 @@ def audio_onsets(audio: np.ndarray, sample_rate: int = 16_000) -> np.ndarray:
         audio: (N,) in [-1, 1].
         sample_rate: of the audio.
     """
-    import librosa
 
     if not np.any(audio):
         return np.zeros(0)
-    return librosa.onset.onset_detect(y=np.asarray(audio, np.float32), sr=sample_rate, hop_length=_HOP, units="time")
+    return librosa().onset.onset_detect(y=np.asarray(audio, np.float32), sr=sample_rate, hop_length=_HOP, units="time")
 
 
 def motion_beats(

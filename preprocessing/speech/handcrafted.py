@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 
+from datamodules.hearing import librosa
 from preprocessing.step import Draft
 
 SAMPLE_RATE: Final = 16_000
@@ -72,20 +73,19 @@ def features(audio: np.ndarray, frames: int, fps: float = 25.0) -> np.ndarray:
 
 def _analyse(sound: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features (steps, 33), the steps with an onset and those with a beat, at 25 steps a second."""
-    import librosa  # takes seconds to import
-
+    hear = librosa()  # takes seconds to load
     loud = np.abs(sound).max() > 1e-4
     with warnings.catch_warnings():
         # Silence has no tuning to estimate; that is not worth a warning a clip.
         warnings.filterwarnings("ignore", message="Trying to estimate tuning from empty frequency set")
-        strength = librosa.onset.onset_strength(y=sound, sr=SAMPLE_RATE, hop_length=HOP)
-        mfcc = librosa.feature.mfcc(y=sound, sr=SAMPLE_RATE, hop_length=HOP, n_mfcc=20)
-        chroma = librosa.feature.chroma_cens(y=sound, sr=SAMPLE_RATE, hop_length=HOP, n_chroma=12)
+        strength = hear.onset.onset_strength(y=sound, sr=SAMPLE_RATE, hop_length=HOP)
+        mfcc = hear.feature.mfcc(y=sound, sr=SAMPLE_RATE, hop_length=HOP, n_mfcc=20)
+        chroma = hear.feature.chroma_cens(y=sound, sr=SAMPLE_RATE, hop_length=HOP, n_chroma=12)
     strength, mfcc, chroma = strength[:steps], mfcc[:, :steps], chroma[:, :steps]
     onsets = beats = np.empty(0, int)
     if loud and strength.any():
-        onsets = librosa.onset.onset_detect(onset_envelope=strength, sr=SAMPLE_RATE, hop_length=HOP)
-        _, beats = librosa.beat.beat_track(onset_envelope=strength, sr=SAMPLE_RATE, hop_length=HOP)
+        onsets = hear.onset.onset_detect(onset_envelope=strength, sr=SAMPLE_RATE, hop_length=HOP)
+        _, beats = hear.beat.beat_track(onset_envelope=strength, sr=SAMPLE_RATE, hop_length=HOP)
     smooth = np.concatenate([strength[None], mfcc, chroma]).T
     return np.nan_to_num(smooth, nan=0.0, posinf=0.0, neginf=0.0), onsets, beats
 
