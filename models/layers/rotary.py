@@ -40,6 +40,10 @@ def rotate(x: Tensor, turns: Tensor) -> Tensor:
     Returns:
         (B, T, H, C), in the type of x.
     """
+    if torch.compiler.is_compiling():  # the compiler knows no complex numbers, but makes one pass of this
+        cos, sin = torch.view_as_real(turns)[:, None].to(x.dtype).unbind(-1)
+        even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+        return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
     # Complex numbers do it in one pass over memory; half precision has none, so it takes the way over float32.
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * turns[:, None, :]).flatten(-2).to(x.dtype)

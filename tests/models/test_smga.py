@@ -306,6 +306,19 @@ def test_gradient_checkpointing_changes_no_gradient():
         torch.testing.assert_close(plain, recomputed)
 
 
+def test_compiled_it_gives_the_same_numbers_and_gradients():
+    given, results = inputs(), []
+    for compiled in (False, True):
+        network = tiny()
+        if compiled:
+            network.compile(backend="aot_eager")
+        made = network(**given, drop_audio=torch.tensor([True, False]))
+        made.square().mean().backward()
+        results.append([made, *(parameter.grad for parameter in network.parameters())])
+    for eager, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(eager, compiled, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("options", [{}, {"blocks": "one"}, {"use_audio": False}])
 def test_every_weight_learns(options):
     network = tiny(**options).train()
