@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import warnings
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,8 @@ def librosa() -> ModuleType:
     if folder.stat().st_uid != os.getuid():  # what is cached there would be run
         folder = Path(tempfile.mkdtemp(prefix="cospeech-compiled-"))
     os.environ.setdefault("NUMBA_CACHE_DIR", str(folder))
-    with FileLock(folder / "lock"):
+    with FileLock(folder / "lock"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the shortness of what is analysed here
         import librosa as package
         import numpy as np
 
