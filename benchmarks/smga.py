@@ -6,8 +6,8 @@ A step is forward, loss and backward in float32 with dropout on (`step`), and th
 (`step_with_optimizer`, Adam). Operations are those of matrix products, counted by torch.utils.flop_counter in the
 very step; element-wise work counts nothing, so the share says what everything beside matrix products costs. The
 machine's rate is the best of three products of 3,072 x 3,072 matrices, measured beside every step; the median over the
-repeats of (operations / time) / rate counts. Other work on the machine falsifies it: the load is recorded.
-Writes `benchmarks/results/smga-DATE.json`.
+repeats of (operations / time) / rate counts. Freed memory is kept, as `trainers.fit` does. Other work on the machine
+falsifies it: the load is recorded. Writes `benchmarks/results/smga-DATE.json`.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.machine import describe, write_result
 from models.mmgt import SMGA
 from models.mmgt.loss import smga_loss
+from trainers.memory import keep_freed_memory
 
 SIZE = 3072
 FRAMES, CHANNELS = 80, 402
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="torch.compile the network")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     machine = describe()
     figures = measure(options.batch, options.repeats, options.compile)
     path = write_result("smga", {"machine": machine, "options": vars(options), **figures})

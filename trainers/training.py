@@ -29,6 +29,7 @@ from trainers.callbacks.throughput import Throughput, WaitClock
 from trainers.checkpoints import AtomicCheckpointIO, init_from, newest_whole, read
 from trainers.errors import Interrupted, RunStopped
 from trainers.loggers import loggers
+from trainers.memory import keep_freed_memory
 from trainers.options import TrainerOptions
 from trainers.run_folder import RunFolder, choose, is_first_rank, open_run, replace_folder
 from trainers.signals import received
@@ -56,6 +57,8 @@ def train(**options: Any) -> Path:
         callbacks=_callbacks(folder, options, ema),
         default_root_dir=folder.path,
     )
+    if trainer.strategy.root_device.type == "cpu":
+        keep_freed_memory()
     checkpoint = _checkpoint(folder, options["resume"])
     if options["init_from"] and checkpoint is None:
         init_from(stage.network, options["init_from"])
