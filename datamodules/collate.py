@@ -6,7 +6,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from torch.utils.data import get_worker_info
 
 from datamodules.batch import Batch
 from datamodules.clip import SAMPLE_RATE, SPEECH_RATE
@@ -57,37 +56,39 @@ def cut_window(clip: Clip, start: int, length: int | None) -> Window:
     return Window(clip, start, frames, arrays)
 
 
-def collate(windows: Sequence[Window], video: torch.Tensor | None = None, pinned: bool = False) -> Batch:
+def collate(windows: Sequence[Window], frames: Sequence[np.ndarray] = (), pinned: bool = False) -> Batch:
     """B windows as one batch; shorter ones are padded at the end (`Batch.lengths` says how long each is).
 
     Args:
         windows: all of the same keys.
-        video: (B, T, 3, H, W) frames.
+        frames: (T, H, W, 3) of each window, where frames are wanted.
         pinned: write into page-locked memory.
 
     Raises:
         ValueError: the clips do not hold the same arrays, or not of one shape.
     """
     first = windows[0]
+    named = [window.clip.info.id for window in windows]
     fields: dict[str, Any] = {}
     for name in first.arrays:
         if any(name not in window.arrays for window in windows):
             lacking = next(window for window in windows if name not in window.arrays).clip.info.id
             raise ValueError(f"clip {first.clip.info.id} has {name}, clip {lacking} of the same batch has not")
-        named = [window.clip.info.id for window in windows]
         stacked = stack(name, [window.arrays[name] for window in windows], named, pinned)
         group, _, part = name.partition(".")
         if part:
             fields.setdefault(group, {})[part] = stacked
         else:
             fields[group] = stacked
+    if frames:
+        # Colours stay last in memory, as decoded: turning every frame round costs half as much as decoding it.
+        fields["video"] = stack("video", frames, named, pinned).permute(0, 1, 4, 2, 3)
     return Batch(
         ids=[f"{window.clip.info.id}@{window.start}" for window in windows],
         starts=torch.tensor([window.start for window in windows]),
         lengths=torch.tensor([window.frames for window in windows]),
         fps=first.clip.info.fps,
         infos=[window.clip.info for window in windows],
-        video=video.pin_memory() if pinned and video is not None else video,
         **fields,
     )
 
@@ -107,19 +108,11 @@ def stack(name: str, arrays: Sequence[np.ndarray], clips: Sequence[str], pinned:
             advice = "; set data.video_size" if name == "video" else ""
             raise ValueError(f"clips of one batch differ in the shape of {name}: {', '.join(named)}{advice}")
         shape = (*shape[:time], max(array.shape[time] for array in arrays), *shape[time + 1 :])
-    batch = empty((len(arrays), *shape), arrays[0].dtype, pinned)
+    kind = torch.from_numpy(np.empty(0, arrays[0].dtype)).dtype
+    batch = torch.empty((len(arrays), *shape), dtype=kind, pin_memory=pinned)
     target = batch.numpy()
     if uneven:
         target[:] = _PADDING.get(name, 0)
     for row, array in zip(target, arrays, strict=True):
         row[tuple(map(slice, array.shape))] = array
     return batch
-
-
-def empty(shape: tuple[int, ...], dtype: np.dtype, pinned: bool = False) -> torch.Tensor:
-    """A tensor to be filled, in a worker in shared memory from the start, so that sending it copies nothing."""
-    kind = torch.from_numpy(np.empty(0, dtype)).dtype
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=kind, pin_memory=pinned)
-    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)) * dtype.itemsize, device="cpu")
-    return torch.empty(0, dtype=kind).set_(storage, 0, torch.Size(shape), torch.empty(shape, device="meta").stride())

@@ -12,8 +12,8 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 
 from datamodules.bad_samples import BadSamples, TooManyBadSamples
 from datamodules.batch import Batch
+from datamodules.buffers import Lender
 from datamodules.clip import BadSample
-from datamodules.collate import stack
 from datamodules.parcels import Parcel, Sent, Unpacker, to_shared
 from datamodules.samples import ClipReader
 from datamodules.streams import EpochOrder, Share, Shuffle
@@ -73,7 +73,7 @@ class WindowDataset(IterableDataset):
         self._begin = torch.zeros(5, dtype=torch.int64).share_memory_()
         self._read = torch.zeros(len(table), dtype=torch.uint8).share_memory_()
         self._bad: dict[int, str] = {}
-        self._sent, self._era = Sent(memory), 0
+        self._sent, self._lender, self._era = Sent(memory), Lender(), 0
 
     def begin(self, place: Place, anew: bool) -> None:
         """Where the next iteration starts, in all workers; `anew` if what they have sent before is forgotten."""
@@ -99,17 +99,17 @@ class WindowDataset(IterableDataset):
         epoch, position, chunk, total, era = self._begin.tolist()
         if era != self._era:
             self._sent.clear()
+            self._lender.clear()
             self._era = era
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         order = self.order(epoch, chunk)
         for step in range(first, self.share.steps(position, total), stride):
             parcel = self._parcel(order, self.share.places(self.share.advance(position, total, step), total), first)
-            yield to_shared(parcel) if worker else parcel
+            yield to_shared(parcel, self._lender) if worker else parcel
 
     def _parcel(self, order: EpochOrder, places: list[int], worker: int) -> Parcel:
         parcel = Parcel(worker)
-        frames: list[np.ndarray] = []
         whole = places[-1] - places[0] == len(places) - 1
         runs = [(places[0], places[-1] + 1)] if whole else [(place, place + 1) for place in places]
         taken = [window for run in runs for window in order.take(*run)]
@@ -122,11 +122,7 @@ class WindowDataset(IterableDataset):
                     raise TooManyBadSamples("no sample can be read: " + self._describe(parcel))
                 read, pixels = self._add(*order.take(other, other + 1)[0], parcel)
             if pixels is not None:
-                frames.append(pixels)
-        if self._video:
-            named = [self.reader.table.ids[number] for number, _ in parcel.windows]
-            # Colours stay last in memory, as decoded: turning every frame round costs half as much as decoding it.
-            parcel.video = stack("video", frames, named).permute(0, 1, 4, 2, 3)
+                parcel.frames.append(pixels)
         return parcel
 
     def _add(self, number: int, start: int, parcel: Parcel) -> tuple[bool, np.ndarray | None]:

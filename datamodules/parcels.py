@@ -3,7 +3,7 @@
 Windows overlap: cut in the worker, the same frames would cross to the training process several times (seven for
 windows of 3.2 s every 0.5 s), and that costs more than decoding them. So a worker sends a clip when its first window
 comes, says when to forget it, and the training process cuts. Frames of a video are another matter: they are decoded for
-each window, and sent with it.
+each window, and sent with it. Both travel in shared memory that is used again (`buffers.py`).
 """
 
 import math
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from datamodules.batch import Batch
-from datamodules.collate import collate, cut_window, empty
+from datamodules.buffers import Borrower, Lender, Loan
+from datamodules.collate import collate, cut_window
 from datamodules.samples import Clip
 
 _ALIGNMENT: Final = 64
@@ -30,8 +30,8 @@ class Parcel:
         windows: (clip number, first frame) of each.
         clips: those of the batch that this worker had not sent yet, or had told to forget.
         forgotten: clips to forget once the batch is made.
-        buffer: shared memory that holds the arrays of `clips`.
-        video: (B, T, 3, H, W) frames.
+        frames: (T, H, W, 3) of each window, where frames are wanted.
+        loan: shared memory that holds the arrays of `clips` and `frames`.
         bad: samples found damaged, with reasons.
     """
 
@@ -39,8 +39,8 @@ class Parcel:
     windows: list[tuple[int, int]] = field(default_factory=list)
     clips: dict[int, Clip] = field(default_factory=dict)
     forgotten: set[int] = field(default_factory=set)
-    buffer: torch.Tensor | None = None
-    video: torch.Tensor | None = None
+    frames: list[Any] = field(default_factory=list)
+    loan: Loan | None = None
     bad: dict[str, str] = field(default_factory=dict)
 
 
@@ -86,32 +86,41 @@ class Unpacker:
     def __init__(self, length: int | None, pinned: bool = False):
         self._length, self._pinned = length, pinned
         self._clips: dict[int, dict[int, Clip]] = {}
+        self._borrowers: dict[int, Borrower] = {}
 
     def __call__(self, parcel: Parcel) -> Batch:
         """The batch of a parcel."""
         clips = self._clips.setdefault(parcel.worker, {})
-        clips |= _to_private(parcel)
+        new, frames = parcel.clips, parcel.frames
+        if parcel.loan is not None:
+            borrower = self._borrowers.setdefault(parcel.worker, Borrower())
+            new, frames = _contents(parcel, borrower.read(parcel.loan))
+        clips |= new
         windows = [cut_window(clips[number], start, self._length) for number, start in parcel.windows]
         for number in parcel.forgotten:
             del clips[number]
-        return collate(windows, parcel.video, self._pinned)
+        batch = collate(windows, frames, self._pinned)
+        if parcel.loan is not None:
+            borrower.give_back(parcel.loan)
+        return batch
 
     def clear(self) -> None:
         """Forget everything."""
         self._clips.clear()
+        self._borrowers.clear()
 
 
 @dataclass(frozen=True)
 class _Stored:
-    """Where an array lies in a parcel's buffer."""
+    """Where an array lies in a parcel's shared memory."""
 
     offset: int
     shape: tuple[int, ...]
     dtype: str
 
 
-def to_shared(parcel: Parcel) -> Parcel:
-    """The parcel with the arrays of its clips in one piece of shared memory, for the way between processes."""
+def to_shared(parcel: Parcel, lender: Lender) -> Parcel:
+    """The parcel with its arrays in one piece of shared memory, for the way between processes."""
     arrays: list[tuple[_Stored, np.ndarray]] = []
     end = 0
 
@@ -123,23 +132,21 @@ def to_shared(parcel: Parcel) -> Parcel:
         return stored
 
     parcel.clips = {n: Clip(clip.info, _convert(clip.values, np.ndarray, store)) for n, clip in parcel.clips.items()}
+    parcel.frames = [store(frames) for frames in parcel.frames]
     if arrays:
-        parcel.buffer = empty((end,), np.dtype(np.uint8))
-        target = parcel.buffer.numpy()
+        parcel.loan, target = lender.lend(end)
         for stored, array in arrays:
             _at(target, stored)[...] = array
     return parcel
 
 
-def _to_private(parcel: Parcel) -> dict[int, Clip]:
-    """The clips of a parcel, copied: shared memory is scarce in containers, and a clip stays for long."""
-    if parcel.buffer is None:
-        return parcel.clips
-    buffer = parcel.buffer.numpy().copy()
-    return {
-        number: Clip(clip.info, _convert(clip.values, _Stored, lambda stored: _at(buffer, stored)))
+def _contents(parcel: Parcel, buffer: np.ndarray) -> tuple[dict[int, Clip], list[np.ndarray]]:
+    """Clips and frames of a parcel. Clips are copied: they stay, while the shared memory is wanted for the next."""
+    clips = {
+        number: Clip(clip.info, _convert(clip.values, _Stored, lambda stored: _at(buffer, stored).copy()))
         for number, clip in parcel.clips.items()
     }
+    return clips, [_at(buffer, stored) for stored in parcel.frames]
 
 
 def _at(buffer: np.ndarray, stored: _Stored) -> np.ndarray:

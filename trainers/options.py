@@ -77,10 +77,18 @@ class EMAOptions:
     Args:
         enabled: keep the average.
         decay: decay after warm-up; during it, (1 + n) / (10 + n) after n steps where that is smaller.
+        every_n_steps: steps from one update to the next; it counts for all of them.
     """
 
     enabled: bool = True
     decay: float = 0.9999
+    every_n_steps: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.decay <= 1:
+            raise ValueError(f"decay has to be in [0, 1], got {self.decay}")
+        if self.every_n_steps < 1:
+            raise ValueError(f"every_n_steps has to be at least 1, got {self.every_n_steps}")
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def train(**options: Any) -> Path:
     # Built before anything is written: what is wrong with them stops the run here.
     stage = _stage(options)
     datamodule = _datamodule(options, stage)
-    ema = EMA(options["ema"].decay) if options["ema"].enabled else None
+    ema = EMA(options["ema"].decay, options["ema"].every_n_steps) if options["ema"].enabled else None
     trainer = _trainer(
         options["trainer"],
         strategy=STRATEGIES.build(options["strategy"]),

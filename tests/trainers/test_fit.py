@@ -1,6 +1,7 @@
 """What a training run leaves, and how it ends."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -119,6 +120,26 @@ def test_average_warms_up_and_is_used_for_validation(tmp_path: Path) -> None:
     stage.network = network
     losses = [stage._loss(batch).item() for batch in ToyData(("pose.npz",)).val_dataloader()]
     assert rows(folder)[7]["val/loss"] == pytest.approx(sum(losses) / len(losses), abs=1e-6)
+
+
+def test_average_of_several_steps_at_once_weighs_as_much(tmp_path: Path) -> None:
+    folder = toy_run(
+        tmp_path / "run",
+        checkpoint={"every_n_steps": 1, "keep_last": 0},
+        ema={"decay": 0.4, "every_n_steps": 3},
+        trainer=ACROSS,
+    )
+    states = [torch.load(folder / "checkpoints" / f"step-{step:08d}.ckpt", weights_only=True) for step in range(1, 9)]
+    averages = [state["callbacks"]["EMA"]["averages"]["outer.weight"] for state in states]
+    decays = [min(0.4, (1 + step) / (10 + step)) for step in range(1, 9)]
+    for step in range(2, 9):
+        average, before = averages[step - 1], averages[step - 2]
+        if step > 3 and step % 3:
+            assert torch.equal(average, before)
+            continue
+        decay = decays[step - 1] if step <= 3 else math.prod(decays[step - 3 : step])
+        weight = states[step - 1]["state_dict"]["network.outer.weight"]
+        assert torch.allclose(average, decay * before + (1 - decay) * weight, atol=1e-7)
 
 
 def test_without_average_the_weights_themselves_are_exported(tmp_path: Path) -> None:

@@ -15,17 +15,21 @@ class EMA(L.Callback):
 
     average <- d average + (1 - d) weights after each optimiser step n = 1, 2, ..., with
     d = min(decay, (1 + n) / (10 + n)): without this warm-up a short run would sample from its initial weights.
+    A pass over all weights takes its time, so after the first `every` steps the average moves at every `every`-th step
+    only, by the decays of the steps since: d is their product, the weights between are taken to be those of the last.
     Buffers are not averaged. The average is in every checkpoint, under the network's own names.
 
     Args:
         decay: decay after warm-up.
+        every: steps from one update to the next.
     """
 
     state_key = "EMA"
 
-    def __init__(self, decay: float = 0.9999):
-        self.decay = decay
-        self.updates = 0
+    def __init__(self, decay: float = 0.9999, every: int = 10):
+        self.decay, self.every = decay, every
+        self.steps = 0
+        self._pending = 1.0  # product of the decays since the last update
         self.averages: dict[str, torch.Tensor] = {}
         self._averages: list[torch.Tensor] = []
         self._weights: list[torch.Tensor] = []
@@ -51,9 +55,11 @@ class EMA(L.Callback):
         if trainer.global_step == self._step:
             return  # gradients are still being accumulated
         self._step = trainer.global_step
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
+        self.steps += 1
+        self._pending *= min(self.decay, (1 + self.steps) / (10 + self.steps))
+        if self.steps <= self.every or self.steps % self.every == 0:
+            torch._foreach_lerp_(self._averages, self._weights, 1 - self._pending)
+            self._pending = 1.0
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.swap_in()
@@ -98,10 +104,10 @@ class EMA(L.Callback):
                     parameter.copy_(self.averages[name])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"updates": self.updates, "averages": dict(self.averages)}
+        return {"steps": self.steps, "pending": self._pending, "averages": dict(self.averages)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.updates = state_dict["updates"]
+        self.steps, self._pending = state_dict["steps"], state_dict["pending"]
         self.averages = {name: average.clone() for name, average in state_dict["averages"].items()}
 
 
