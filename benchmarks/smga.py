@@ -21,9 +21,9 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.machine import describe, write_result
+from datamodules.memory import keep_freed_memory
 from models.mmgt import SMGA
 from models.mmgt.loss import smga_loss
-from trainers.memory import keep_freed_memory
 
 SIZE = 3072
 FRAMES, CHANNELS = 80, 402

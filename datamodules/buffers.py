@@ -5,7 +5,9 @@ the other process: for frames of video that costs as much as decoding them. So a
 one's handle once, and the training process says in the piece's first byte when it has read it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -86,4 +88,12 @@ class Borrower:
 
     def give_back(self, loan: Loan) -> None:
         """Let the worker write there again."""
-        self._pieces[loan.number][0] = 0
+        self.returning(loan)()
+
+    def returning(self, loan: Loan) -> Callable[[], None]:
+        """A call that gives a loan back, whatever has become of the piece by then."""
+        return partial(_give_back, self._pieces[loan.number])
+
+
+def _give_back(memory: np.ndarray) -> None:
+    memory[0] = 0

@@ -56,12 +56,12 @@ def cut_window(clip: Clip, start: int, length: int | None) -> Window:
     return Window(clip, start, frames, arrays)
 
 
-def collate(windows: Sequence[Window], frames: Sequence[np.ndarray] = (), pinned: bool = False) -> Batch:
+def collate(windows: Sequence[Window], frames: Sequence[np.ndarray] | np.ndarray = (), pinned: bool = False) -> Batch:
     """B windows as one batch; shorter ones are padded at the end (`Batch.lengths` says how long each is).
 
     Args:
         windows: all of the same keys.
-        frames: (T, H, W, 3) of each window, where frames are wanted.
+        frames: (T, H, W, 3) of each window, where frames are wanted; one array (B, T, H, W, 3) is taken as it is.
         pinned: write into page-locked memory.
 
     Raises:
@@ -80,9 +80,10 @@ def collate(windows: Sequence[Window], frames: Sequence[np.ndarray] = (), pinned
             fields.setdefault(group, {})[part] = stacked
         else:
             fields[group] = stacked
-    if frames:
+    if len(frames):
+        video = torch.from_numpy(frames) if isinstance(frames, np.ndarray) else stack("video", frames, named, pinned)
         # Colours stay last in memory, as decoded: turning every frame round costs half as much as decoding it.
-        fields["video"] = stack("video", frames, named, pinned).permute(0, 1, 4, 2, 3)
+        fields["video"] = video.permute(0, 1, 4, 2, 3)
     return Batch(
         ids=[f"{window.clip.info.id}@{window.start}" for window in windows],
         starts=torch.tensor([window.start for window in windows]),

@@ -14,7 +14,8 @@ from datamodules.bad_samples import BadSamples, TooManyBadSamples
 from datamodules.batch import Batch
 from datamodules.buffers import Lender
 from datamodules.clip import BadSample
-from datamodules.parcels import Parcel, Sent, Unpacker, to_shared
+from datamodules.memory import keep_freed_memory
+from datamodules.parcels import Packer, Parcel, Sent, Unpacker
 from datamodules.samples import ClipReader
 from datamodules.streams import EpochOrder, Share, Shuffle
 from datamodules.video import read_window
@@ -103,13 +104,17 @@ class WindowDataset(IterableDataset):
             self._era = era
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        if worker:
+            keep_freed_memory()
         order = self.order(epoch, chunk)
         for step in range(first, self.share.steps(position, total), stride):
-            parcel = self._parcel(order, self.share.places(self.share.advance(position, total, step), total), first)
-            yield to_shared(parcel, self._lender) if worker else parcel
+            places = self.share.places(self.share.advance(position, total, step), total)
+            parcel = Parcel(first)
+            packer = Packer(parcel, self._lender) if worker else None
+            self._fill(parcel, order, places, packer)
+            yield packer.finish() if packer else parcel
 
-    def _parcel(self, order: EpochOrder, places: list[int], worker: int) -> Parcel:
-        parcel = Parcel(worker)
+    def _fill(self, parcel: Parcel, order: EpochOrder, places: list[int], packer: Packer | None) -> None:
         whole = places[-1] - places[0] == len(places) - 1
         runs = [(places[0], places[-1] + 1)] if whole else [(place, place + 1) for place in places]
         taken = [window for run in runs for window in order.take(*run)]
@@ -121,9 +126,10 @@ class WindowDataset(IterableDataset):
                 if other > place + order.windows:
                     raise TooManyBadSamples("no sample can be read: " + self._describe(parcel))
                 read, pixels = self._add(*order.take(other, other + 1)[0], parcel)
-            if pixels is not None:
+            if pixels is not None and packer:
+                packer.add_frames(pixels, len(places) - len(parcel.frames))
+            elif pixels is not None:
                 parcel.frames.append(pixels)
-        return parcel
 
     def _add(self, number: int, start: int, parcel: Parcel) -> tuple[bool, np.ndarray | None]:
         """Add a window to a parcel: whether it can be read, and its frames if they are wanted."""

@@ -7,6 +7,7 @@ each window, and sent with it. Both travel in shared memory that is used again (
 """
 
 import math
+import weakref
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -31,7 +32,7 @@ class Parcel:
         clips: those of the batch that this worker had not sent yet, or had told to forget.
         forgotten: clips to forget once the batch is made.
         frames: (T, H, W, 3) of each window, where frames are wanted.
-        loan: shared memory that holds the arrays of `clips` and `frames`.
+        loans: shared memory that holds the arrays of `clips` and `frames`.
         bad: samples found damaged, with reasons.
     """
 
@@ -40,7 +41,7 @@ class Parcel:
     clips: dict[int, Clip] = field(default_factory=dict)
     forgotten: set[int] = field(default_factory=set)
     frames: list[Any] = field(default_factory=list)
-    loan: Loan | None = None
+    loans: list[Loan] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)
 
 
@@ -91,17 +92,21 @@ class Unpacker:
     def __call__(self, parcel: Parcel) -> Batch:
         """The batch of a parcel."""
         clips = self._clips.setdefault(parcel.worker, {})
-        new, frames = parcel.clips, parcel.frames
-        if parcel.loan is not None:
-            borrower = self._borrowers.setdefault(parcel.worker, Borrower())
-            new, frames = _contents(parcel, borrower.read(parcel.loan))
-        clips |= new
+        borrower = self._borrowers.setdefault(parcel.worker, Borrower())
+        memory = [borrower.read(loan) for loan in parcel.loans]
+        clips |= _clips(parcel, memory)
         windows = [cut_window(clips[number], start, self._length) for number, start in parcel.windows]
         for number in parcel.forgotten:
             del clips[number]
-        batch = collate(windows, frames, self._pinned)
-        if parcel.loan is not None:
-            borrower.give_back(parcel.loan)
+        video = None if self._pinned else _video(parcel.frames, memory)
+        frames = [_at(memory, frames) if isinstance(frames, _Stored) else frames for frames in parcel.frames]
+        batch = collate(windows, frames if video is None else video, self._pinned)
+        for number, loan in enumerate(parcel.loans):
+            if video is not None and number == parcel.frames[0].loan:
+                # The batch lies in the shared memory itself: it is read when nothing looks at the batch any more.
+                weakref.finalize(video, borrower.returning(loan)).atexit = False
+            else:
+                borrower.give_back(loan)
         return batch
 
     def clear(self) -> None:
@@ -112,47 +117,96 @@ class Unpacker:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Where an array lies in a parcel's shared memory."""
+    """Where an array lies: in which of a parcel's loans, and where in it."""
 
+    loan: int
     offset: int
     shape: tuple[int, ...]
     dtype: str
 
+    @property
+    def end(self) -> int:
+        """Where the next array may begin."""
+        size = math.prod(self.shape) * np.dtype(self.dtype).itemsize
+        return self.offset + -(-size // _ALIGNMENT) * _ALIGNMENT
 
-def to_shared(parcel: Parcel, lender: Lender) -> Parcel:
-    """The parcel with its arrays in one piece of shared memory, for the way between processes."""
-    arrays: list[tuple[_Stored, np.ndarray]] = []
-    end = 0
 
-    def store(array: np.ndarray) -> _Stored:
-        nonlocal end
-        stored = _Stored(end, array.shape, array.dtype.str)
-        arrays.append((stored, array))
-        end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-        return stored
+class Packer:
+    """Puts the arrays of one parcel into shared memory, for the way between processes.
 
-    parcel.clips = {n: Clip(clip.info, _convert(clip.values, np.ndarray, store)) for n, clip in parcel.clips.items()}
-    parcel.frames = [store(frames) for frames in parcel.frames]
-    if arrays:
-        parcel.loan, target = lender.lend(end)
+    Args:
+        parcel: what to pack.
+        lender: whose memory is used.
+    """
+
+    def __init__(self, parcel: Parcel, lender: Lender):
+        self._parcel, self._lender = parcel, lender
+        self._memory: list[np.ndarray] = []
+        self._end = 0
+
+    def add_frames(self, frames: np.ndarray, windows: int) -> None:
+        """Frames of one window, and how many windows (this one too) are still to come.
+
+        They are moved at once, while they lie in the cache, and the decoder's memory is free for the next.
+        """
+        stored = _Stored(len(self._memory) - 1, self._end, frames.shape, frames.dtype.str)
+        if not self._memory or stored.end > len(self._memory[-1]):
+            stored = _Stored(len(self._memory), 0, frames.shape, frames.dtype.str)
+            self._lend(stored.end * windows)
+        self._parcel.frames.append(stored)
+        self._end = stored.end
+        _at(self._memory, stored)[...] = frames
+
+    def finish(self) -> Parcel:
+        """The parcel with the arrays of its clips moved too."""
+        arrays: list[tuple[_Stored, np.ndarray]] = []
+        end = 0
+
+        def store(array: np.ndarray) -> _Stored:
+            nonlocal end
+            stored = _Stored(len(self._memory), end, array.shape, array.dtype.str)
+            arrays.append((stored, array))
+            end = stored.end
+            return stored
+
+        clips = self._parcel.clips.items()
+        self._parcel.clips = {n: Clip(clip.info, _convert(clip.values, np.ndarray, store)) for n, clip in clips}
+        if arrays:
+            self._lend(end)
         for stored, array in arrays:
-            _at(target, stored)[...] = array
-    return parcel
+            _at(self._memory, stored)[...] = array
+        return self._parcel
+
+    def _lend(self, size: int) -> None:
+        loan, memory = self._lender.lend(size)
+        self._parcel.loans.append(loan)
+        self._memory.append(memory)
 
 
-def _contents(parcel: Parcel, buffer: np.ndarray) -> tuple[dict[int, Clip], list[np.ndarray]]:
-    """Clips and frames of a parcel. Clips are copied: they stay, while the shared memory is wanted for the next."""
-    clips = {
-        number: Clip(clip.info, _convert(clip.values, _Stored, lambda stored: _at(buffer, stored).copy()))
+def _clips(parcel: Parcel, memory: list[np.ndarray]) -> dict[int, Clip]:
+    """The clips of a parcel, copied: they stay, while the shared memory is wanted for the next ones."""
+    return {
+        number: Clip(clip.info, _convert(clip.values, _Stored, lambda stored: _at(memory, stored).copy()))
         for number, clip in parcel.clips.items()
     }
-    return clips, [_at(buffer, stored) for stored in parcel.frames]
 
 
-def _at(buffer: np.ndarray, stored: _Stored) -> np.ndarray:
+def _video(frames: list[Any], memory: list[np.ndarray]) -> np.ndarray | None:
+    """Frames of all windows as (B, T, H, W, 3) where they lie, if they are of one shape and lie in one loan."""
+    if not frames or not isinstance(frames[0], _Stored):
+        return None
+    first = frames[0]
+    if any((stored.loan, stored.shape) != (first.loan, first.shape) for stored in frames):
+        return None
+    inner = np.empty(first.shape, first.dtype).strides
+    shape, strides = (len(frames), *first.shape), (first.end, *inner)
+    return np.ndarray(shape, first.dtype, memory[first.loan].data, first.offset, strides)
+
+
+def _at(memory: list[np.ndarray], stored: _Stored) -> np.ndarray:
     dtype = np.dtype(stored.dtype)
     size = math.prod(stored.shape) * dtype.itemsize
-    return buffer[stored.offset : stored.offset + size].view(dtype).reshape(stored.shape)
+    return memory[stored.loan][stored.offset : stored.offset + size].view(dtype).reshape(stored.shape)
 
 
 def _convert(value: Any, kind: type, change: Any) -> Any:

@@ -16,6 +16,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from datamodules.bad_samples import TooManyBadSamples
 from datamodules.cache import ShardError
 from datamodules.index import IndexFileError
+from datamodules.memory import keep_freed_memory
 from settings import ConfigError, get_logger
 from settings.schema import plain
 from trainers.callbacks.checkpoints import Checkpoints
@@ -29,7 +30,6 @@ from trainers.callbacks.throughput import Throughput, WaitClock
 from trainers.checkpoints import AtomicCheckpointIO, init_from, newest_whole, read
 from trainers.errors import Interrupted, RunStopped
 from trainers.loggers import loggers
-from trainers.memory import keep_freed_memory
 from trainers.options import TrainerOptions
 from trainers.run_folder import RunFolder, choose, is_first_rank, open_run, replace_folder
 from trainers.signals import received

@@ -65,7 +65,8 @@ def test_paper_config():
     optimizer = paper["stage"]["optimizer"]
     assert (optimizer["name"], optimizer["lr"], optimizer["weight_decay"]) == ("adan", 2e-4, 0.02)
     assert paper["trainer"]["max_epochs"] == 3400
-    assert paper["ema"]["enabled"] and paper["ema"]["decay"] == 0.9999
+    assert paper["ema"]["enabled"]
+    assert paper["ema"]["decay"] == 0.9999
 
 
 @pytest.mark.paper("MMGT-9")

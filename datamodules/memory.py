@@ -11,8 +11,8 @@ def keep_freed_memory() -> bool:
     """Let the process keep the memory of freed tensors, as GPU allocators do; returns whether the C library can.
 
     glibc gives large blocks back to the system when they are freed, and each step then takes them anew, page by page,
-    filled with zeros. Kept, they are taken once. The process stays as large as its largest step. Only tensors in main
-    memory gain by it.
+    filled with zeros. Kept, they are taken once. The process stays as large as its largest step. Trainings on a CPU and
+    the loader's workers do it.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,0 +1,108 @@
+"""Shared memory that is used again, but never while somebody looks at it."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from datamodules.buffers import HEADER, Borrower, Lender
+from datamodules.reader import ClipDataModule
+from tests.shards import write_shards
+
+
+def test_a_piece_comes_again_once_it_is_given_back() -> None:
+    lender, borrower = Lender(), Borrower()
+    first, memory = lender.lend(1000)
+    memory[:] = 7
+    assert (borrower.read(first)[:1000] == 7).all()
+    second, _ = lender.lend(1000)
+    assert second.number != first.number
+    borrower.read(second)
+    borrower.give_back(first)
+    third, memory = lender.lend(900)
+    assert (third.number, third.memory) == (first.number, None)
+    memory[:] = 9
+    assert (borrower.read(third)[:900] == 9).all()
+
+
+def test_a_piece_that_is_too_small_does_not_come_again() -> None:
+    lender, borrower = Lender(), Borrower()
+    small, _ = lender.lend(10)
+    borrower.read(small)
+    borrower.give_back(small)
+    large, memory = lender.lend(2**20 + 1)
+    assert large.number != small.number
+    assert len(memory) == 2**20 + 1
+    assert len(borrower.read(large)) + HEADER == 2**21
+
+
+def test_pieces_that_became_too_small_are_given_up_on_both_sides() -> None:
+    lender, borrower = Lender(), Borrower()
+    loans = [lender.lend(100)[0] for _ in range(8)]
+    for loan in loans:
+        borrower.read(loan)
+    for loan in loans[:6]:
+        borrower.give_back(loan)
+    large, _ = lender.lend(2**21)
+    borrower.read(large)
+    assert sorted(large.gone) == [loan.number for loan in loans[:6]]
+    assert sorted(borrower._pieces) == sorted(lender._pieces) == [6, 7, 8]
+
+
+def test_after_a_new_start_no_piece_of_before_is_used() -> None:
+    lender, borrower = Lender(), Borrower()
+    lost, _ = lender.lend(100)
+    lender.clear()
+    fresh, memory = lender.lend(100)
+    memory[:] = 3
+    assert fresh.number != lost.number
+    assert (borrower.read(fresh)[:100] == 3).all()
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("filmed")
+    write_shards(folder, clips=24, keys=("video.mp4", "pose.npz"))
+    return str(folder)
+
+
+def loader(shards: str, **options: object) -> ClipDataModule:
+    return ClipDataModule(
+        ("video.mp4", "pose.npz"), shards=shards, batch_size=2, window=12, windows="random", windows_per_clip=4,
+        video_size=(32, 32), workers=2, **options,
+    )  # fmt: skip
+
+
+def test_batches_that_are_kept_do_not_change(filmed: str) -> None:
+    kept = [(batch, batch.video.clone()) for batch in loader(filmed).train_dataloader()]
+    assert len(kept) == 48
+    assert all((batch.video == video).all() for batch, video in kept)
+
+
+def test_a_piece_of_a_batch_keeps_its_frames(filmed: str) -> None:
+    pieces = []
+    for batch in loader(filmed).train_dataloader():
+        pieces.append((batch.video[0, 3, 1], batch.video[0, 3, 1].clone()))
+        del batch
+        gc.collect()
+    assert all((piece == copy).all() for piece, copy in pieces)
+
+
+def test_batches_that_are_not_kept_lie_in_the_same_memory(filmed: str) -> None:
+    places = set()
+    for batch in loader(filmed).train_dataloader():
+        places.add(batch.video.data_ptr())
+        del batch
+    assert len(places) < 24  # of 48
+
+
+def test_with_and_without_workers_the_frames_are_the_same(filmed: str) -> None:
+    options = {"seed": 3}
+    with_workers = {b.ids[0]: b.video.clone() for b in loader(filmed, **options).train_dataloader()}
+    alone = ClipDataModule(
+        ("video.mp4", "pose.npz"), shards=filmed, batch_size=2, window=12, windows="random", windows_per_clip=4,
+        video_size=(32, 32), workers=0, **options,
+    )  # fmt: skip
+    batches = {b.ids[0]: b.video for b in alone.train_dataloader()}
+    assert batches.keys() == with_workers.keys()
+    assert all(np.array_equal(batches[name], with_workers[name]) for name in batches)
