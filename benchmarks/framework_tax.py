@@ -1,6 +1,6 @@
 """Framework tax: a step of `trainers.fit` with its default callbacks over a bare PyTorch loop of the same model, batch.
 
-    python -m benchmarks.framework_tax [--blocks 8] [--quick]
+    python -m benchmarks.framework_tax [--blocks 16] [--quick]
 
 Blocks of training steps and blocks of bare steps (forward, backward, optimiser step on a twin network) take turns in
 one process, so that both meet the same weather; a training block is timed from the first batch asked for to the last
@@ -196,7 +196,7 @@ def measure(name: str, blocks: int) -> dict[str, Any]:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blocks", type=int, default=8, help="pairs of blocks for each model")
+    parser.add_argument("--blocks", type=int, default=16, help="pairs of blocks for each model")
     parser.add_argument("--quick", action="store_true", help="two pairs of blocks, nothing written")
     words = parser.parse_args()
     STAGES.add("taxed", TaxedStage)
