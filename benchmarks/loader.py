@@ -1,6 +1,6 @@
 """Loader throughput over the raw limit: tar read plus the decoding that the stage needs, alone, in as many processes.
 
-    python -m benchmarks.loader [--clips 240] [--workers 0 2] [--repeats 3] [--quick]
+    python -m benchmarks.loader [--clips 240] [--workers 0 1 2] [--repeats 3] [--quick]
 
 Two stages are measured: `poses` (MMGT's SMGA: windows of 80 frames every half second of pose.npz and speech.npz, batch
 64) and `video` (four random windows of 12 frames of each clip, batch 8). The raw limit reads shards in order with
@@ -29,6 +29,7 @@ import webdataset
 
 from benchmarks.machine import describe, write_result
 from datamodules.index import Index
+from datamodules.memory import keep_freed_memory
 from datamodules.reader import ClipDataModule
 from datamodules.video import read_window
 from tests.shards import write_shards
@@ -151,6 +152,7 @@ def main() -> None:
     arguments = parser.parse_args()
     clips, repeats = (32, 1) if arguments.quick else (arguments.clips, arguments.repeats)
     warnings.filterwarnings("ignore", category=UserWarning)
+    keep_freed_memory()  # as trainers.fit does
     lengths = [6.0, 10.0, 14.0, 22.0, 30.0]
     result: dict[str, Any] = {
         "machine": describe(),

@@ -15,7 +15,7 @@ from datamodules.batch import Batch
 from datamodules.buffers import Lender
 from datamodules.clip import BadSample
 from datamodules.memory import keep_freed_memory
-from datamodules.parcels import Packer, Parcel, Sent, Unpacker
+from datamodules.parcels import Gatherer, Packer, Parcel, Sent, Unpacker
 from datamodules.samples import ClipReader
 from datamodules.streams import EpochOrder, Share, Shuffle
 from datamodules.video import read_window
@@ -110,11 +110,11 @@ class WindowDataset(IterableDataset):
         for step in range(first, self.share.steps(position, total), stride):
             places = self.share.places(self.share.advance(position, total, step), total)
             parcel = Parcel(first)
-            packer = Packer(parcel, self._lender) if worker else None
+            packer = Packer(parcel, self._lender) if worker else Gatherer(parcel)
             self._fill(parcel, order, places, packer)
-            yield packer.finish() if packer else parcel
+            yield packer.finish()
 
-    def _fill(self, parcel: Parcel, order: EpochOrder, places: list[int], packer: Packer | None) -> None:
+    def _fill(self, parcel: Parcel, order: EpochOrder, places: list[int], packer: Packer | Gatherer) -> None:
         whole = places[-1] - places[0] == len(places) - 1
         runs = [(places[0], places[-1] + 1)] if whole else [(place, place + 1) for place in places]
         taken = [window for run in runs for window in order.take(*run)]
@@ -126,10 +126,8 @@ class WindowDataset(IterableDataset):
                 if other > place + order.windows:
                     raise TooManyBadSamples("no sample can be read: " + self._describe(parcel))
                 read, pixels = self._add(*order.take(other, other + 1)[0], parcel)
-            if pixels is not None and packer:
+            if pixels is not None:
                 packer.add_frames(pixels, len(places) - len(parcel.frames))
-            elif pixels is not None:
-                parcel.frames.append(pixels)
 
     def _add(self, number: int, start: int, parcel: Parcel) -> tuple[bool, np.ndarray | None]:
         """Add a window to a parcel: whether it can be read, and its frames if they are wanted."""

@@ -102,7 +102,7 @@ class Unpacker:
         frames = [_at(memory, frames) if isinstance(frames, _Stored) else frames for frames in parcel.frames]
         batch = collate(windows, frames if video is None else video, self._pinned)
         for number, loan in enumerate(parcel.loans):
-            if video is not None and number == parcel.frames[0].loan:
+            if video is not None and number == parcel.frames[0].loan:  # there are no loans without workers
                 # The batch lies in the shared memory itself: it is read when nothing looks at the batch any more.
                 weakref.finalize(video, borrower.returning(loan)).atexit = False
             else:
@@ -129,6 +129,33 @@ class _Stored:
         """Where the next array may begin."""
         size = math.prod(self.shape) * np.dtype(self.dtype).itemsize
         return self.offset + -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+class Gatherer:
+    """Without workers: brings the frames of a parcel's windows into the batch's own memory.
+
+    Args:
+        parcel: what to gather.
+    """
+
+    def __init__(self, parcel: Parcel):
+        self._parcel = parcel
+        self._batch: np.ndarray | None = None
+
+    def add_frames(self, frames: np.ndarray, windows: int) -> None:
+        """Frames of one window, and how many windows (this one too) are still to come."""
+        if self._batch is None:
+            self._batch = np.empty((windows, *frames.shape), frames.dtype)
+        number = len(self._parcel.frames)
+        if number < len(self._batch) and frames.shape == self._batch.shape[1:]:
+            # At once, while they lie in the cache, and the decoder's memory is free for the next.
+            self._batch[number] = frames
+            frames = self._batch[number]
+        self._parcel.frames.append(frames)
+
+    def finish(self) -> Parcel:
+        """The parcel."""
+        return self._parcel
 
 
 class Packer:
@@ -192,11 +219,15 @@ def _clips(parcel: Parcel, memory: list[np.ndarray]) -> dict[int, Clip]:
 
 
 def _video(frames: list[Any], memory: list[np.ndarray]) -> np.ndarray | None:
-    """Frames of all windows as (B, T, H, W, 3) where they lie, if they are of one shape and lie in one loan."""
-    if not frames or not isinstance(frames[0], _Stored):
+    """Frames of all windows as (B, T, H, W, 3) where they lie, if they are of one shape and lie in one piece."""
+    if not frames or any(each.shape != frames[0].shape for each in frames):
         return None
     first = frames[0]
-    if any((stored.loan, stored.shape) != (first.loan, first.shape) for stored in frames):
+    if isinstance(first, np.ndarray):
+        batch = first.base
+        whole = batch is not None and batch.shape == (len(frames), *first.shape)
+        return batch if whole and all(each.base is batch for each in frames) else None
+    if any(stored.loan != first.loan for stored in frames):
         return None
     inner = np.empty(first.shape, first.dtype).strides
     shape, strides = (len(frames), *first.shape), (first.end, *inner)
