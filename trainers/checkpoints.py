@@ -134,11 +134,20 @@ def weights_of(source: str | Path) -> tuple[dict[str, torch.Tensor], Path]:
         from safetensors.torch import load_file
 
         return load_file(file), file
+    return network_weights(file), file
+
+
+def network_weights(file: str | Path, averaged: bool = True) -> dict[str, torch.Tensor]:
+    """Weights and buffers of the network in a checkpoint, under its own names.
+
+    Averaged weights (EMA) are taken where the checkpoint has them, unless `averaged` is false. Raises CheckpointError
+    for a file that cannot be read.
+    """
     checkpoint = read(file)
     prefix = "network."
     weights = {k[len(prefix) :]: v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
-    averages = checkpoint.get("callbacks", {}).get("EMA", {}).get("averages", {})
-    return {**weights, **averages}, file
+    averages = checkpoint.get("callbacks", {}).get("EMA", {}).get("averages", {}) if averaged else {}
+    return {**weights, **averages}
 
 
 def init_from(network: torch.nn.Module, source: str | Path) -> dict[str, list[str]]:

@@ -9,13 +9,15 @@ from typing import Any, Final, TypeVar
 
 import yaml
 
-from settings import ConfigError
+from settings import ConfigError, get_logger
+from trainers.run_folder import replace_folder
 from trainers.stages import STAGES
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 _BLOCK: Final = 1 << 20
 Network = TypeVar("Network")
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,17 @@ def load_network(network: type[Network], export: Export) -> Network:
         ) from None
 
 
+def write_export(network: Any, folder: Path) -> Path:
+    """Write `config.json` and `model.safetensors` of a network in the place of what stood there; all or nothing."""
+    with replace_folder(folder) as temporary:
+        network.save_pretrained(temporary)
+        for file in temporary.iterdir():
+            # Some are written for their owner alone; the folder's rights say who may read the run.
+            file.chmod(0o666 & temporary.stat().st_mode)
+    logger.info("exported %s", folder)
+    return folder
+
+
 def file_hash(path: str | Path) -> str:
     """SHA-256 of a file in hexadecimal."""
     digest = hashlib.sha256()
@@ -103,8 +116,8 @@ def _from_folder(path: Path) -> Export:
         return _describe(folder, path, path.resolve().name)
     if (path / "config.yaml").is_file():
         raise ConfigError(
-            f"{path} has no export yet ({folder / WEIGHTS} is missing): let training end, or go on with "
-            f"`python -m trainers.fit --config {path / 'config.yaml'} resume=auto`"
+            f"{path} has no export yet ({folder / WEIGHTS} is missing): let training end, or take a checkpoint "
+            f"with `python -m trainers.export --run {path}`"
         )
     raise ConfigError(f"{path} is neither a run folder nor an export: it has no export/ and no {CONFIG} with {WEIGHTS}")
 

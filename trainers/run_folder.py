@@ -72,7 +72,7 @@ def open_run(folder: RunFolder, values: Mapping[str, Any], resume: str) -> None:
     """
     import yaml
 
-    before = _read_config(folder)
+    before = read_config(folder)
     if folder.path.exists() and not folder.path.is_dir():
         raise ConfigError(f"run={folder}: it is a file, not a folder")
     if folder.path.is_dir() and any(folder.path.iterdir()):
@@ -150,7 +150,8 @@ def replace_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _read_config(folder: RunFolder) -> dict[str, Any] | None:
+def read_config(folder: RunFolder) -> dict[str, Any] | None:
+    """The run's config as it was resolved, None where there is none. Raises ConfigError for a damaged file."""
     import yaml
 
     if not folder.config.is_file():

@@ -29,9 +29,10 @@ from trainers.callbacks.step_seed import StepSeed
 from trainers.callbacks.throughput import Throughput, WaitClock
 from trainers.checkpoints import AtomicCheckpointIO, init_from, newest_whole, read
 from trainers.errors import Interrupted, RunStopped
+from trainers.exports import write_export
 from trainers.loggers import loggers
 from trainers.options import TrainerOptions
-from trainers.run_folder import RunFolder, choose, is_first_rank, open_run, replace_folder
+from trainers.run_folder import RunFolder, choose, is_first_rank, open_run
 from trainers.signals import received
 from trainers.stage import Stage
 from trainers.stages import DATAMODULES, STAGES
@@ -106,13 +107,7 @@ def export(network: torch.nn.Module, ema: EMA | None, folder: RunFolder) -> Path
     """Write `export/` (config.json, model.safetensors) with averaged weights; afterwards the network holds them."""
     if ema is not None:
         ema.copy_to(network)
-    with replace_folder(folder.export) as temporary:
-        network.save_pretrained(temporary)  # type: ignore[operator]
-        for file in temporary.iterdir():
-            # Some are written for their owner alone; the folder's rights say who may read the run.
-            file.chmod(0o666 & temporary.stat().st_mode)
-    logger.info("exported %s", folder.export)
-    return folder.export
+    return write_export(network, folder.export)
 
 
 def _stage(options: Mapping[str, Any]) -> Stage:
