@@ -152,7 +152,7 @@ def main() -> None:
     arguments = parser.parse_args()
     clips, repeats = (32, 1) if arguments.quick else (arguments.clips, arguments.repeats)
     warnings.filterwarnings("ignore", category=UserWarning)
-    keep_freed_memory()  # as trainers.fit does
+    keep_freed_memory()  # as trainers.fit on a CPU does
     lengths = [6.0, 10.0, 14.0, 22.0, 30.0]
     result: dict[str, Any] = {
         "machine": describe(),

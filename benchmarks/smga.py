@@ -93,12 +93,13 @@ def measure(batch: int, repeats: int, compiled: bool) -> dict[str, Any]:
     with FlopCounterMode(display=False) as counter:
         products.repeat()
     assert counter.get_total_flops() == operations
-    alone = _products_alone(products, operations, repeats)
+    matrix = torch.randn(SIZE, SIZE)
+    products.repeat()
+    alone = statistics.median(operations / _rate(matrix) / seconds(products.repeat) for _ in range(repeats))
     del products
     optimizer.zero_grad()
     if compiled:
         network.compile()
-    matrix = torch.randn(SIZE, SIZE)
 
     def update() -> None:
         optimizer.step()
@@ -128,12 +129,6 @@ def measure(batch: int, repeats: int, compiled: bool) -> dict[str, Any]:
 def _rate(matrix: Tensor) -> float:
     """Operations a second of one large product: the machine's own rate."""
     return 2 * SIZE**3 / min(seconds(lambda: matrix @ matrix) for _ in range(3))
-
-
-def _products_alone(products: Products, operations: int, repeats: int) -> float:
-    matrix = torch.randn(SIZE, SIZE)
-    products.repeat()
-    return statistics.median(operations / _rate(matrix) / seconds(products.repeat) for _ in range(repeats))
 
 
 def main() -> None:

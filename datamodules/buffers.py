@@ -1,8 +1,8 @@
 """Shared memory between a worker and the training process that is used again and again.
 
 A fresh piece of shared memory for every batch is taken page by page from the system, filled with zeros, and mapped into
-the other process: for frames of video that costs as much as decoding them. So a worker keeps its pieces, sends each
-one's handle once, and the training process says in the piece's first byte when it has read it.
+the other process: for frames of video that costs a good part of what decoding them does. So a worker keeps its pieces,
+sends each one's handle once, and the training process says in the piece's first byte when it has read it.
 """
 
 from collections.abc import Callable

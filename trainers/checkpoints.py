@@ -166,7 +166,7 @@ def init_from(network: torch.nn.Module, source: str | Path) -> dict[str, list[st
     fitting = {name: weights[name] for name in own if name in weights and name not in shape}
     if not fitting:
         raise ConfigError(f"init_from={source}: no weight of {file} fits {type(network).__name__}")
-    network.load_state_dict(fitting, strict=False)
+    network.load_state_dict(fitting, strict=False)  # what does not fit keeps its values and is listed below
     differences = {
         "missing": [name for name in own if name not in weights],
         "unexpected": [name for name in weights if name not in own],

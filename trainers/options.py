@@ -1,7 +1,9 @@
 """Sections of the training config: dataclasses whose docstrings are their `--help`. Nothing heavy is imported here."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 
 @dataclass(frozen=True)
@@ -81,14 +83,8 @@ class EMAOptions:
     """
 
     enabled: bool = True
-    decay: float = 0.9999
-    every_n_steps: int = 10
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.decay <= 1:
-            raise ValueError(f"decay has to be in [0, 1], got {self.decay}")
-        if self.every_n_steps < 1:
-            raise ValueError(f"every_n_steps has to be at least 1, got {self.every_n_steps}")
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.9999
+    every_n_steps: Annotated[int, Field(ge=1)] = 10
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def _circle() -> np.ndarray:
 
 def _draw_body(canvas: np.ndarray, pixels: np.ndarray, seen: np.ndarray, scale: float) -> None:
     half_width = max(1.0, 4 * scale)
-    for (start, end), colour in zip(LIMBS, _LIMB_COLOURS, strict=False):
+    for (start, end), colour in zip(LIMBS, _LIMB_COLOURS, strict=False):  # a colour is left over
         if not (seen[start] and seen[end]):
             continue
         along = (pixels[end] - pixels[start]) / 2

@@ -122,3 +122,15 @@ def test_help_names_every_key_with_its_meaning(capsys: pytest.CaptureFixture[str
     for key in ("stage.width", "stage.optimizer.lr", "trainer.max_steps", "ema.decay", "wandb.mode", "resume"):
         assert key in out
     assert "inner channels" in out
+
+
+@pytest.mark.parametrize("word", ["ema.every_n_steps=0", "ema.decay=1.5", "ema.decay=-0.1"])
+def test_average_out_of_range_is_named_before_anything_is_written(
+    word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    said = error(capsys, *TOY, f"run={run}", word)
+    key, _, value = word.partition("=")
+    assert key in said
+    assert f"got {value}" in said
+    assert not run.exists()

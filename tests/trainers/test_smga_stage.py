@@ -65,8 +65,7 @@ def test_paper_config():
     optimizer = paper["stage"]["optimizer"]
     assert (optimizer["name"], optimizer["lr"], optimizer["weight_decay"]) == ("adan", 2e-4, 0.02)
     assert paper["trainer"]["max_epochs"] == 3400
-    assert paper["ema"]["enabled"]
-    assert paper["ema"]["decay"] == 0.9999
+    assert paper["ema"] == {"enabled": True, "decay": 0.9999, "every_n_steps": 10}
 
 
 @pytest.mark.paper("MMGT-9")

@@ -1,5 +1,6 @@
 """Exponential moving average of the weights."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
@@ -29,7 +30,6 @@ class EMA(L.Callback):
     def __init__(self, decay: float = 0.9999, every: int = 10):
         self.decay, self.every = decay, every
         self.steps = 0
-        self._pending = 1.0  # product of the decays since the last update
         self.averages: dict[str, torch.Tensor] = {}
         self._averages: list[torch.Tensor] = []
         self._weights: list[torch.Tensor] = []
@@ -56,10 +56,11 @@ class EMA(L.Callback):
             return  # gradients are still being accumulated
         self._step = trainer.global_step
         self.steps += 1
-        self._pending *= min(self.decay, (1 + self.steps) / (10 + self.steps))
-        if self.steps <= self.every or self.steps % self.every == 0:
-            torch._foreach_lerp_(self._averages, self._weights, 1 - self._pending)
-            self._pending = 1.0
+        since = 1 if self.steps <= self.every else self.every
+        if self.steps % since == 0:
+            steps = range(self.steps - since + 1, self.steps + 1)
+            decay = math.prod(min(self.decay, (1 + n) / (10 + n)) for n in steps)
+            torch._foreach_lerp_(self._averages, self._weights, 1 - decay)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.swap_in()
@@ -104,10 +105,10 @@ class EMA(L.Callback):
                     parameter.copy_(self.averages[name])
 
     def state_dict(self) -> dict[str, Any]:
-        return {"steps": self.steps, "pending": self._pending, "averages": dict(self.averages)}
+        return {"steps": self.steps, "averages": dict(self.averages)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.steps, self._pending = state_dict["steps"], state_dict["pending"]
+        self.steps = state_dict["steps"]
         self.averages = {name: average.clone() for name, average in state_dict["averages"].items()}
 
 
