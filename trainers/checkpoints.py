@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from settings import ConfigError, get_logger
+from trainers.engines.pieces import MANIFEST, STATE, damage_in_pieces, is_in_pieces, load, sync_folder
+from trainers.engines.state import assemble
 from trainers.errors import CheckpointError
 
 logger = get_logger(__name__)
@@ -32,16 +35,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except (OSError, RuntimeError) as error:
             # torch's writer turns an OSError of the file into a RuntimeError of its own.
-            cause = error if isinstance(error, OSError) else (error.__context__ or error)
-            whole = [other.name for other in newest_first(path.parent)]
-            kept = f"the newest checkpoint before it is whole: {whole[0]}" if whole else "there is none before it"
-            raise CheckpointError(
-                f"cannot write checkpoint {path}: {cause}; {kept}. Make room on the disk and start again with "
-                "the same run= to continue from it"
-            ) from None
+            raise cannot_write(path, error if isinstance(error, OSError) else (error.__context__ or error)) from None
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -50,22 +47,43 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read(path, map_location)
 
 
+def cannot_write(path: Path, cause: BaseException) -> CheckpointError:
+    """What to say when a checkpoint could not be written."""
+    whole = [other.name for other in newest_first(path.parent)]
+    kept = f"the newest checkpoint before it is whole: {whole[0]}" if whole else "there is none before it"
+    return CheckpointError(
+        f"cannot write checkpoint {path}: {cause}; {kept}. Make room on the disk and start again with "
+        "the same run= to continue from it"
+    )
+
+
 def read(path: str | Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a checkpoint without running code from it. Raises CheckpointError for damaged and for unsafe files."""
-    try:
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"no checkpoint at {path}") from None
-    except Exception as error:
-        # A damaged file fails in the zip reader, the unpickler or the storages, each with errors of its own.
-        what = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"cannot read checkpoint {path}: {what} (files with anything but tensors and plain values are refused)"
-        ) from None
+    """Read a checkpoint, of one file or in pieces, as one dictionary, without running code from it.
+
+    Raises:
+        CheckpointError: it is damaged, or holds more than tensors and plain values.
+    """
+    return assemble(path) if is_in_pieces(path) else load(Path(path), map_location)
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """What Lightning keeps in a checkpoint; weights may be missing. Raises CheckpointError."""
+    return load(Path(path) / STATE) if is_in_pieces(path) else load(Path(path))
+
+
+def remove(path: Path) -> None:
+    """Delete a checkpoint of either form."""
+    if path.is_dir():
+        (path / MANIFEST).unlink(missing_ok=True)  # from here on it is no checkpoint
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file, or None when it is whole (every byte is checked against its checksum)."""
+    """What is wrong with a checkpoint, or None when it is whole (every byte is checked against its checksum)."""
+    if is_in_pieces(path):
+        return damage_in_pieces(path)
     try:
         if path.stat().st_size == 0:
             return "it is empty"
@@ -93,7 +111,7 @@ def newest_first(folder: Path) -> list[Path]:
 
 
 def newest_whole(folder: Path) -> Path | None:
-    """The newest checkpoint that is whole; damaged ones before it are named in the log.
+    """The newest checkpoint, of one file or in pieces, that is whole; damaged ones before it are named in the log.
 
     Raises:
         CheckpointError: there are checkpoints, and all are damaged.
@@ -115,7 +133,7 @@ def newest_whole(folder: Path) -> Path | None:
 
 
 def weights_of(source: str | Path) -> tuple[dict[str, torch.Tensor], Path]:
-    """Weights of a network from a run folder, an export folder, a .ckpt or a .safetensors file.
+    """Weights of a network from a run folder, an export folder, a .ckpt (file or folder) or a .safetensors file.
 
     Averaged weights (EMA) are taken where a checkpoint has them. Returns the weights under the network's own names
     and the file they come from. Raises ConfigError when there is nothing to be found.
@@ -123,6 +141,8 @@ def weights_of(source: str | Path) -> tuple[dict[str, torch.Tensor], Path]:
     path = Path(source)
     tried = [path / "export" / "model.safetensors", path / "model.safetensors"] if path.is_dir() else [path]
     file = next((candidate for candidate in tried if candidate.is_file()), None)
+    if file is None and (path / MANIFEST).is_file():
+        file = path
     if file is None and (path / "checkpoints").is_dir():
         file = newest_whole(path / "checkpoints")
     if file is None:
@@ -148,6 +168,16 @@ def network_weights(file: str | Path, averaged: bool = True) -> dict[str, torch.
     weights = {k[len(prefix) :]: v for k, v in checkpoint["state_dict"].items() if k.startswith(prefix)}
     averages = checkpoint.get("callbacks", {}).get("EMA", {}).get("averages", {}) if averaged else {}
     return {**weights, **averages}
+
+
+def fill(network: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> None:
+    """Give a network the weights of a checkpoint; what is frozen is in none, and stays.
+
+    Raises:
+        RuntimeError: they are another network's.
+    """
+    frozen = {name: p for name, p in network.named_parameters() if not p.requires_grad}
+    network.load_state_dict({**frozen, **weights})
 
 
 def init_from(network: torch.nn.Module, source: str | Path) -> dict[str, list[str]]:
@@ -177,11 +207,3 @@ def init_from(network: torch.nn.Module, source: str | Path) -> dict[str, list[st
         if names:
             logger.warning("init_from: %d %s: %s", len(names), kind, ", ".join(names))
     return differences
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

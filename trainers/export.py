@@ -13,7 +13,7 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
 
     Args:
         run: the run folder.
-        checkpoint: newest (the newest whole one), best, or a .ckpt file.
+        checkpoint: newest (the newest whole one), best, or a .ckpt, of one file or in pieces.
         averaged: the average of the weights (EMA) where the checkpoint has it, else the weights themselves.
         out: folder to write; left out, RUN/export.
 
@@ -24,7 +24,7 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
         ConfigError: no run there, no checkpoint, or one that does not belong to the run's config.
         CheckpointError: a checkpoint that cannot be read.
     """
-    from trainers.checkpoints import network_weights, newest_whole
+    from trainers.checkpoints import fill, network_weights, newest_whole
     from trainers.exports import write_export
     from trainers.run_folder import RunFolder, read_config
     from trainers.stages import STAGES
@@ -37,12 +37,12 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
         file = newest_whole(folder.checkpoints)
     else:
         file = folder.checkpoints / "best.ckpt" if checkpoint == "best" else Path(checkpoint)
-    if file is None or not file.is_file():
+    if file is None or not file.exists():
         where = file or f"checkpoint in {folder.checkpoints}"
         raise ConfigError(f"checkpoint={checkpoint}: there is no {where}")
     stage: Any = STAGES.build(values["stage"])
     try:
-        stage.network.load_state_dict(network_weights(file, averaged))
+        fill(stage.network, network_weights(file, averaged))
     except RuntimeError as error:
         said = " ".join(str(error).split())[:300]
         raise ConfigError(f"{file} does not fit the stage of {folder.config}: {said}") from None

@@ -1,7 +1,9 @@
 """The base of all stages: one LightningModule per trainable stage."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 import lightning.pytorch as L
@@ -13,12 +15,31 @@ from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
 
 
+@dataclass(frozen=True)
+class Clip:
+    """How gradients are clipped where a stage steps its optimisers itself.
+
+    Attributes:
+        value: largest norm, or largest value.
+        algorithm: "norm" over all parameters of an optimiser, or "value".
+    """
+
+    value: float
+    algorithm: str = "norm"
+
+
 class Stage(L.LightningModule):
     """Owns a network, its loss, its optimisers and what a validation sample looks like.
 
     A subclass sets `self.network`, names the clip keys it reads in `needs`, and writes `training_step`,
     `validation_step` and, when it has something to show, `sample`. Its typed keyword-only constructor is its config.
     Losses are logged as `train/loss`, `train/loss_face`, ..., `val/loss`.
+
+    A stage with several optimisers (a GAN) sets `automatic_optimization = False`, names what each of them trains in
+    `parts`, returns them from `configure_optimizers` in that order, and steps them with `only` and `update`. It calls
+    its modules whole (`self.network(...)`), since strategies that share weights out gather them on the call.
+
+    What is frozen when training starts is no part of checkpoints: the constructor has to make it again.
 
     Args:
         optimizer: optimiser and its options.
@@ -33,6 +54,9 @@ class Stage(L.LightningModule):
 
     seed: int = 0
     """Seed of the run; `fit` sets it."""
+
+    clip: Clip | None = None
+    """How `update` clips; `fit` sets it."""
 
     def __init__(
         self,
@@ -55,6 +79,56 @@ class Stage(L.LightningModule):
         schedule = SCHEDULES.build(self.schedule_options)(optimizer, lambda: self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules that are trained, by attribute name: one for each optimiser, in their order."""
+        return {"network": self.network}
+
+    @contextmanager
+    def only(self, part: str) -> Iterator[None]:
+        """A while in which no other part takes gradients; losses for `update` are computed inside of it."""
+        others = [p for name, other in self.parts().items() if name != part for p in other.parameters()]
+        taking = [p for p in others if p.requires_grad]
+        for p in taking:
+            p.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for p in taking:
+                p.requires_grad_(True)
+
+    def update(self, part: str, loss: Tensor) -> None:
+        """One step of a part's optimiser down the gradient of a loss, and of its schedule. Call it inside `only`."""
+        number = list(self.parts()).index(part)
+        optimizers, schedules = self.optimizers(), self.lr_schedulers()
+        optimizer: Any = optimizers[number] if isinstance(optimizers, list) else optimizers
+        optimizer.zero_grad()
+        engines = getattr(self.trainer.strategy, "engine_per_part", False)
+        self.manual_backward(loss, **({"part": part} if engines else {}))
+        if self.clip is not None and not engines:
+            self.clip_gradients(optimizer, self.clip.value, self.clip.algorithm)
+        optimizer.step()
+        schedule: Any = schedules[number] if isinstance(schedules, list) else schedules
+        if schedule is not None:
+            schedule.step()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what is frozen, and name the parameters of each optimiser."""
+        names = {id(p): name for name, p in self.named_parameters()}
+        for name in _frozen(self):
+            checkpoint["state_dict"].pop(name, None)
+        if checkpoint.get("optimizer_states") and checkpoint["state_dict"]:
+            checkpoint["parameters"] = [
+                [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+                for optimizer in self.trainer.optimizers
+            ]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """What is frozen keeps what the constructor made."""
+        if checkpoint.get("state_dict"):
+            own = self.state_dict()
+            for name in _frozen(self):
+                checkpoint["state_dict"].setdefault(name, own[name])
+
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
         """Lightning's `log`, skipped at training steps of which no row is written: it takes 0.3 ms."""
         if (
@@ -64,6 +138,7 @@ class Stage(L.LightningModule):
             and not self._trainer._logger_connector.should_update_logs
         ):
             return
+        options.setdefault("sync_dist", True)  # the mean over ranks
         super().log(name, value, *args, **options)
 
     def generator(self, batch: Any) -> "SampleGenerator":
@@ -116,6 +191,10 @@ class SampleGenerator:
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Whole numbers from low to high - 1, (B, *shape) int64."""
         return torch.stack([torch.randint(low, high, shape, generator=g, device=self.device) for g in self._streams])
+
+
+def _frozen(stage: nn.Module) -> list[str]:
+    return [name for name, p in stage.named_parameters() if not p.requires_grad]
 
 
 def _seed(key: str) -> int:

@@ -27,16 +27,18 @@ from trainers.callbacks.samples import SampleVideos
 from trainers.callbacks.signals import Signals
 from trainers.callbacks.step_seed import StepSeed
 from trainers.callbacks.throughput import Throughput, WaitClock
-from trainers.checkpoints import AtomicCheckpointIO, init_from, newest_whole, read
-from trainers.errors import Interrupted, RunStopped
+from trainers.checkpoints import AtomicCheckpointIO, fill, init_from, network_weights, newest_whole, read_state
+from trainers.engines.fragments import shards_of
+from trainers.engines.pieces import MANIFEST
+from trainers.errors import CheckpointError, Interrupted, RunStopped
 from trainers.exports import write_export
 from trainers.loggers import loggers
 from trainers.options import TrainerOptions
 from trainers.run_folder import RunFolder, choose, is_first_rank, open_run
 from trainers.signals import received
-from trainers.stage import Stage
+from trainers.stage import Clip, Stage
 from trainers.stages import DATAMODULES, STAGES
-from trainers.strategies import STRATEGIES
+from trainers.strategies import STRATEGIES, check
 
 logger = get_logger(__name__)
 
@@ -50,11 +52,13 @@ def train(**options: Any) -> Path:
     L.seed_everything(options["seed"], workers=True, verbose=False)
     # Built before anything is written: what is wrong with them stops the run here.
     stage = _stage(options)
+    check(options["strategy"], options["trainer"], stage, options["compile"].enabled)
     datamodule = _datamodule(options, stage)
     ema = EMA(options["ema"].decay, options["ema"].every_n_steps) if options["ema"].enabled else None
     trainer = _trainer(
         options["trainer"],
-        strategy=STRATEGIES.build(options["strategy"]),
+        options["strategy"],
+        stage,
         callbacks=_callbacks(folder, options, ema),
         default_root_dir=folder.path,
     )
@@ -63,7 +67,7 @@ def train(**options: Any) -> Path:
     checkpoint = _checkpoint(folder, options["resume"])
     if options["init_from"] and checkpoint is None:
         init_from(stage.network, options["init_from"])
-    from_step = read(checkpoint)["callbacks"]["Checkpoints"]["next_row"] if checkpoint else 0
+    from_step = read_state(checkpoint)["callbacks"]["Checkpoints"]["next_row"] if checkpoint else 0
     values = {**_plain(options), "run": str(folder)}
     if is_first_rank():
         open_run(folder, values, options["resume"])
@@ -72,7 +76,7 @@ def train(**options: Any) -> Path:
     trainer.loggers = loggers(folder, options["wandb"], values, from_step)
     _fit(trainer, stage, datamodule, checkpoint)
     if trainer.is_global_zero:
-        export(stage.network, ema, folder)
+        export(stage.network, ema, folder) if shards_of(trainer).whole else export_checkpoint(options["stage"], folder)
         # Imported at the end: brings matplotlib.
         from trainers.report import write_report
 
@@ -110,6 +114,16 @@ def export(network: torch.nn.Module, ema: EMA | None, folder: RunFolder) -> Path
     return write_export(network, folder.export)
 
 
+def export_checkpoint(stage: Mapping[str, Any], folder: RunFolder) -> Path:
+    """Write `export/` from the newest checkpoint, where no rank holds the whole network."""
+    newest = newest_whole(folder.checkpoints)
+    if newest is None:
+        raise CheckpointError(f"no checkpoint in {folder.checkpoints} to export")
+    network = STAGES.build(dict(stage)).network
+    fill(network, network_weights(newest))
+    return write_export(network, folder.export)
+
+
 def _stage(options: Mapping[str, Any]) -> Stage:
     stage: Stage = STAGES.build(options["stage"])
     stage.seed = options["seed"]
@@ -143,7 +157,8 @@ def _checkpoint(folder: RunFolder, resume: str) -> Path | None:
     if own is not None or resume in ("auto", "none"):
         return own
     source = Path(resume)
-    found = source if source.is_file() else newest_whole(RunFolder(source).checkpoints)
+    alone = source.is_file() or (source / MANIFEST).is_file()
+    found = source if alone else newest_whole(RunFolder(source).checkpoints)
     if found is None:
         raise ConfigError(f"resume={resume}: no checkpoint there; give auto, none, a run folder or a .ckpt file")
     return found
@@ -164,23 +179,39 @@ def _callbacks(folder: RunFolder, options: Mapping[str, Any], ema: EMA | None) -
     ]
 
 
-def _trainer(options: TrainerOptions, **parts: Any) -> L.Trainer:
+def _trainer(options: TrainerOptions, strategy: Mapping[str, Any], stage: Stage, **parts: Any) -> L.Trainer:
     values = dataclasses.asdict(options)
+    plugins: list[Any] = [AtomicCheckpointIO()]
+    if strategy["name"].startswith("deepspeed"):
+        from trainers.engines.zero import ZeroPrecision
+
+        plugins.append(ZeroPrecision(values.pop("precision")))
+    if not stage.automatic_optimization:
+        value, algorithm = values.pop("gradient_clip_val"), values.pop("gradient_clip_algorithm")
+        stage.clip = Clip(value, algorithm) if value else None
     if values["max_epochs"] is None:
         if values["max_steps"] < 0:
             raise ConfigError("the run has no end: set trainer.max_steps or trainer.max_epochs")
         values["max_epochs"] = -1
-    try:
+
+    def build(by_name: Mapping[str, Any]) -> L.Trainer:
         return L.Trainer(
             **values,
             **parts,
-            plugins=[AtomicCheckpointIO()],
+            strategy=STRATEGIES.build(dict(by_name)),
+            plugins=plugins,
             profiler=WaitClock(),
             logger=False,  # set when the run folder is there
             enable_model_summary=False,
             # The datamodule shares samples out among ranks.
             use_distributed_sampler=False,
         )
+
+    try:
+        trainer = build(strategy)
+        if strategy["name"] == "auto" and trainer.world_size > 1:
+            trainer = build({"name": "ddp"})
+        return trainer
     except (MisconfigurationException, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"trainer: {' '.join(str(error).split())}") from None
 

@@ -4,7 +4,9 @@ from torch import Tensor
 
 
 def masked_mean(values: Tensor, mask: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Mean of the values (B, T, C) where the mask is true; 0 where it nowhere is.
+    """Mean over samples of each one's mean where the mask is true; 0 for a sample where it nowhere is.
+
+    Every sample counts the same, so the mean over the ranks of a distributed run is that of the whole batch.
 
     Args:
         values: (B, T, C).
@@ -12,16 +14,14 @@ def masked_mean(values: Tensor, mask: Tensor, weight: Tensor | None = None) -> T
         weight: (B,) factor of each sample.
     """
     known = mask.to(values.dtype)
-    kept = values * known
-    if weight is not None:
-        kept = kept * weight.to(values.dtype).view(-1, *[1] * (values.ndim - 1))
-    return kept.sum() / known.sum().clamp(min=1)
+    means = (values * known).flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)
+    return (means if weight is None else means * weight.to(values.dtype)).mean()
 
 
 def motion_loss(predicted: Tensor, truth: Tensor, known: Tensor, weight: Tensor | None = None) -> Tensor:
     """Squared error of position, velocity and acceleration, summed (Eq. 14 to 17 of MMGT; MMGT-10).
 
-    Each is the mean over the numbers whose truth is known (the paper sums over key points: a constant factor; that
+    Each is the mean over a sample's numbers whose truth is known, then over samples (the paper sums over key points: a constant factor; that
     missing points are left out is ours). A velocity is known where both of its frames are, an acceleration where all
     three are. Sequences too short for a term go without it.
 

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from settings import get_logger
 from trainers.callbacks.ema import own_weights
-from trainers.checkpoints import newest_first, path_of
+from trainers.checkpoints import newest_first, path_of, remove
 from trainers.loggers import MetricsCSV
 from trainers.options import CheckpointOptions
 
@@ -20,7 +20,8 @@ class Checkpoints(Checkpoint):
     """Writes `step-00000100.ckpt` every n optimiser steps and `best.ckpt` after the best validation; keeps the last k.
 
     A step's checkpoint is written at the end of its batch, before a validation that may follow, so that a validation
-    that fails costs nothing; a run that goes on from it validates first. `last.ckpt` is a link to the newest.
+    that fails costs nothing; a run that goes on from it validates first. `last.ckpt` is a link to the newest. With
+    strategies that share weights out a checkpoint is a folder of that name.
 
     Args:
         folder: where they go.
@@ -52,10 +53,11 @@ class Checkpoints(Checkpoint):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        ends = step == trainer.max_steps or (
+        ends = 0 < trainer.max_steps <= step or (
             trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
         )
-        if ends or (step != self._saved_step and step % self.options.every_n_steps == 0):
+        every = self.options.every_n_steps
+        if ends or step // every > self._saved_step // every:  # a batch may make several steps
             self.save_now(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -84,7 +86,7 @@ class Checkpoints(Checkpoint):
             self._link(path)
             kept = self.options.keep_last
             for old in newest_first(self.folder)[kept:] if kept else []:
-                old.unlink(missing_ok=True)
+                remove(old)
         return path
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from lightning.fabric.utilities.throughput import get_available_flops
 from lightning.pytorch.profilers import Profiler
 from torch.utils.flop_counter import FlopCounterMode
 
+from trainers.engines.fragments import shards_of
+
 
 class WaitClock(Profiler):
     """A Lightning profiler that measures one thing: seconds spent waiting for the next training batch."""
@@ -58,11 +60,8 @@ class Throughput(L.Callback):
             self._counter.__enter__()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
-        if trainer._logger_connector.should_update_logs:
-            grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-            if grads:
-                # A tensor, looked at below when the row is written.
-                self._figures["train/grad_norm"] = torch.nn.utils.get_total_norm(grads, foreach=True)
+        if trainer._logger_connector.should_update_logs and not shards_of(trainer).norm_after_step:
+            self._take_norm(trainer, optimizer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -74,6 +73,9 @@ class Throughput(L.Callback):
         self._samples += len(batch) if hasattr(batch, "__len__") else 0
         if not trainer._logger_connector.should_update_logs or trainer.fit_loop._should_accumulate():
             return
+        if shards_of(trainer).norm_after_step:
+            for optimizer in trainer.optimizers:
+                self._take_norm(trainer, optimizer)
         self._log(trainer, pl_module)
         self._restart(trainer)
 
@@ -82,6 +84,13 @@ class Throughput(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._paused += time.perf_counter() - self._validation_since
+
+    def _take_norm(self, trainer: L.Trainer, optimizer: Any) -> None:
+        norm = shards_of(trainer).gradient_norm(optimizer)
+        if norm is not None:
+            # A tensor, looked at when the row is written.
+            number = next(i for i, each in enumerate(trainer.optimizers) if each is optimizer)
+            self._figures["train/grad_norm" if number == 0 else f"train/grad_norm_{number}"] = norm
 
     def _restart(self, trainer: L.Trainer) -> None:
         self._samples = self._steps = 0

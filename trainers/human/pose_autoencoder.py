@@ -47,7 +47,7 @@ class PoseAutoencoderStage(Stage):
     def validation_step(self, batch: Any, batch_index: int) -> Tensor:
         """The same loss on held-out windows."""
         loss = self.network(batch.pose)
-        self.log("val/loss", loss, batch_size=len(batch), sync_dist=True)
+        self.log("val/loss", loss, batch_size=len(batch))
         return loss
 
     def sample(self, batch: Any) -> dict[str, Tensor]:

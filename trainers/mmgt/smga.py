@@ -130,7 +130,7 @@ class SMGAStage(Stage):
         weight = loss_weight(self.weighting, self.noise_schedule, timesteps, "x0")
         losses = smga_loss(predicted, x0, known, weight=weight, **self.lambdas)
         for name, loss in losses.items():
-            self.log(f"{part}/{name}", loss, batch_size=len(batch), sync_dist=part == "val")
+            self.log(f"{part}/{name}", loss, batch_size=len(batch))
         return losses["loss"]
 
     def _encode(self, batch: Any, random: Any) -> tuple[Tensor, Tensor, Tensor]:
