@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from settings import Choice, ConfigError
+from trainers.engines.fragments import shards_of
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
 
@@ -65,6 +66,7 @@ class Stage(L.LightningModule):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__()
+        self.losses: dict[str, Tensor] = {}
         self.optimizer_options = optimizer
         self.schedule_options = schedule
 
@@ -101,9 +103,15 @@ class Stage(L.LightningModule):
         number = list(self.parts()).index(part)
         optimizers, schedules = self.optimizers(), self.lr_schedulers()
         optimizer: Any = optimizers[number] if isinstance(optimizers, list) else optimizers
+        self.losses[part] = loss.detach()
         optimizer.zero_grad()
         engines = getattr(self.trainer.strategy, "engine_per_part", False)
         self.manual_backward(loss, **({"part": part} if engines else {}))
+        shards = shards_of(self.trainer)
+        if self.trainer._logger_connector.should_update_logs and not shards.norm_after_step:
+            norm = shards.gradient_norm(optimizer)
+            if norm is not None:
+                self.log("train/grad_norm" if number == 0 else f"train/grad_norm_{number}", norm, sync_dist=False)
         if self.clip is not None and not engines:
             self.clip_gradients(optimizer, self.clip.value, self.clip.algorithm)
         optimizer.step()

@@ -41,7 +41,7 @@ class ToyNetwork(nn.Module, PyTorchModelHubMixin):
         self.register_buffer("mean", torch.zeros(1))
 
     def set_statistics(self, statistics: dict[str, Any]) -> None:
-        self.mean.fill_(statistics["mean"])
+        self.mean.fill_(statistics.get("mean", 0.5))
 
     def forward(self, pose: Tensor) -> Tensor:
         return self.outer(self.dropout(torch.tanh(self.inner(pose - self.mean))))
@@ -114,6 +114,77 @@ class ToyStage(Stage):
     def on_train_epoch_start(self) -> None:
         # Draws from the global stream must not matter.
         torch.rand(1)
+
+
+class ToyGAN(Stage):
+    """Two optimisers: a network that takes noise off poses, a discriminator that knows them, a frozen judge of both.
+
+    Args:
+        width: inner channels.
+        optimizer: optimiser and its options, for either.
+        schedule: learning-rate schedule and its options, for either.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("pose.npz", "audio.flac")
+
+    def __init__(
+        self,
+        *,
+        width: int = 8,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = {"name": "warmup", "warmup_steps": 5},
+    ):
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        self.automatic_optimization = False
+        self.network = ToyNetwork(width=width, dropout=0.0)
+        self.network.add_module("judge", nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)))
+        self.network.judge.requires_grad_(False)
+        blocks = [nn.Sequential(nn.Linear(3, 2 * width), nn.Tanh()), nn.Linear(2 * width, 1)]
+        self.discriminator = Chain(blocks)
+
+    def parts(self) -> dict[str, nn.Module]:
+        return {"network": self.network, "discriminator": self.discriminator}
+
+    def configure_optimizers(self) -> Any:
+        made = [OPTIMIZERS.build(self.optimizer_options)(_trained(part)) for part in self.parts().values()]
+        make = SCHEDULES.build(self.schedule_options)
+        return made, [{"scheduler": make(o, lambda: self.trainer.estimated_stepping_batches)} for o in made]
+
+    def training_step(self, batch: Batch, batch_index: int) -> None:
+        noisy = batch.pose + 0.1 * self.generator(batch).normal(*batch.pose.shape[1:])
+        with self.only("network"):
+            made = self.network(noisy)
+            alike = nn.functional.mse_loss(self.network.judge(made), self.network.judge(batch.pose))
+            loss = nn.functional.mse_loss(made, batch.pose) + alike - 0.1 * self.discriminator(made).mean()
+            self.update("network", loss)
+        with self.only("discriminator"):
+            real, fake = self.discriminator(batch.pose), self.discriminator(made.detach())
+            judged = nn.functional.relu(1 - real).mean() + nn.functional.relu(1 + fake).mean()
+            self.update("discriminator", judged)
+        self.log("train/loss", loss.detach(), batch_size=len(batch))
+        self.log("train/discriminator", judged.detach(), batch_size=len(batch))
+
+    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
+        loss = nn.functional.mse_loss(self.network(batch.pose), batch.pose)
+        self.log("val/loss", loss, batch_size=len(batch))
+        return loss
+
+
+class Chain(nn.Module):
+    """Modules one after the other, shared out one by one."""
+
+    def __init__(self, blocks: list[nn.Module]):
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def _trained(part: nn.Module) -> list[nn.Parameter]:
+    return [p for p in part.parameters() if p.requires_grad]
 
 
 class ToyClips(IterableDataset):
@@ -202,6 +273,7 @@ class ToyData(L.LightningDataModule):
 def register() -> None:
     if "toy" not in STAGES.names():
         STAGES.add("toy", ToyStage)
+        STAGES.add("toy_gan", ToyGAN)
         DATAMODULES.add("toy", ToyData)
 
 

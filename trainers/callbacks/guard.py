@@ -35,7 +35,10 @@ class LossGuard(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
+        losses = getattr(pl_module, "losses", {})
+        if loss is None and losses:  # of several optimisers; some may be below zero
+            loss = torch.stack([each.abs() for each in losses.values()]).sum()
         if loss is None:
             return
         self._waiting.append((trainer.global_step, getattr(batch, "ids", []), loss.detach()))

@@ -60,7 +60,9 @@ class Throughput(L.Callback):
             self._counter.__enter__()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
-        if trainer._logger_connector.should_update_logs and not shards_of(trainer).norm_after_step:
+        # A stage that steps its optimisers itself clips, and looks at the norm, before this hook.
+        early = pl_module.automatic_optimization and not shards_of(trainer).norm_after_step
+        if early and trainer._logger_connector.should_update_logs:
             self._take_norm(trainer, optimizer)
 
     def on_train_batch_end(

@@ -12,6 +12,9 @@ from trainers.engines.fragments import Shards, trained
 from trainers.engines.pieces import Reader, is_in_pieces, key_of, load
 from trainers.errors import CheckpointError
 
+# Of an optimiser's groups: how it computes, which is the strategy's affair and not the checkpoint's.
+_OWN = ("params", "foreach", "fused", "capturable", "differentiable")
+
 
 @dataclass
 class Trained:
@@ -154,7 +157,7 @@ def put_together(stage: nn.Module, parts: list[Trained], shards: Shards, source:
                 averages[fragment.name] = average.view_as(fragment.weight)
         shards.publish(part.module)
         for own, saved in zip(part.optimizer.param_groups, groups[number], strict=True):
-            own.update({key: value for key, value in saved.items() if key != "params"})
+            own.update({key: value for key, value in saved.items() if key not in _OWN})
     for name, own in buffers(stage).items():
         saved = source.take("buffer", name)
         if saved is not None:
@@ -166,7 +169,7 @@ def group_options(parts: list[Trained]) -> list[list[dict[str, Any]]]:
     """Options of every optimiser's groups, with the names of their parameters as `params`."""
     return [
         [
-            {**{k: v for k, v in group.items() if k != "params"}, "params": [f"{part.name}.{name}" for name in names]}
+            {**{k: v for k, v in group.items() if k not in _OWN}, "params": [f"{part.name}.{name}" for name in names]}
             for group, names in zip(part.optimizer.param_groups, part.groups, strict=True)
         ]
         for part in parts

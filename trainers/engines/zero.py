@@ -146,7 +146,7 @@ class Zero(InPieces, DDPStrategy):
     def _engine(self, part: nn.Module, optimizer: torch.optim.Optimizer, trainer: Any) -> Any:
         import deepspeed
 
-        with _set_aside(part):
+        with _set_aside(part, self.stage):
             engine, _, _, _ = deepspeed.initialize(
                 config=self._engine_config(trainer), model=part, optimizer=optimizer,
                 model_parameters=[p for p in part.parameters() if p.requires_grad], dist_init_required=False,
@@ -183,7 +183,11 @@ class Zero(InPieces, DDPStrategy):
     ) -> Tensor:
         """Backward pass through the engine of a part; the only one where there is one."""
         index = next((i for i, each in enumerate(self.trained) if each.name == part), 0)
-        self._engines[index].backward(closure_loss)
+        engine = self._engines[index]
+        # What the engine does around a forward pass of its own; here the stage calls the plain module.
+        engine.optimizer.clear_backward_seen_flag()
+        closure_loss.register_hook(lambda grad: engine._backward_prologue())
+        engine.backward(closure_loss)
         return closure_loss
 
     def optimizer_step(self, optimizer: Any, closure: Any, model: Any = None, **kwargs: Any) -> Any:
@@ -227,7 +231,7 @@ class ZeroPrecision(Precision):
 
 
 @contextmanager
-def _set_aside(part: nn.Module) -> Iterator[None]:
+def _set_aside(part: nn.Module, stage: int) -> Iterator[None]:
     """A part without its frozen modules for a while: what is not trained is not shared out."""
     before: dict[nn.Module, dict[str, nn.Module | None]] = {}
     for name in frozen_modules(part):
@@ -239,6 +243,15 @@ def _set_aside(part: nn.Module) -> Iterator[None]:
         del part.get_submodule(parent_name)._modules[child]
     try:
         yield
+        if stage == 3:
+            from deepspeed.runtime.zero.partition_parameters import ZeroParamStatus
+
+            for parent, modules in before.items():
+                for p in (
+                    p for name, m in modules.items() if m and name not in parent._modules for p in m.parameters()
+                ):
+                    # What DeepSpeed asks of every parameter below its module: nothing to fetch or let go.
+                    p.ds_status, p.ds_active_sub_modules = ZeroParamStatus.NOT_AVAILABLE, set()
     finally:
         for parent, modules in before.items():
             parent._modules.clear()
