@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VIDEOS ?=
 DEMO ?= demo
-PYTEST_ARGS ?= -n auto
+PYTEST_ARGS ?= -n auto --dist loadgroup
 
 export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1

@@ -205,9 +205,18 @@ class ClipLoader(StatefulDataLoader):
         return self._place.epoch
 
     @property
+    def next_length(self) -> int:
+        """Batches on each rank of the epoch that the next iteration goes through, those before a resume included."""
+        place = self._next()
+        return place.steps + self.dataset.share.steps(place.position, place.total)
+
+    @property
     def repeats(self) -> list[str]:
-        """Sample ids that come twice in the present epoch so that all ranks take as many steps: at most ranks - 1."""
-        place, dataset = self._place, self.dataset
+        """Sample ids that come twice so that all ranks take as many steps, at most ranks - 1.
+
+        In the present epoch, or when it is done in the next one.
+        """
+        place, dataset = (self._next() if self._finished else self._place), self.dataset
         places = dataset.share.repeats(place.position, place.total)
         return dataset.ids(dataset.order(place.epoch, place.chunk), places) if places else []
 
@@ -236,9 +245,7 @@ class ClipLoader(StatefulDataLoader):
         anew = self._iterator is None or not self._finished
         if anew:
             self._unpack.clear()
-        if self._touched or self._finished:
-            self._place = self._start(0 if self._fixed else self._place.epoch + 1)
-        self._touched = False
+        self._place, self._touched = self._next(), False
         self.dataset.begin(self._place, anew)
         return self._batches(super().__iter__())
 
@@ -261,6 +268,12 @@ class ClipLoader(StatefulDataLoader):
                 place.epoch, share.advance(place.position, place.total), place.steps + 1, place.chunk, place.total
             )
             yield batch
+
+    def _next(self) -> Place:
+        """Where the next iteration begins: in the epoch of a state that was loaded, else with a new epoch."""
+        if self._touched or self._finished:
+            return self._start(0 if self._fixed else self._place.epoch + 1)
+        return self._place
 
     def _start(self, epoch: int) -> Place:
         return Place(epoch, 0, 0, self.dataset.share.batch, self._total)

@@ -3,13 +3,16 @@
 Nothing heavy is imported before the config is known to be right.
 """
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 from settings import Choice, ConfigError, build, command
 from trainers.errors import Interrupted, RunStopped
+from trainers.failures import describe, record, wait_for_first, world
 from trainers.options import (
     CheckpointOptions,
     CompileOptions,
@@ -18,9 +21,10 @@ from trainers.options import (
     SampleOptions,
     TrainerOptions,
     WandbOptions,
+    WatchdogOptions,
 )
-from trainers.run_folder import is_first_rank
-from trainers.signals import forget, listen
+from trainers.run_folder import current, is_first_rank
+from trainers.signals import ask_to_requeue, forget, listen
 from trainers.stages import DATAMODULES, STAGES
 from trainers.strategies import STRATEGIES
 
@@ -40,6 +44,7 @@ def fit(
     ema: EMAOptions = EMAOptions(),
     checkpoint: CheckpointOptions = CheckpointOptions(),
     guard: GuardOptions = GuardOptions(),
+    watchdog: WatchdogOptions = WatchdogOptions(),
     samples: SampleOptions = SampleOptions(),
     wandb: WandbOptions = WandbOptions(),
 ) -> Path:
@@ -60,6 +65,7 @@ def fit(
         ema: moving average of the weights.
         checkpoint: when checkpoints are written.
         guard: when a loss counts as lost.
+        watchdog: when the run counts as hanging.
         samples: sample videos of each validation.
         wandb: Weights & Biases.
 
@@ -80,7 +86,11 @@ def fit(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command. Exit status: 0 done, 1 stopped by an error, 2 bad config, 130 Ctrl-C, 143 SIGTERM."""
+    """The command.
+
+    Exit status: 0 done, 1 stopped by an error, 2 bad config, 75 hung, 130 Ctrl-C, 138 SIGUSR1, 143 SIGTERM. With
+    several ranks the error of the one that failed first is shown.
+    """
     listen()
     try:
         values = command(fit, argv, prog="python -m trainers.fit")
@@ -90,15 +100,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except Interrupted as error:
         print(f"stopped: {error}", file=sys.stderr)
+        if error.number == signal.SIGUSR1 and is_first_rank():
+            ask_to_requeue("signal USR1")
         return 128 + error.number
-    except RunStopped as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return 1
+    except Exception as error:
+        folder = current()
+        if folder is not None and world()[1] > 1:
+            _leave(folder.path, error)
+        if isinstance(error, RunStopped):
+            print(f"stopped: {error}", file=sys.stderr)
+            return 1
+        raise
     finally:
         forget()
     if is_first_rank():
         print(f"run folder: {run}")
     return 0
+
+
+def _leave(folder: Path, error: Exception) -> NoReturn:
+    """End one rank of several after an error: say who failed first, wait for nobody."""
+    own = record(folder, error)
+    failure = wait_for_first(folder, own)
+    # Ranks that this machine's first one has started share its terminal, and it speaks for them.
+    if is_first_rank() or "SLURM_PROCID" in os.environ:
+        print(f"stopped: {describe(failure)}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if "trainers.engines.launcher" in sys.modules:
+        sys.modules["trainers.engines.launcher"].end_children(5)
+    os._exit(1)  # tearing down connections to ranks that are gone may wait for them
 
 
 if __name__ == "__main__":

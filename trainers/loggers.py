@@ -146,32 +146,18 @@ def loggers(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any],
     )
     made: list[Logger] = [metrics, tensorboard]
     if options.mode != "off":
-        made.append(_wandb(folder, options, config))
+        made.append(_wandb(folder, options, config, from_step))
     return made
 
 
-def _wandb(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any]) -> Logger:
+def _wandb(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any], from_step: int) -> Logger:
     # Imported when asked for: most runs do without.
     import wandb
-    from lightning.pytorch.loggers import WandbLogger
 
     if options.mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
         raise ConfigError(
             "wandb.mode=online needs an account: run `wandb login` once or set WANDB_API_KEY, or use wandb.mode=offline"
         )
-    # A resumed run goes on in the same W&B run.
-    id_file = folder.path / "wandb" / "run_id.txt"
-    if rank_zero_only.rank == 0 and not id_file.exists():
-        id_file.parent.mkdir(parents=True, exist_ok=True)
-        id_file.write_text(wandb.util.generate_id())
-    return WandbLogger(
-        name=options.name or folder.path.name,
-        project=options.project,
-        save_dir=str(folder.path),
-        id=id_file.read_text().strip() if id_file.exists() else None,
-        resume="allow",
-        mode=options.mode,
-        tags=list(options.tags),
-        config=dict(config),
-        settings=wandb.Settings(console="off", silent=True),
-    )
+    from trainers.wandb_run import WandbRun
+
+    return WandbRun(folder, options, config, from_step)

@@ -119,6 +119,17 @@ class GuardOptions:
 
 
 @dataclass(frozen=True)
+class WatchdogOptions:
+    """When a run counts as hanging.
+
+    Args:
+        minutes: longest time between two batches; then every rank writes its stacks and the run ends; 0 never ends it.
+    """
+
+    minutes: Annotated[float, Field(ge=0)] = 30.0
+
+
+@dataclass(frozen=True)
 class SampleOptions:
     """Sample videos of each validation, generated beside real, with sound.
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from settings import ConfigError, get_logger
+from trainers.failures import forget_earlier
+from trainers.launching.snapshot import STATE_FILE
 
 logger = get_logger(__name__)
 
@@ -23,6 +25,10 @@ _PACKAGES = (
 
 # Other ranks are started by the first one and must write where it writes.
 _RUN_VARIABLE = "COSPEECH_RUN_FOLDER"
+_current: "RunFolder | None" = None
+
+LOGS = "logs"
+"""Folder in a run folder for what ranks and jobs say."""
 
 
 class RunFolder:
@@ -43,6 +49,7 @@ class RunFolder:
         self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
         self.evaluation = self.path / "evaluation"
+        self.logs = self.path / "logs"
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -52,11 +59,29 @@ class RunFolder:
 
 
 def choose(run: str | Path | None, stage: str) -> RunFolder:
-    """The folder of a run: the given one, or `runs/<stage>/<date-time>`; the same on every rank."""
+    """The folder of a run: the given one, or `runs/<stage>/<date-time>`; the same on every rank.
+
+    A job of SLURM that names none gets `runs/<stage>/job-<id>`, which it finds again when it is queued again.
+
+    Raises:
+        ConfigError: another launcher started this rank, and no folder is given that all ranks could know.
+    """
+    global _current
     inherited = os.environ.get(_RUN_VARIABLE)
+    job = os.environ.get("SLURM_JOB_ID") if int(os.environ.get("SLURM_NTASKS", 1)) > 1 else None
     if inherited and "LOCAL_RANK" in os.environ:
-        return RunFolder(inherited)
-    return RunFolder(run or Path("runs") / stage / time.strftime("%Y-%m-%d_%H-%M-%S"))
+        run = inherited
+    elif run is None and job:
+        run = Path("runs") / stage / f"job-{job}"
+    elif run is None and int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ConfigError("run=: ranks that are started from outside have to be given the run folder; add run=FOLDER")
+    _current = RunFolder(run or Path("runs") / stage / time.strftime("%Y-%m-%d_%H-%M-%S"))
+    return _current
+
+
+def current() -> RunFolder | None:
+    """The run folder of this process, once it is chosen."""
+    return _current
 
 
 def is_first_rank() -> bool:
@@ -75,7 +100,8 @@ def open_run(folder: RunFolder, values: Mapping[str, Any], resume: str) -> None:
     before = read_config(folder)
     if folder.path.exists() and not folder.path.is_dir():
         raise ConfigError(f"run={folder}: it is a file, not a folder")
-    if folder.path.is_dir() and any(folder.path.iterdir()):
+    # A job writes its log before the run begins.
+    if folder.path.is_dir() and any(path.name != LOGS for path in folder.path.iterdir()):
         if before is None:
             raise ConfigError(
                 f"run={folder}: the folder holds something else than a run (no config.yaml); choose another"
@@ -90,6 +116,7 @@ def open_run(folder: RunFolder, values: Mapping[str, Any], resume: str) -> None:
             )
     for part in (folder.checkpoints, folder.samples):
         part.mkdir(parents=True, exist_ok=True)
+    forget_earlier(folder)
     os.environ[_RUN_VARIABLE] = str(folder.path.resolve())
     started = f"started {time.strftime('%Y-%m-%d %H:%M:%S')}"
     if before is not None:
@@ -183,6 +210,9 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str = "
 def _git_state() -> str:
     """Commit of the code, `+ changes` when files differ from it; "no git" outside a checkout."""
     here = Path(__file__).resolve().parent
+    copied = here.parent / STATE_FILE
+    if copied.is_file():
+        return copied.read_text().strip()
 
     def git(*words: str) -> str:
         return subprocess.run(

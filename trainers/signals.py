@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM only set a flag: saving in the middle of a step would save half a step."""
+"""Ctrl-C, SIGTERM and SIGUSR1 only set a flag: saving in the middle of a step would save half a step."""
 
 import os
 import signal
@@ -11,11 +11,15 @@ _process = 0
 
 
 def listen() -> None:
-    """Take note of SIGINT and SIGTERM from now on. Call it first thing: a signal before it ends the process."""
+    """Take note of SIGINT, SIGTERM and SIGUSR1 (a scheduler's word that time is nearly up) from now on.
+
+    Call it first thing: a signal before it ends the process.
+    """
     global _process
     _process = os.getpid()
     signal.signal(signal.SIGINT, _take_note)
     signal.signal(signal.SIGTERM, _take_note)
+    signal.signal(signal.SIGUSR1, _take_note)
 
 
 def listening() -> bool:
@@ -34,6 +38,7 @@ def forget() -> None:
     _received = _process = 0
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
 
 
 class PatientWorker:
@@ -51,9 +56,18 @@ class PatientWorker:
 
     def __call__(self, worker: int) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(10) and None)
         if self.then is not None:
             self.then(worker)
+
+
+def ask_to_requeue(reason: str) -> None:
+    """Tell the batch script, which names a file in COSPEECH_REQUEUE_FILE, that the job is to be queued again."""
+    path = os.environ.get("COSPEECH_REQUEUE_FILE")
+    if path:
+        with open(path, "a") as file:
+            file.write(f"{reason}\n")
 
 
 def _take_note(number: int, frame: FrameType | None) -> None:

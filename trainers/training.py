@@ -11,6 +11,7 @@ from typing import Any
 
 import lightning.pytorch as L
 import torch
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.bad_samples import TooManyBadSamples
@@ -21,12 +22,14 @@ from settings import ConfigError, get_logger
 from settings.schema import plain
 from trainers.callbacks.checkpoints import Checkpoints
 from trainers.callbacks.ema import EMA
+from trainers.callbacks.epochs import Epochs
 from trainers.callbacks.guard import LossGuard
 from trainers.callbacks.progress import Progress
 from trainers.callbacks.samples import SampleVideos
 from trainers.callbacks.signals import Signals
 from trainers.callbacks.step_seed import StepSeed
 from trainers.callbacks.throughput import Throughput, WaitClock
+from trainers.callbacks.watchdog import Watchdog
 from trainers.checkpoints import AtomicCheckpointIO, fill, init_from, network_weights, newest_whole, read_state
 from trainers.engines.fragments import shards_of
 from trainers.engines.pieces import MANIFEST
@@ -175,6 +178,8 @@ def _callbacks(folder: RunFolder, options: Mapping[str, Any], ema: EMA | None) -
         SampleVideos(folder.samples, options["samples"]),
         *([Progress(throughput)] if options["trainer"].enable_progress_bar else []),
         Signals(),
+        Epochs(folder.path),
+        Watchdog(folder.path, options["watchdog"]),
         Checkpoints(folder.checkpoints, options["checkpoint"]),
     ]
 
@@ -182,6 +187,9 @@ def _callbacks(folder: RunFolder, options: Mapping[str, Any], ema: EMA | None) -
 def _trainer(options: TrainerOptions, strategy: Mapping[str, Any], stage: Stage, **parts: Any) -> L.Trainer:
     values = dataclasses.asdict(options)
     plugins: list[Any] = [AtomicCheckpointIO()]
+    if SLURMEnvironment.detect():
+        # Its own requeueing saves in the middle of a step.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     if strategy["name"].startswith("deepspeed"):
         from trainers.engines.zero import ZeroPrecision
 
@@ -234,5 +242,7 @@ def _quiet() -> None:
         ".*set_vital.*",
         ".*LeafSpec.*",
         ".*has `__len__` defined.*",
+        ".*`srun` command is available.*",
+        ".*call .*_register_pre_backward_hook.*",
     ):
         warnings.filterwarnings("ignore", text)

@@ -29,7 +29,7 @@ def smga_loss(
     Returns:
         "loss", "loss_face" and "loss_body", scalars.
     """
-    face = torch.nonzero(face_channels().to(predicted.device)).squeeze(1)
+    face = torch.nonzero(face_channels()).squeeze(1)  # on the CPU: a look at it waits for no device
     first, last = int(face[0]), int(face[-1]) + 1  # the face points stand together, so slices do
 
     def body(x: Tensor) -> Tensor:

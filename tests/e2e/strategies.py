@@ -1,7 +1,8 @@
 """Short trainings with any strategy, as real processes over gloo."""
 
+import json
 from pathlib import Path
-from typing import Any
+from subprocess import CompletedProcess
 
 from tests.e2e.processes import run
 from tests.shards import write_shards
@@ -29,18 +30,25 @@ def clips(folder: Path) -> Path:
     return folder
 
 
-def train(
-    out: Path, shards: Path, strategy: str, ranks: int, *words: str, stage: tuple[str, ...] = SMGA, fails: bool = False
-) -> Any:
-    """Train, four samples a step whatever the number of ranks; the process if it is to fail, else None."""
-    done = run(
-        "tests.trainers.toy", *stage, *COMMON, f"run={out}", f"data.shards={shards}", f"strategy={strategy}",
-        f"trainer.devices={ranks}", f"data.batch_size={BATCH // ranks}", *words,
-    )  # fmt: skip
-    if fails:
-        return done
-    assert done.returncode == 0, done.stderr[-4000:]
-    return None
+def words(out: Path, shards: Path, strategy: str, ranks: int, *more: str, stage: tuple[str, ...] = SMGA) -> list[str]:
+    """Words of the training command: four samples a step, whatever the number of ranks."""
+    return [
+        *stage, *COMMON, f"run={out}", f"data.shards={shards}", f"strategy={strategy}", f"trainer.devices={ranks}",
+        f"data.batch_size={BATCH // ranks}", *more,
+    ]  # fmt: skip
+
+
+def train(out: Path, shards: Path, strategy: str, ranks: int, *more: str) -> CompletedProcess[str]:
+    """One training."""
+    return run("tests.trainers.toy", *words(out, shards, strategy, ranks, *more))
+
+
+def train_all(folder: Path, name: str, runs: list[list[str]]) -> None:
+    """Trainings one after the other, all with the same number of ranks."""
+    file = folder / f"{name}.json"
+    file.write_text(json.dumps(runs))
+    done = run("tests.e2e.several", str(file), timeout=280)
+    assert done.returncode == 0, done.stderr[-6000:]
 
 
 def curve(out: Path, *names: str) -> dict[tuple[int, str], float]:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import lightning.pytorch as L
@@ -58,6 +59,10 @@ class ToyStage(Stage):
         pause: seconds that a training step takes at least.
         val_pause: seconds that a validation step takes at least.
         terminate: send this process a SIGTERM at the end of the first validation.
+        raise_at: batch of the epoch at which a rank raises; -1 is none.
+        hang_at: batch of the epoch at which a rank waits for ever; -1 is none.
+        rank: the rank that does.
+        seen: folder in which every rank lists the samples that it trains on, a file a start.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
     """
@@ -74,6 +79,10 @@ class ToyStage(Stage):
         pause: float = 0.0,
         val_pause: float = 0.0,
         terminate: bool = False,
+        raise_at: int = -1,
+        hang_at: int = -1,
+        rank: int = 0,
+        seen: Path | None = None,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adan",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = {"name": "warmup", "warmup_steps": 5},
     ):
@@ -81,6 +90,7 @@ class ToyStage(Stage):
         self.network = ToyNetwork(width=width, dropout=dropout)
         self.nan_at, self.explode_at = nan_at, explode_at
         self.pause, self.val_pause, self.terminate = pause, val_pause, terminate
+        self.raise_at, self.hang_at, self.rank, self.seen = raise_at, hang_at, rank, seen
 
     def _loss(self, batch: Batch) -> Tensor:
         draw = self.generator(batch)
@@ -89,6 +99,14 @@ class ToyStage(Stage):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         time.sleep(self.pause)
+        if self.global_rank == self.rank and batch_index == self.raise_at:
+            raise ValueError("this rank has had enough")
+        if self.global_rank == self.rank and batch_index == self.hang_at:
+            time.sleep(1000)
+        if self.seen:
+            self.seen.mkdir(exist_ok=True, parents=True)
+            with open(self.seen / f"{os.getpid()}", "a") as file:
+                file.writelines(f"{self.global_step} {sample}\n" for sample in batch.ids)
         loss = self._loss(batch)
         if batch_index == self.nan_at:
             loss = loss * float("nan")

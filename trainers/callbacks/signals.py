@@ -1,11 +1,11 @@
 """Stops a run that was asked to stop, after saving."""
 
 import functools
-import signal
 from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as L
+import torch
 
 from trainers.callbacks.checkpoints import Checkpoints
 from trainers.errors import Interrupted
@@ -13,7 +13,9 @@ from trainers.signals import PatientWorker, listen, listening, received
 
 
 class Signals(L.Callback):
-    """Ends the run at the end of the batch in which any rank received SIGINT or SIGTERM: saves, raises Interrupted.
+    """Ends the run at the end of the batch in which any rank was sent SIGINT, SIGTERM or SIGUSR1: saves, Interrupted.
+
+    Ranks agree on it after every batch, on accelerators after every tenth, since it takes a wait for the device.
 
     In a validation it does not wait for the end: the state of the last training batch is saved.
     """
@@ -28,29 +30,39 @@ class Signals(L.Callback):
         # Lightning has put in a SIGTERM handler of its own, which ends the run without saving.
         if listening():
             listen()
-        if self._asked(trainer):
-            raise Interrupted(received() or signal.SIGTERM, "stopped before the first step; nothing to save")
+        number = self._asked(trainer)
+        if number:
+            raise Interrupted(number, "stopped before the first step; nothing to save")
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if not trainer.fit_loop._should_accumulate() and self._asked(trainer):
-            self._leave(trainer)
+        if not trainer.fit_loop._should_accumulate() and self._due(trainer, batch_idx):
+            self._leave(trainer, self._asked(trainer))
 
     def on_validation_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        if not trainer.sanity_checking and self._asked(trainer):
-            self._leave(trainer)
+        batch_idx = kwargs.get("batch_idx", args[3] if len(args) > 3 else 0)
+        if not trainer.sanity_checking and self._due(trainer, batch_idx):
+            self._leave(trainer, self._asked(trainer))
 
-    def _leave(self, trainer: L.Trainer) -> None:
+    @staticmethod
+    def _due(trainer: L.Trainer, batch: int) -> bool:
+        return trainer.world_size == 1 or trainer.strategy.root_device.type == "cpu" or batch % 10 == 9
+
+    def _leave(self, trainer: L.Trainer, number: int) -> None:
+        if not number:
+            return
         checkpoints = next(callback for callback in trainer.callbacks if isinstance(callback, Checkpoints))
         path = checkpoints.save_now(trainer)
-        raise Interrupted(received() or signal.SIGTERM, f"saved {path}; start again with the same run= to go on")
+        raise Interrupted(number, f"saved {path}; start again with the same run= to go on")
 
-    def _asked(self, trainer: L.Trainer) -> bool:
-        """Agreed between ranks: those who got no signal must save as well."""
+    def _asked(self, trainer: L.Trainer) -> int:
+        """Number of the signal, agreed between ranks: those who got none must save as well."""
         if trainer.world_size == 1:
-            return bool(received())
-        return trainer.strategy.reduce_boolean_decision(bool(received()), all=False)
+            return received()
+        numbers = torch.tensor(received(), device=trainer.strategy.root_device)
+        torch.distributed.all_reduce(numbers, torch.distributed.ReduceOp.MAX)
+        return int(numbers)
 
 
 def _patient(make: Callable[[], Any]) -> Callable[[], Any]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from settings import ConfigError
 from trainers.engines.fragments import Shards, trained
+from trainers.engines.launcher import Launcher
 from trainers.engines.pieces import Writer
 from trainers.engines.state import (
     Trained,
@@ -25,6 +26,10 @@ from trainers.errors import CheckpointError
 
 class SharesErrors(ParallelStrategy):
     """A strategy whose ranks tell one another of errors where others would wait for them."""
+
+    def _configure_launcher(self) -> None:
+        if not self.cluster_environment.creates_processes_externally:
+            self._launcher = Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
 
     def gather_objects(self, value: Any) -> list[Any]:
         """The values of all ranks."""

@@ -1,0 +1,264 @@
+"""What the launcher makes of a launch file, with an sbatch that only writes down what it is told."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from settings import ConfigError
+from trainers.launch import main
+from trainers.launching.options import SlurmOptions
+from trainers.launching.snapshot import take
+from trainers.run_folder import RunFolder, read_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SBATCH = """\
+#!/bin/bash
+echo "$@" >>"$FAKE/calls"
+script=${@: -1}
+case $script in *"${FAKE_REFUSES:-nothing}"*) echo "sbatch: error: invalid partition" >&2; exit 1 ;; esac
+echo "$((100 + $(wc -l <"$FAKE/calls")));cluster"
+"""
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Puts an sbatch and a scancel in front; the file has their command lines."""
+    fake = tmp_path / "fake"
+    fake.mkdir()
+    for name, text in {"sbatch": SBATCH, "scancel": '#!/bin/bash\necho "scancel $*" >>"$FAKE/calls"\n'}.items():
+        (fake / name).write_text(text)
+        (fake / name).chmod(0o755)
+    # Nothing is in the queue.
+    (fake / "squeue").symlink_to(shutil.which("true") or "/bin/true")
+    monkeypatch.setenv("PATH", f"{fake}:{os.environ['PATH']}")
+    monkeypatch.setenv("FAKE", str(fake))
+    return fake / "calls"
+
+
+def toy(**more: Any) -> dict[str, Any]:
+    overrides = {"stage": {"name": "toy"}, "data": {"name": "toy"}, "trainer": {"max_steps": 2}}
+    return {"overrides": overrides | more.pop("overrides", {}), **more}
+
+
+def launch_file(folder: Path, **sections: Any) -> Path:
+    file = folder / "launch.yaml"
+    file.write_text(yaml.safe_dump({"module": "tests.trainers.toy"} | sections, sort_keys=False))
+    return file
+
+
+def refused(capsys: pytest.CaptureFixture[str], file: Path, *words: str) -> str:
+    """The message about a launch file that is not taken."""
+    with pytest.raises(SystemExit) as ended:
+        sys.exit(main(["toy", "--config", str(file), "--dry-run", *words]))
+    assert ended.value.code == 2
+    err = capsys.readouterr().err
+    assert err.startswith("config error: ")
+    assert "Traceback" not in err
+    return err
+
+
+def test_launch_writes_all_that_the_jobs_need_and_submits_them_in_order(
+    tmp_path: Path, calls: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "toy.yaml").write_text("stage: {name: toy, width: 4}\ndata: {name: toy}\n")
+    stages = {
+        "first": {"config": "toy.yaml", "overrides": {"trainer": {"max_steps": 2}}},
+        "second": toy(overrides={"init_from": "{first}"}, slurm={"nodes": 2, "gpus_per_node": 4, "time": "1-12"}),
+    }
+    preprocess = {"tasks": 5, "at_once": 2, "overrides": {"input": "videos"}}
+    slurm = {"partition": "gpu", "signal": 120, "env": {"NCCL_DEBUG": "INFO it"}, "setup": ["module load cuda"]}
+    file = launch_file(tmp_path, preprocess=preprocess, stages=stages, slurm=slurm | {"extra": ["--exclusive"]})
+    folder = tmp_path / "out"
+    assert main(["toy", "--config", str(file), f"folder={folder}"]) == 0
+
+    said = capfd.readouterr().out
+    assert f"launch folder: {folder}" in said
+    assert "preprocess: job 101\nfirst: job 102 after 101\nsecond: job 103 after 102\n" in said
+    assert (folder / "jobs.txt").read_text() == "preprocess 101\nfirst 102\nsecond 103\n"
+    submitted = calls.read_text().splitlines()
+    assert submitted[0] == f"--parsable {folder}/preprocess/preprocess.sbatch"
+    assert submitted[2] == (f"--parsable --dependency=afterok:102 --kill-on-invalid-dep=yes {folder}/second/fit.sbatch")
+
+    array = (folder / "preprocess" / "preprocess.sbatch").read_text()
+    assert "#SBATCH --array=0-4%2\n" in array
+    assert "gpus-per-node" not in array
+    assert yaml.safe_load((folder / "preprocess" / "config.yaml").read_text())["output"] == str(folder / "shards")
+    script = (folder / "second" / "fit.sbatch").read_text()
+    for line in (
+        "#SBATCH --partition=gpu", "#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=4", "#SBATCH --gpus-per-node=4",
+        "#SBATCH --time=1-12:00:00", "#SBATCH --signal=USR1@120", "#SBATCH --requeue", "#SBATCH --exclusive",
+        "export NCCL_DEBUG='INFO it'", "module load cuda", f"export PYTHONPATH={folder}/code",
+    ):  # fmt: skip
+        assert f"{line}\n" in script
+    config = read_config(RunFolder(folder / "second"))
+    assert config is not None
+    assert config["init_from"] == str(folder / "first")
+    assert config["trainer"]["devices"] == 4
+    assert config["trainer"]["num_nodes"] == 2
+    first = read_config(RunFolder(folder / "first"))
+    assert first is not None
+    assert first["stage"]["width"] == 4
+
+    copied = {str(path.relative_to(folder / "code")) for path in (folder / "code").rglob("*") if path.is_file()}
+    followed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert copied == {name for name in followed.splitlines() if (ROOT / name).exists()} | {".snapshot"}
+    for path in folder.rglob("*.sbatch"):
+        assert subprocess.run(["bash", "-n", str(path)]).returncode == 0
+
+
+def test_dry_run_needs_no_slurm_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trainers.launch.shutil.which", lambda name: None)
+    file = launch_file(tmp_path, stages={"one": toy()})
+    # The word after the flag is one of its own.
+    words = ["toy", "--config", str(file), "--dry-run", f"folder={tmp_path / 'out'}"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert f"##### {tmp_path}/out/one/fit.sbatch\n#!/bin/bash\n" in out
+    assert f"submit one {tmp_path}/out/one/fit.sbatch" in out
+    assert not (tmp_path / "out").exists()
+    assert main([word for word in words if word != "--dry-run"]) == 2
+    assert "there is no sbatch here" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_chain_that_slurm_takes_half_is_taken_back_and_can_be_submitted_again(
+    tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    file = launch_file(tmp_path, stages={"one": toy(), "two": toy()})
+    folder = tmp_path / "out"
+    monkeypatch.setenv("FAKE_REFUSES", "two/fit.sbatch")
+    assert main(["toy", "--config", str(file), f"folder={folder}"]) == 1
+    err = capfd.readouterr().err
+    assert "invalid partition" in err
+    assert f"Then: bash {folder}/submit.sh" in err
+    assert calls.read_text().splitlines()[-1] == "scancel 101"
+    monkeypatch.delenv("FAKE_REFUSES")
+    assert subprocess.run(["bash", str(folder / "submit.sh")]).returncode == 0
+    assert (folder / "jobs.txt").read_text() == "one 104\ntwo 105\n"
+    # A folder that is there is not written over.
+    assert main(["toy", "--config", str(file), f"folder={folder}"]) == 2
+    assert f"to go on with it: bash {folder}/submit.sh" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("sections", "parts"),
+    [
+        ({"stages": {}}, ["'stages' is empty"]),
+        ({"stages": {"one": {"confg": "x.yaml"}}}, ["stages.one", "confg", "did you mean 'config'"]),
+        ({"stages": {"one": toy(slurm={"nods": 2})}}, ["stages.one", "nods", "did you mean 'nodes'"]),
+        ({"stages": {"one": toy(slurm={"time": 500})}}, ["time=500", "signal=300", "600 s"]),
+        ({"stages": {"one": toy(slurm={"time": "soon"})}}, ["stages.one", "time=soon", "H:MM:SS"]),
+        ({"stages": {"one": toy(slurm={"tasks_per_node": 3})}}, ["tasks_per_node=3", "one process per GPU"]),
+        ({"stages": {"one": toy(overrides={"trainer": {"devices": 2}})}}, ["'devices'", "slurm.gpus_per_node"]),
+        ({"stages": {"one": toy(overrides={"run": "mine"})}}, ["'run'", "the launch folder"]),
+        ({"stages": {"one": toy(overrides={"init_from": "{two}"}), "two": toy()}}, ["'{two}' is no earlier link"]),
+        ({"stages": {"one": toy(after=["zero"])}}, ["after 'zero'", "no earlier link"]),
+        ({"stages": {"code": toy()}}, ["stages.code"]),
+        ({"stages": {"one": toy(overrides={"stage": {"widht": 1}})}}, ["stages.one.overrides.stage", "name of a"]),
+        ({"stages": {"one": toy(overrides={"seeed": 1})}}, ["stages.one.overrides.seeed", "did you mean 'seed'"]),
+        ({"stages": {"one": toy(config="none.yaml")}}, ["stages.one", "no config file at", "none.yaml"]),
+    ],
+)
+def test_wrong_launch_file_is_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sections: dict[str, Any], parts: list[str]
+) -> None:
+    message = refused(capsys, launch_file(tmp_path, **sections))
+    assert all(part in message for part in parts), message
+
+
+def test_preprocessing_without_an_input_names_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, launch_file(tmp_path, stages={"one": toy()}, preprocess={"tasks": 2}))
+    assert "give preprocess.overrides.input=" in message
+
+
+def test_system_without_a_stage_in_the_chain_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = launch_file(tmp_path, stages={"one": toy()})
+    assert main(["mmgt", "--config", str(file), "--dry-run"]) == 2
+    assert "no stage of system 'mmgt' is among its stages (toy)" in capsys.readouterr().err
+    assert main(["mgmt", "--dry-run"]) == 2
+    assert "there is python -m trainers.launch mmgt" in capsys.readouterr().err
+
+
+def test_launch_file_of_the_system_is_found_and_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["mmgt", "preprocess.overrides.input=videos", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "submit preprocess " in out
+    assert "submit smga " in out
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [("24:00:00", 86_400), (86_400, 86_400), ("12:30", 750), ("2-0", 172_800), ("1-02:03:04", 93_784), ("700", 700)],
+)
+def test_time_limit_is_read_as_slurm_writes_it(time: int | str, seconds: int) -> None:
+    assert SlurmOptions(time=time).seconds == seconds
+
+
+def test_copy_of_the_code_is_that_of_the_working_tree(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=checkout, check=True)
+
+    git("init", "--quiet")
+    for name in ("kept.py", "changed.py", "deleted.py"):
+        (checkout / name).write_text("old\n")
+    git("add", ".")
+    git("commit", "--quiet", "--message=first")
+    assert not take(checkout, tmp_path / "clean" / "code").changed
+    (checkout / "changed.py").write_text("new\n")
+    (checkout / "deleted.py").unlink()
+    (checkout / "unknown.py").write_text("mine\n")
+    state = take(checkout, tmp_path / "into" / "code")
+    into = tmp_path / "into"
+    assert sorted(path.name for path in (into / "code").iterdir()) == [".snapshot", "changed.py", "kept.py"]
+    assert (into / "code" / "changed.py").read_text() == "new\n"
+    assert state.untracked == ["unknown.py"]
+    assert "changed.py, deleted.py" in (into / "code.txt").read_text()
+    assert (into / "code" / ".snapshot").read_text() == f"{state.commit} + changes\n"
+    assert "+new" in (into / "code.patch").read_text()
+
+
+def test_code_that_is_no_checkout_cannot_be_copied(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"git refuses: .*not a git repository"):
+        take(tmp_path, tmp_path / "into")
+    assert not (tmp_path / "into").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "message"),
+    [
+        (["data.shards=x"], {}, "give run=FOLDER"),
+        (["run=x"], {"SLURM_GPUS_ON_NODE": "8", "SLURM_NTASKS_PER_NODE": "2"}, "set --ntasks-per-node=8"),
+    ],
+)
+def test_script_by_hand_says_what_is_missing(
+    tmp_path: Path, words: list[str], environment: dict[str, str], message: str
+) -> None:
+    script = ROOT / "slurm" / "fit.sbatch"
+    done = subprocess.run(
+        ["bash", str(script), *words], cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_from_a_copy_names_the_commit_of_the_copy(tmp_path: Path) -> None:
+    code = tmp_path / "code"
+    shutil.copytree(ROOT / "trainers", code / "trainers")
+    shutil.copytree(ROOT / "settings", code / "settings")
+    (code / ".snapshot").write_text("abc123 + changes\n")
+    program = "from trainers.run_folder import environment; print(environment())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=code, capture_output=True, text=True, check=True)
+    assert "code: abc123 + changes\n" in done.stdout

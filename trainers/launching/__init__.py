@@ -1,0 +1,1 @@
+"""What the launcher is made of: options, the snapshot of the code, the chain of jobs, their scripts."""

@@ -1,0 +1,239 @@
+"""The links of a chain, each with its config resolved by the very command and code that will run it."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from settings import ConfigError, build
+from settings.registry import nearest
+from trainers.launching.options import PreprocessOptions, SlurmOptions, StageOptions
+
+PREPROCESS: Final = "preprocess"
+_TAKEN: Final = ("code", "shards", PREPROCESS)
+_REFERENCE: Final = re.compile(r"\{([\w-]+)\}")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a launch happens.
+
+    Args:
+        file: the launch file.
+        folder: the launch folder, absolute.
+        code: the code that resolves configs.
+        python: the interpreter.
+        cwd: what relative paths in configs are relative to.
+    """
+
+    file: Path
+    folder: Path
+    code: Path
+    python: str
+    cwd: Path
+
+
+@dataclass(frozen=True)
+class Link:
+    """One job of the chain, or one job array.
+
+    Args:
+        name: of the link, and of its folder.
+        job: name of the job.
+        module: the command.
+        config: the command's config, resolved.
+        slurm: what it asks SLURM for.
+        after: links it waits for.
+        folder: for its config, script and logs; the run folder of a stage.
+        gives: what `{name}` stands for in later links.
+        tasks: jobs of the array; 0 is a training.
+        at_once: how many of them may run at once; None is all.
+    """
+
+    name: str
+    job: str
+    module: str
+    config: dict[str, Any]
+    slurm: SlurmOptions
+    after: list[str]
+    folder: Path
+    gives: str
+    tasks: int = 0
+    at_once: int | None = None
+
+    @property
+    def script(self) -> Path:
+        """The file for sbatch."""
+        return self.folder / ("preprocess.sbatch" if self.tasks else "fit.sbatch")
+
+
+def chain(
+    system: str,
+    stages: Mapping[str, Any],
+    preprocess: PreprocessOptions | None,
+    slurm: SlurmOptions,
+    module: str,
+    place: Place,
+) -> list[Link]:
+    """The links in order.
+
+    Args:
+        system: the system; one stage at least must be of it.
+        stages: name to `StageOptions`, as plain values.
+        preprocess: the first link, if there is one.
+        slurm: what every job asks for, where it does not say otherwise.
+        module: the training command.
+        place: where it happens.
+
+    Returns:
+        The links; every link waits for earlier ones only.
+
+    Raises:
+        ConfigError: a link cannot be started; the message names it.
+    """
+    if not stages:
+        raise ConfigError(f"{place.file}: 'stages' is empty; name the stages to train")
+    links: list[Link] = []
+    if preprocess is not None:
+        links.append(_preprocess_link(system, preprocess, slurm, place))
+    for name, values in stages.items():
+        if not re.fullmatch(r"[\w-]+", name) or name in _TAKEN:
+            raise ConfigError(f"{place.file}: 'stages.{name}': a name is of letters, digits, - and _, not {_TAKEN}")
+        links.append(_stage_link(system, name, values or {}, links, slurm, module, place))
+    trained = [link.config["stage"]["name"] for link in links if not link.tasks]
+    if not any(stage == system or stage.startswith(f"{system}.") for stage in trained):
+        raise ConfigError(f"{place.file}: no stage of system '{system}' is among its stages ({', '.join(trained)})")
+    return links
+
+
+def _preprocess_link(system: str, options: PreprocessOptions, slurm: SlurmOptions, place: Place) -> Link:
+    where = f"{place.file}: '{PREPROCESS}'"
+    # One task works on one machine, and on CPUs unless it says otherwise.
+    own = {"nodes": 1, "gpus_per_node": 0, "tasks_per_node": None} | options.slurm
+    asked = _slurm(slurm, own, where)
+    if asked.nodes > 1 or (asked.tasks > 1 and not asked.gpus_per_node):
+        raise ConfigError(f"{where}: a task of the array is one process on one machine; raise 'tasks' instead")
+    words = [f"output={json.dumps(str(place.folder / 'shards'))}", *_words(options.overrides)]
+    config = _resolved(options.module, options.config, words, where, place)
+    return Link(
+        name=PREPROCESS,
+        job=f"{system}.{PREPROCESS}",
+        module=options.module,
+        config=config,
+        slurm=asked,
+        after=[],
+        folder=place.folder / PREPROCESS,
+        gives=str(place.cwd / Path(config["output"]).expanduser()),
+        tasks=options.tasks,
+        at_once=options.at_once,
+    )
+
+
+def _stage_link(
+    system: str,
+    name: str,
+    values: Mapping[str, Any],
+    before: list[Link],
+    slurm: SlurmOptions,
+    module: str,
+    place: Place,
+) -> Link:
+    where = f"{place.file}: 'stages.{name}'"
+    try:
+        options: StageOptions = build(values, StageOptions)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {str(error).removeprefix('config: ')}") from None
+    asked = _slurm(slurm, options.slurm, where)
+    for section, keys in {"trainer": ("devices", "num_nodes"), "": ("run", "resume")}.items():
+        given = options.overrides.get(section) if section else options.overrides
+        for key in keys:
+            if isinstance(given, Mapping) and key in given:
+                said = "slurm.gpus_per_node and slurm.nodes" if section else "the launch folder"
+                raise ConfigError(f"{where}: '{key}' is not for overrides, {said} decides")
+    known = {link.name: link.gives for link in before}
+    overrides, named = _filled(options.overrides, known, where)
+    after = options.after if options.after is not None else list(known)[-1:]
+    for other in after:
+        if other not in known:
+            raise ConfigError(f"{where}: after '{other}', which is no earlier link; {nearest(other, list(known))}")
+    folder = place.folder / name
+    words = _words(overrides)
+    words += [f"run={json.dumps(str(folder))}", f"trainer.devices={asked.tasks}", f"trainer.num_nodes={asked.nodes}"]
+    return Link(
+        name=name,
+        job=f"{system}.{name}",
+        module=module,
+        config=_resolved(module, options.config, words, where, place),
+        slurm=asked,
+        after=[link for link in known if link in {*after, *named}],
+        folder=folder,
+        gives=str(folder),
+    )
+
+
+def _slurm(base: SlurmOptions, own: Mapping[str, Any], where: str) -> SlurmOptions:
+    try:
+        return build(vars(base) | dict(own), SlurmOptions)
+    except ConfigError as error:
+        raise ConfigError(f"{where}, slurm: {str(error).removeprefix('config: ')}") from None
+
+
+def _words(overrides: Mapping[str, Any]) -> list[str]:
+    """One word a section, so that a part's name and its options come together."""
+    return [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
+
+
+def _filled(value: Any, known: Mapping[str, str], where: str) -> tuple[Any, set[str]]:
+    """Overrides with every `{name}` replaced, and the names."""
+    named: set[str] = set()
+
+    def replace(found: re.Match[str]) -> str:
+        if found[1] not in known:
+            raise ConfigError(f"{where}: '{found[0]}' is no earlier link; {nearest(found[1], list(known))}")
+        named.add(found[1])
+        return known[found[1]]
+
+    def walk(part: Any) -> Any:
+        if isinstance(part, str):
+            return _REFERENCE.sub(replace, part)
+        if isinstance(part, Mapping):
+            return {key: walk(inner) for key, inner in part.items()}
+        if isinstance(part, list):
+            return [walk(inner) for inner in part]
+        return part
+
+    return walk(value), named
+
+
+def _resolved(module: str, config: Path | None, words: list[str], where: str, place: Place) -> dict[str, Any]:
+    """The config as the command itself prints it; `config` is relative to the launch file."""
+    if config is not None:
+        words = ["--config", str(place.file.parent / config.expanduser()), *words]
+    done = subprocess.run(
+        [place.python, "-m", module, *words, "--print-config"],
+        cwd=place.cwd,
+        env=os.environ | code_environment(place.code),
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"python -m {module} ended with status {done.returncode}"]
+        # Named as the person who launches would set it.
+        key = where.rpartition(" ")[2].strip("'") + ".overrides."
+        message = said[-1].removeprefix("config error: ")
+        if message.startswith("command line: '"):
+            message = message.replace("command line: '", f"'{key}").replace("; give ", f"; give {key}")
+            raise ConfigError(f"{place.file}: {message}")
+        raise ConfigError(f"{where}: {message}")
+    return yaml.safe_load(done.stdout)
+
+
+def code_environment(code: Path) -> dict[str, str]:
+    """Environment in which `python -m` takes the code from a folder, and nowhere else."""
+    return {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"}

@@ -1,0 +1,170 @@
+"""What a rank really holds while it trains: bytes of tensors, by part. A plan is measured against it."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import lightning.pytorch as L
+import torch
+from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from trainers.callbacks.ema import EMA
+
+PARTS = ("parameters", "gradients", "optimizer", "averages", "master", "buckets", "gathered")
+"""Parts that are counted, under the names that a plan gives them."""
+
+
+class SentBytes(TorchDispatchMode):
+    """Counts the bytes that are given to collectives while it is on, by kind.
+
+    Attributes:
+        bytes: of the whole tensor: what is reduced, or what is gathered.
+    """
+
+    KINDS: Final = {"allreduce": "all-reduce", "reduce_scatter": "reduce-scatter", "allgather": "all-gather"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes: dict[str, int] = dict.fromkeys(self.KINDS.values(), 0)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "c10d":
+            kind = next((kind for word, kind in self.KINDS.items() if word in func._schema.name), None)
+            if kind is not None:
+                # Outputs first, then inputs; the whole is the longer of the two.
+                sides = [sum(t.nbytes for t in tree_leaves(side) if isinstance(t, Tensor)) for side in args[:2]]
+                self.bytes[kind] += max(sides)
+        return func(*args, **(kwargs or {}))
+
+
+class HeldBytes(L.Callback):
+    """Counts the bytes of tensors that this rank holds, each part at its largest.
+
+    Looks while the network runs forward (gathered weights), whenever a gradient comes in (gradients, buckets), after the
+    backward pass, right before the optimiser's step and after it. A storage counts once, with the first part that has it.
+    Bytes sent are those of the last step. Written as `held-<rank>.json` into the run folder when training ends.
+    """
+
+    def __init__(self) -> None:
+        self.bytes: dict[str, int] = dict.fromkeys(PARTS, 0)
+        self.sent = SentBytes()
+        self._trainer: Any = None
+        self._stage: Any = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._trainer, self._stage = trainer, pl_module
+        for module in pl_module.modules():
+            module.register_forward_pre_hook(lambda *_: self._look("gathered"))
+        self._watch(pl_module.parameters())
+        for optimizer in trainer.optimizers:
+            inner = getattr(optimizer, "optimizer", optimizer)
+            inner.register_step_pre_hook(lambda *_: self._look("gradients"))
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self.sent = SentBytes()
+        self.sent.__enter__()
+        if batch_idx == 1:  # FSDP has made them in the first step
+            self._watch(
+                p for each in _fsdp_params(pl_module) if (p := getattr(each, "_unsharded_param", None)) is not None
+            )
+
+    def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._look(*PARTS)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.sent.__exit__(None, None, None)
+        self._look(*PARTS)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        path = Path(trainer.default_root_dir) / f"held-{trainer.global_rank}.json"
+        path.write_text(json.dumps({"bytes": self.bytes, "sent": self.sent.bytes}) + "\n", encoding="utf-8")
+
+    def _watch(self, parameters: Iterable[Tensor]) -> None:
+        for p in parameters:
+            if p.requires_grad:
+                p.register_post_accumulate_grad_hook(lambda _: self._look("gradients", "buckets", "gathered"))
+
+    def _look(self, *parts: str) -> None:
+        for part, size in held(self._trainer, self._stage).items():
+            if part in parts:
+                self.bytes[part] = max(self.bytes[part], size)
+
+
+def held(trainer: Any, stage: Any) -> dict[str, int]:
+    """Bytes of tensors that this rank holds now, by part (`PARTS`)."""
+    seen: set[int] = set()
+    engines = [o for o in trainer.optimizers if hasattr(o, "ipg_buckets")]  # ZeRO's
+    found: dict[str, Iterable[Any]] = {
+        "gathered": _gathered(stage),
+        "parameters": [*map(_kept, stage.parameters()), *stage.buffers()],
+        "buckets": [buffer for o in engines for bucket in o.ipg_buckets.values() for buffer in _buffers(bucket)],
+        "master": [t for o in engines for t in _masters(o)],
+        "gradients": [p.grad for p in stage.parameters()] + [t for o in engines for t in _partitions(o)],
+        "optimizer": [
+            value
+            for optimizer in trainer.optimizers
+            for state in getattr(optimizer, "optimizer", optimizer).state.values()
+            for value in state.values()
+        ],
+        "averages": [t for c in trainer.callbacks if isinstance(c, EMA) for t in c.averages.values()],
+    }
+    return {part: sum(_take(tensor, seen) for tensor in tensors) for part, tensors in found.items()}
+
+
+def _take(tensor: Any, seen: set[int]) -> int:
+    """Bytes of a tensor's storage, 0 where it was seen before."""
+    if not isinstance(tensor, Tensor):
+        return 0
+    storage = (tensor.to_local() if isinstance(tensor, DTensor) else tensor).untyped_storage()
+    if not storage.nbytes() or storage.data_ptr() in seen:
+        return 0
+    seen.add(storage.data_ptr())
+    return storage.nbytes()
+
+
+def _kept(p: Any) -> Tensor:
+    """What a rank keeps of a parameter at all times."""
+    return getattr(p, "ds_tensor", p.detach())
+
+
+def _gathered(stage: torch.nn.Module) -> list[Any]:
+    """Whole weights that are there for a while, where ranks keep parts."""
+    tensors: list[Any] = [p.data for p in stage.parameters() if hasattr(p, "ds_tensor")]
+    for each in _fsdp_params(stage):
+        tensors += [getattr(each, "_unsharded_param", None), *each.all_gather_outputs]
+    return tensors
+
+
+def _fsdp_params(stage: torch.nn.Module) -> list[Any]:
+    modules = [module for module in stage.modules() if isinstance(module, FSDPModule)]
+    return [p for m in modules for group in m._get_fsdp_state()._fsdp_param_groups for p in group.fsdp_params]
+
+
+def _buffers(bucket: Any) -> list[Any]:
+    buffer = bucket.buffer
+    return list(buffer) if isinstance(buffer, (list, tuple)) else [buffer]
+
+
+def _masters(optimizer: Any) -> list[Any]:
+    return [
+        *getattr(optimizer, "single_partition_of_fp32_groups", []),
+        *getattr(optimizer, "fp32_partitioned_groups_flat", []),
+    ]
+
+
+def _partitions(optimizer: Any) -> list[Any]:
+    """Gradients that ZeRO keeps for its step."""
+    tensors = [t.grad for t in _masters(optimizer)] + [getattr(optimizer, "grad_partitions_flat_buffer", None)]
+    for kept in ("averaged_gradients", "all_grad_tensors"):
+        for group in getattr(optimizer, kept, {}).values():
+            tensors += group or []
+    return tensors
