@@ -36,6 +36,7 @@ class Failure:
         message: what went wrong, in one text.
         trace: the traceback, empty where the message says it all.
         of_others: whether it only noticed that another rank was gone.
+        status: with which the run ends.
     """
 
     rank: int
@@ -44,9 +45,10 @@ class Failure:
     message: str
     trace: str
     of_others: bool
+    status: int = 1
 
 
-def folder_of(run: str | Path) -> Path:
+def folder_of(run: str | os.PathLike[str]) -> Path:
     """Where the ranks of a run leave their notes."""
     return Path(run) / "logs" / "errors"
 
@@ -65,7 +67,7 @@ def world() -> tuple[int, int]:
     return int(rank), int(ranks)
 
 
-def record(run: str | Path, error: BaseException) -> Failure:
+def record(run: str | os.PathLike[str], error: BaseException, status: int = 1) -> Failure:
     """Leave a note of this rank's error. A disk that does not take it is no further error."""
     expected = isinstance(error, RunStopped)
     message = str(error).strip() or type(error).__name__
@@ -76,6 +78,7 @@ def record(run: str | Path, error: BaseException) -> Failure:
         message if expected else f"{type(error).__name__}: {message}",
         "" if expected else "".join(traceback.format_exception(error)),
         not expected and bool(_OF_OTHERS.search(f"{type(error).__name__} {message}")),
+        status,
     )
     path = folder_of(run) / f"rank-{failure.rank:04d}.json"
     try:
@@ -88,7 +91,7 @@ def record(run: str | Path, error: BaseException) -> Failure:
     return failure
 
 
-def first(run: str | Path) -> Failure | None:
+def first(run: str | os.PathLike[str]) -> Failure | None:
     """The failure that came first; one that only notices others' comes after all that do not."""
     found = []
     for path in folder_of(run).glob("rank-*.json"):
@@ -99,7 +102,7 @@ def first(run: str | Path) -> Failure | None:
     return min(found, key=lambda f: (f.of_others, f.time, f.rank), default=None)
 
 
-def wait_for_first(run: str | Path, own: Failure, seconds: float = 5.0) -> Failure:
+def wait_for_first(run: str | os.PathLike[str], own: Failure, seconds: float = 3.0) -> Failure:
     """The first failure; one that is of others waits a little for theirs."""
     end = time.monotonic() + (seconds if own.of_others else 0)
     while True:
@@ -109,7 +112,7 @@ def wait_for_first(run: str | Path, own: Failure, seconds: float = 5.0) -> Failu
         time.sleep(0.1)
 
 
-def forget_earlier(run: str | Path) -> None:
+def forget_earlier(run: str | os.PathLike[str]) -> None:
     """Drop the notes of an earlier start of the run."""
     for path in folder_of(run).glob("rank-*.json"):
         try:

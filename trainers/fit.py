@@ -129,7 +129,7 @@ def _leave(folder: Path, error: Exception) -> NoReturn:
     sys.stderr.flush()
     if "trainers.engines.launcher" in sys.modules:
         sys.modules["trainers.engines.launcher"].end_children(5)
-    os._exit(1)  # tearing down connections to ranks that are gone may wait for them
+    os._exit(failure.status)  # tearing down connections to ranks that are gone may wait for them
 
 
 if __name__ == "__main__":

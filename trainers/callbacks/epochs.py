@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
-from lightning.fabric.utilities.data import sized_len
 
 from settings import get_logger
 from trainers.run_folder import write_text
@@ -41,11 +40,11 @@ class Epochs(L.Callback):
     def _measure(self, trainer: L.Trainer) -> bool:
         """Whether the epoch to come has another length than Lightning thinks; now it knows."""
         combined: Any = trainer.fit_loop._combined_loader
-        lengths = [getattr(loader, "next_length", None) for loader in combined.flattened]
+        lengths: list[Any] = [getattr(loader, "next_length", None) for loader in combined.flattened]
         if trainer.limit_train_batches != 1.0 or None in lengths or lengths == combined.limits:
             return False
         combined.limits = lengths
-        trainer.fit_loop.max_batches = batches = sized_len(combined) or 0
+        trainer.fit_loop.max_batches = batches = max(lengths)
         if isinstance(trainer.val_check_interval, float):
             trainer.val_check_batch = max(1, int(batches * trainer.val_check_interval))
         return True

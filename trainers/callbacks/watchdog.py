@@ -89,7 +89,7 @@ class Watchdog(L.Callback):
         self._stacks.flush()
         folder = Path(self._stacks.name).parent
         error = RunStopped(f"no batch for {self.limit / 60:.3g} minutes; the stacks of all ranks are in {folder}")
-        record(self.run, error)
+        record(self.run, error, HANGS)
         ask_to_requeue("hang")
         sys.stderr.write(f"stopped: rank {self._rank}: {error}\n")
         sys.stderr.flush()

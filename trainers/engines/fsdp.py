@@ -1,6 +1,5 @@
 """FSDP2: every rank holds some rows of every parameter, of its gradient and of its optimiser's state."""
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -66,8 +65,9 @@ class FullySharded(InPieces, ModelParallelStrategy):
 
     def setup(self, trainer: Any) -> None:
         """Share out the parts, then make their optimisers."""
-        self.accelerator.setup(trainer)
-        stage = self.lightning_module
+        accelerator: Any = self.accelerator
+        accelerator.setup(trainer)
+        stage = self.stage
         parts = parts_of(stage, "fsdp")
         stage.to(self.root_device)
         for part in parts.values():
@@ -101,9 +101,6 @@ class FullySharded(InPieces, ModelParallelStrategy):
         for block in blocks(part):
             fully_shard(block, **options)
         fully_shard(part, **options)
-
-    def tensor_init_context(self, empty_init: bool | None = None) -> AbstractContextManager[None]:
-        return self.precision_plugin.tensor_init_context()
 
 
 def _reshard(part: nn.Module) -> None:

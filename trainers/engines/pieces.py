@@ -80,7 +80,7 @@ class Writer:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary.mkdir(parents=True)
 
-    def _write_file(self, name: str, write: Callable[[Path], None]) -> dict[str, Any]:
+    def _write_file(self, name: str, write: Callable[[Path], Any]) -> dict[str, Any]:
         path = self._temporary / name
         write(path)
         with open(path, "rb") as file:
@@ -91,7 +91,7 @@ class Writer:
         files.append(self._write_file(STATE, lambda path: torch.save(dict(state), path)))
         manifest = {"version": _VERSION, "ranks": self.ranks, **about, "files": files}
         text = json.dumps(manifest)
-        self._write_file(MANIFEST, lambda path: path.write_text(text, encoding="utf-8") and None)
+        self._write_file(MANIFEST, lambda path: path.write_text(text, encoding="utf-8"))
         sync_folder(self._temporary)
         old = self.path.with_name(f".{self.path.name}.old")
         shutil.rmtree(old, ignore_errors=True)

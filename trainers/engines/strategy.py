@@ -27,9 +27,15 @@ from trainers.errors import CheckpointError
 class SharesErrors(ParallelStrategy):
     """A strategy whose ranks tell one another of errors where others would wait for them."""
 
+    @property
+    def stage(self) -> Any:
+        """The stage that is trained."""
+        return self.lightning_module
+
     def _configure_launcher(self) -> None:
-        if not self.cluster_environment.creates_processes_externally:
-            self._launcher = Launcher(self.cluster_environment, self.num_processes, self.num_nodes)
+        environment: Any = self.cluster_environment
+        if not environment.creates_processes_externally:
+            self._launcher = Launcher(environment, self.num_processes, self.num_nodes)
 
     def gather_objects(self, value: Any) -> list[Any]:
         """The values of all ranks."""
@@ -46,7 +52,7 @@ class Replicated(SharesErrors, DDPStrategy):
     shards = Shards()
 
     def setup(self, trainer: Any) -> None:
-        if not self.lightning_module.automatic_optimization:
+        if not self.stage.automatic_optimization:
             # A step of one optimiser leaves the parameters of the others without gradients.
             self._ddp_kwargs["find_unused_parameters"] = True
         super().setup(trainer)
@@ -103,7 +109,7 @@ class InPieces(SharesErrors):
         from trainers.checkpoints import cannot_write
 
         path = Path(self.broadcast(filepath))
-        stage = self.lightning_module
+        stage = self.stage
         averages = checkpoint.get("callbacks", {}).get("EMA", {}).pop("averages", {})
         pieces = take_apart(self.trained, self.shards, averages)
         if self.global_rank == 0:
@@ -122,7 +128,7 @@ class InPieces(SharesErrors):
     def load_checkpoint(self, checkpoint_path: Any, weights_only: bool | None = None) -> dict[str, Any]:
         """Read what this rank holds, whatever wrote it. Raises CheckpointError when it does not fit."""
         source = open_source(self.broadcast(checkpoint_path))
-        stage = self.lightning_module
+        stage = self.stage
         averages = put_together(stage, self.trained, self.shards, source)
         state = source.state()
         self.load_engine_state(state.get("engine", {}))

@@ -95,7 +95,7 @@ class Zero(InPieces, DDPStrategy):
 
     def __init__(self, stage: int, offload: str = "none", config: dict[str, Any] | None = None, **options: Any):
         super().__init__(**options)
-        self.stage, self.offload, self.config = stage, offload, config or {}
+        self.level, self.offload, self.config = stage, offload, config or {}
         self.shards: Stretches = Stretches(stage)
         self.trained: list[Trained] = []
         self._engines: list[Any] = []
@@ -120,10 +120,11 @@ class Zero(InPieces, DDPStrategy):
 
     def setup(self, trainer: Any) -> None:
         """Build an engine for every part."""
-        self.accelerator.setup(trainer)
+        accelerator: Any = self.accelerator
+        accelerator.setup(trainer)
         self.precision_plugin.device = self.root_device.type
-        stage = self.lightning_module
-        parts = parts_of(stage, f"deepspeed_{self.stage}")
+        stage = self.stage
+        parts = parts_of(stage, f"deepspeed_{self.level}")
         stage.to(self.root_device)
         self.model = stage
         if trainer.state.fn == TrainerFn.FITTING:
@@ -131,7 +132,7 @@ class Zero(InPieces, DDPStrategy):
             if len(optimizers) != len(parts):
                 raise ConfigError(
                     f"{type(stage).__name__} has {len(optimizers)} optimisers for {len(parts)} parts; "
-                    f"strategy=deepspeed_{self.stage} wants one each"
+                    f"strategy=deepspeed_{self.level} wants one each"
                 )
             for (name, part), optimizer in zip(parts.items(), optimizers, strict=True):
                 named = Trained(name, part, optimizer, group_names(part, optimizer))
@@ -146,7 +147,7 @@ class Zero(InPieces, DDPStrategy):
     def _engine(self, part: nn.Module, optimizer: torch.optim.Optimizer, trainer: Any) -> Any:
         import deepspeed
 
-        with _set_aside(part, self.stage):
+        with _set_aside(part, self.level):
             engine, _, _, _ = deepspeed.initialize(
                 config=self._engine_config(trainer), model=part, optimizer=optimizer,
                 model_parameters=[p for p in part.parameters() if p.requires_grad], dist_init_required=False,
@@ -154,8 +155,8 @@ class Zero(InPieces, DDPStrategy):
         return engine
 
     def _engine_config(self, trainer: Any) -> dict[str, Any]:
-        stage = self.lightning_module
-        zero: dict[str, Any] = {"stage": self.stage, "contiguous_gradients": True}
+        stage = self.stage
+        zero: dict[str, Any] = {"stage": self.level, "contiguous_gradients": True}
         pin = self.root_device.type == "cuda"
         if self.offload != "none":
             zero["offload_optimizer"] = {"device": "cpu", "pin_memory": pin}
@@ -193,7 +194,7 @@ class Zero(InPieces, DDPStrategy):
     def optimizer_step(self, optimizer: Any, closure: Any, model: Any = None, **kwargs: Any) -> Any:
         """Step of the engine whose optimiser it is."""
         result = closure()
-        self.precision_plugin._after_closure(self.lightning_module, optimizer)  # hooks of callbacks
+        self.precision_plugin._after_closure(self.stage, optimizer)  # hooks of callbacks
         engine = next(engine for engine in self._engines if engine.optimizer is optimizer)
         engine.step()
         return result

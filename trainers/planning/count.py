@@ -45,9 +45,9 @@ class SentBytes(TorchDispatchMode):
 class HeldBytes(L.Callback):
     """Counts the bytes of tensors that this rank holds, each part at its largest.
 
-    Looks while the network runs forward (gathered weights), whenever a gradient comes in (gradients, buckets), after the
-    backward pass, right before the optimiser's step and after it. A storage counts once, with the first part that has it.
-    Bytes sent are those of the last step. Written as `held-<rank>.json` into the run folder when training ends.
+    Looks while the network runs forward (gathered weights), whenever a gradient comes in (gradients, buckets), after
+    the backward pass, right before the optimiser's step and after it. A storage counts once, with the first part that
+    has it. Bytes sent are those of the last step. Written as `held-<rank>.json` into the run folder when training ends.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,103 @@
+"""A plan against what real processes hold and send."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.processes import run
+from tests.e2e.strategies import COMMON, STRATEGIES, clips
+from trainers.plan import training_config
+from trainers.planning.count import PARTS
+from trainers.planning.inventory import inventory
+from trainers.planning.measure import Measured, build_stage
+from trainers.planning.memory import memory
+from trainers.planning.time import traffic
+
+RANKS = 2
+SMGA = (
+    "stage.window=20", "stage.width=64", "stage.layers=4", "stage.heads=2", "stage.feedforward=128",
+    "stage.train_steps=50", "data.batch_size=2",
+)  # fmt: skip
+WORDS = ("trainer.max_steps=3", "trainer.limit_val_batches=0", "checkpoint.monitor=null")
+
+# Some parameters are too large to be kept whole, and buckets are smaller than the network.
+OPTIONS = {
+    "deepspeed_1": "strategy.config.zero_optimization={reduce_bucket_size: 100000}",
+    "deepspeed_2": "strategy.config.zero_optimization={reduce_bucket_size: 100000}",
+    "deepspeed_3": "strategy.config.zero_optimization={stage3_param_persistence_threshold: 5000}",
+}
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clips(tmp_path_factory.mktemp("planning") / "shards")
+
+
+def counted(out: Path, shards: Path, stage: str, *words: str) -> list[dict[str, dict[str, int]]]:
+    """What each rank held and sent."""
+    done = run(
+        "tests.e2e.counted", f"stage={stage}", *COMMON, *WORDS, f"run={out}", f"data.shards={shards}",
+        f"trainer.devices={RANKS}", *words,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [json.loads((out / f"held-{rank}.json").read_text()) for rank in range(RANKS)]
+
+
+def planned(stage: str, *words: str) -> tuple[dict[str, float], dict[str, float], int]:
+    """Predicted bytes by part, bytes sent by kind, and trained elements."""
+    values: dict[str, Any] = training_config(None, [f"stage={stage}", *words])
+    found = inventory(build_stage(values["stage"]))
+    step = Measured(activations=0, copies=0, operations=0, how="not needed here")
+    return memory(values, found, step, RANKS).gpu, traffic(values, found, RANKS), found.count
+
+
+def assert_near(held: dict[str, int], expected: dict[str, float], whole: float) -> None:
+    """Every part within 10 %; what is not there is predicted not to be."""
+    wrong = {
+        part: (held[part], expected[part])
+        for part in held
+        if abs(held[part] - expected[part]) > 0.1 * max(held[part], 0.001 * whole)
+    }
+    assert not wrong, f"counted, planned: {wrong}"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "words"),
+    [(name, ()) for name in STRATEGIES]
+    + [(name, (OPTIONS[name],)) for name in OPTIONS]
+    + [("fsdp", ("trainer.precision=bf16-mixed",)), ("deepspeed_2", ("trainer.precision=bf16-mixed",))],
+    ids=lambda value: value if isinstance(value, str) else "-".join(value).replace("strategy.config.", "") or "plain",
+)
+def test_two_ranks_hold_and_send_what_was_planned(
+    strategy: str, words: tuple[str, ...], shards: Path, tmp_path: Path
+) -> None:
+    words = (f"strategy={strategy}", *SMGA, *words)
+    expected, sent, count = planned("mmgt.smga", *words)
+    # What collectives hold for a moment is theirs, and cannot be seen.
+    parts = [part for part in PARTS if not (strategy == "fsdp" and part == "buckets")]
+    for rank in counted(tmp_path / "run", shards, "counted", *words):
+        assert_near({part: rank["bytes"][part] for part in parts}, expected, 4 * count)
+        assert_near(rank["sent"], sent, 4 * count)
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "deepspeed_2"])
+def test_two_optimisers(strategy: str, shards: Path, tmp_path: Path) -> None:
+    words = (f"strategy={strategy}", "stage.width=256", "data.window=20", "data.batch_size=2")
+    expected, _, count = planned("toy_gan", *words)
+    names = ("parameters", "optimizer", "averages", "master")
+    for rank in counted(tmp_path / "run", shards, "counted_gan", *words):
+        assert_near({part: rank["bytes"][part] for part in names}, expected, 4 * count)
+
+
+def test_offloaded_parts_are_not_on_the_device(shards: Path, tmp_path: Path) -> None:
+    """On a CPU offloaded parts are counted all the same: they have to be what is planned for the machine's memory."""
+    words = ("strategy=deepspeed_2", "strategy.offload=optimizer", *SMGA)
+    values = training_config(None, ["stage=mmgt.smga", *words])
+    found = inventory(build_stage(values["stage"]))
+    made = memory(values, found, Measured(0, 0, 0, ""), RANKS)
+    assert made.gpu["optimizer"] == made.gpu["averages"] == made.gpu["master"] == 0
+    for rank in counted(tmp_path / "run", shards, "counted", *words):
+        held = {part: rank["bytes"][part] for part in ("optimizer", "averages")}
+        assert_near(held, made.host, 4 * found.count)

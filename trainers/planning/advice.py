@@ -1,0 +1,166 @@
+"""What to change in a config that does not fit, by how much it gives."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from settings import ConfigError
+from trainers.planning.inventory import Inventory
+from trainers.planning.measure import Measured, measure
+from trainers.planning.memory import memory, zero_options
+from trainers.planning.show import size_of
+
+Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change to the config.
+
+    Attributes:
+        words: of the command line.
+        saves: bytes of GPU memory.
+        total: bytes that are left.
+        note: what it costs, or what has to be changed with it.
+    """
+
+    words: str
+    saves: float
+    total: float
+    note: str
+
+
+def changes(values: Values, found: Inventory, measured: Measured, ranks: int, limit: float) -> list[Change]:
+    """Changes that save memory, the largest saving first.
+
+    Args:
+        values: the training config, resolved.
+        found: what is trained.
+        measured: a step of the config.
+        ranks: number of GPUs.
+        limit: bytes that there are.
+    """
+    return [change for change, _, _ in _tried(values, found, measured, ranks, limit)]
+
+
+def together(values: Values, found: Inventory, measured: Measured, ranks: int, limit: float) -> Change | None:
+    """Changes that fit together where none is enough alone, as few as possible by taking the best again and again."""
+    before = memory(values, found, measured, ranks).total
+    words: list[str] = []
+    while len(words) < 5:
+        tried = _tried(values, found, measured, ranks, limit)
+        if not tried:
+            return None
+        change, values, measured = tried[0]
+        words.append(change.words)
+        if change.total <= limit:
+            return Change(" ".join(words), before - change.total, change.total, "")
+    return None
+
+
+def _tried(
+    values: Values, found: Inventory, measured: Measured, ranks: int, limit: float
+) -> list[tuple[Change, Values, Measured]]:
+    before = memory(values, found, measured, ranks).total
+    result = []
+    for words, note, changed, again in _candidates(values, found, ranks):
+        try:
+            step = measure(changed, changed["data"].get("batch_size") or 1) if again else measured
+        except ConfigError:
+            continue  # the stage cannot do it
+        total = memory(changed, found, step, ranks).total
+        if before - total > 0.005 * before:
+            result.append((Change(words, before - total, total, note), changed, step))
+    smaller = [each for each in result if each[0].words.startswith("data.batch_size")]
+    # Of the batch sizes the largest that fits, or the smallest.
+    enough = next((each for each in smaller if each[0].total <= limit), smaller[-1] if smaller else None)
+    result = [each for each in result if each not in smaller or each is enough]
+    return sorted(result, key=lambda each: -each[0].saves)
+
+
+def refusal(found: list[Change], all_of_them: Change | None, total: float, limit: float, gpu: str) -> str:
+    """What to say of a config that does not fit.
+
+    Args:
+        found: changes, the largest saving first.
+        all_of_them: several that fit together, where none does alone.
+        total: bytes that it takes.
+        limit: bytes that there are.
+        gpu: whose.
+    """
+    lines = [
+        f"it does not fit: {size_of(total)} a GPU, and {gpu} leaves {size_of(limit)}. What would help, most first:"
+    ]
+    for change in found:
+        fits = "fits" if change.total <= limit else f"still {size_of(change.total - limit)} too much"
+        note = f" ({change.note})" if change.note else ""
+        lines.append(f"  {change.words}: saves {size_of(change.saves)}, {size_of(change.total)} a GPU, {fits}{note}")
+    if all_of_them is not None:
+        lines.append(f"  none is enough alone; together {size_of(all_of_them.total)} a GPU: {all_of_them.words}")
+    elif not any(change.total <= limit for change in found):
+        lines.append("  not even together: take a smaller stage, more GPUs, or GPUs with more memory")
+    return "\n".join(lines)
+
+
+def _candidates(values: Values, found: Inventory, ranks: int) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
+    """Words, a note, the changed config, and whether its step has to be measured anew."""
+
+    def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+        result = copy.deepcopy(dict(values))
+        change(result)
+        return result
+
+    strategy, trainer = values["strategy"], values["trainer"]
+    name, batch = strategy["name"], int(values["data"].get("batch_size") or 1)
+    sharing = trainer["precision"] in ("32-true", "32", "bf16-mixed", "16-mixed")
+    if ranks > 1 and sharing:
+        others = ["deepspeed_1", "deepspeed_2", "deepspeed_3"] + (
+            ["fsdp"] if trainer["precision"] != "16-mixed" else []
+        )
+        for other in others:
+            if other != name:
+                options: dict[str, Any] = {"name": other, "offload": "none"} | (
+                    {} if other == "fsdp" else {"config": {}}
+                )
+                yield f"strategy={other}", "", changed(lambda v, o=options: v.update(strategy=o)), False
+    for offload in {"fsdp": ["all"], "deepspeed_3": ["optimizer", "all"]}.get(
+        name, ["optimizer"] if name.startswith("deepspeed") else []
+    ):
+        if strategy["offload"] != offload:
+            note = "steps on the CPU: slower"
+            yield (
+                f"strategy.offload={offload}",
+                note,
+                changed(lambda v, o=offload: v["strategy"].update(offload=o)),
+                False,
+            )
+    if name.startswith("deepspeed"):
+        yield from _smaller_buckets(values, found, changed)
+    if not values["gradient_checkpointing"]:
+        note = "computes the layers twice"
+        yield "gradient_checkpointing=true", note, changed(lambda v: v.update(gradient_checkpointing=True)), True
+    if trainer["precision"] in ("32-true", "32"):
+        yield "trainer.precision=bf16-mixed", "", changed(lambda v: v["trainer"].update(precision="bf16-mixed")), True
+    if values["ema"]["enabled"]:
+        yield "ema.enabled=false", "no averaged weights", changed(lambda v: v["ema"].update(enabled=False)), False
+    smaller = batch // 2
+    while smaller >= 1:
+        batches = trainer["accumulate_grad_batches"] * batch // smaller
+        note = f"trainer.accumulate_grad_batches={batches} keeps the step as it is"
+        yield f"data.batch_size={smaller}", note, changed(lambda v, b=smaller: v["data"].update(batch_size=b)), True
+        smaller //= 2
+
+
+def _smaller_buckets(
+    values: Values, found: Inventory, changed: Callable[..., dict[str, Any]]
+) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
+    """Buckets no larger than the network: DeepSpeed's hold half a billion elements whatever it is given."""
+    size = max(part.count for part in found.parts)
+    strategy = values["strategy"]
+    if size < zero_options(strategy)["reduce_bucket_size"]:
+
+        def change(v: dict[str, Any]) -> None:
+            v["strategy"]["config"].setdefault("zero_optimization", {})["reduce_bucket_size"] = size
+
+        yield f"strategy.config.zero_optimization.reduce_bucket_size={size}", "costs nothing", changed(change), False
