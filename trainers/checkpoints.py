@@ -110,8 +110,12 @@ def newest_first(folder: Path) -> list[Path]:
     return sorted((path for path in folder.glob("step-*.ckpt") if step_of(path) >= 0), key=step_of, reverse=True)
 
 
-def newest_whole(folder: Path) -> Path | None:
+def newest_whole(folder: Path, thorough: bool = True) -> Path | None:
     """The newest checkpoint, of one file or in pieces, that is whole; damaged ones before it are named in the log.
+
+    Args:
+        folder: where checkpoints are.
+        thorough: read every byte; else take the newest as it is, where another rank looks.
 
     Raises:
         CheckpointError: there are checkpoints, and all are damaged.
@@ -121,7 +125,7 @@ def newest_whole(folder: Path) -> Path | None:
     if best.exists():
         candidates.append(best)
     for path in candidates:
-        wrong = damage(path)
+        wrong = damage(path) if thorough else None
         if wrong is None:
             return path
         logger.warning("checkpoint %s is damaged: %s; falling back to the one before", path, wrong)

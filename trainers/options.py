@@ -150,7 +150,7 @@ class WandbOptions:
 
     Args:
         mode: online sends figures and samples to the account, offline writes them under the run folder for
-            `wandb sync`, off does nothing.
+            `wandb beta sync RUN/wandb`, off does nothing.
         project: project of the run.
         name: name of the run; null takes that of the run folder.
         tags: tags of the run.

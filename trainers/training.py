@@ -70,11 +70,13 @@ def train(**options: Any) -> Path:
     checkpoint = _checkpoint(folder, options["resume"])
     if options["init_from"] and checkpoint is None:
         init_from(stage.network, options["init_from"])
-    from_step = read_state(checkpoint)["callbacks"]["Checkpoints"]["next_row"] if checkpoint else 0
+    from_step = 0
+    if checkpoint and is_first_rank():  # which alone writes figures
+        from_step = read_state(checkpoint)["callbacks"]["Checkpoints"]["next_row"]
     values = {**_plain(options), "run": str(folder)}
     if is_first_rank():
         open_run(folder, values, options["resume"])
-    if checkpoint:
+    if checkpoint and is_first_rank():
         logger.info("resuming from %s, step %d", checkpoint, from_step)
     trainer.loggers = loggers(folder, options["wandb"], values, from_step)
     _fit(trainer, stage, datamodule, checkpoint)
@@ -155,13 +157,17 @@ def _datamodule(options: Mapping[str, Any], stage: Stage) -> L.LightningDataModu
 
 
 def _checkpoint(folder: RunFolder, resume: str) -> Path | None:
-    """The checkpoint to go on from: the run folder's own newest whole one, else that of `resume`."""
-    own = newest_whole(folder.checkpoints)
+    """The checkpoint to go on from: the run folder's own newest whole one, else that of `resume`.
+
+    The first rank looks at every byte, and its choice is the one that all ranks load.
+    """
+    thorough = is_first_rank()
+    own = newest_whole(folder.checkpoints, thorough)
     if own is not None or resume in ("auto", "none"):
         return own
     source = Path(resume)
     alone = source.is_file() or (source / MANIFEST).is_file()
-    found = source if alone else newest_whole(RunFolder(source).checkpoints)
+    found = source if alone else newest_whole(RunFolder(source).checkpoints, thorough)
     if found is None:
         raise ConfigError(f"resume={resume}: no checkpoint there; give auto, none, a run folder or a .ckpt file")
     return found
