@@ -1,6 +1,7 @@
 """The GPU benchmark goes its whole way on a CPU, and says so where there is no GPU."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from benchmarks import machine
 from benchmarks.gpu import CASES, main, planned_for
 
 
-def test_tiny_on_the_cpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+@pytest.mark.slow
+def test_tiny_on_the_cpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine, "RESULTS", tmp_path)
     assert main(["--cpu", "--tiny", "--batch", "2", "--steps", "5"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]

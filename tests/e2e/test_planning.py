@@ -8,12 +8,15 @@ import pytest
 
 from tests.e2e.processes import run
 from tests.e2e.strategies import COMMON, STRATEGIES, clips
+from tests.trainers import toy
 from trainers.plan import training_config
 from trainers.planning.count import PARTS
 from trainers.planning.inventory import inventory
-from trainers.planning.measure import Measured, build_stage
+from trainers.planning.measure import build_stage, measure
 from trainers.planning.memory import memory
 from trainers.planning.time import traffic
+
+toy.register()
 
 RANKS = 2
 SMGA = (
@@ -28,6 +31,8 @@ OPTIONS = {
     "deepspeed_2": "strategy.config.zero_optimization={reduce_bucket_size: 100000}",
     "deepspeed_3": "strategy.config.zero_optimization={stage3_param_persistence_threshold: 5000}",
 }
+
+TOO_SMALL = "strategy.config.zero_optimization={reduce_bucket_size: 50000}"
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +54,7 @@ def planned(stage: str, *words: str) -> tuple[dict[str, float], dict[str, float]
     """Predicted bytes by part, bytes sent by kind, and trained elements."""
     values: dict[str, Any] = training_config(None, [f"stage={stage}", *words])
     found = inventory(build_stage(values["stage"]))
-    step = Measured(activations=0, copies=0, operations=0, how="not needed here")
-    return memory(values, found, step, RANKS).gpu, traffic(values, found, RANKS), found.count
+    return memory(values, found, measure(values, 2), RANKS).gpu, traffic(values, found, RANKS), found.count
 
 
 def assert_near(held: dict[str, int], expected: dict[str, float], whole: float) -> None:
@@ -67,7 +71,9 @@ def assert_near(held: dict[str, int], expected: dict[str, float], whole: float) 
     ("strategy", "words"),
     [(name, ()) for name in STRATEGIES]
     + [(name, (OPTIONS[name],)) for name in OPTIONS]
-    + [("fsdp", ("trainer.precision=bf16-mixed",)), ("deepspeed_2", ("trainer.precision=bf16-mixed",))],
+    + [("fsdp", ("trainer.precision=bf16-mixed",)), ("deepspeed_2", ("trainer.precision=bf16-mixed",))]
+    + [("deepspeed_2", (TOO_SMALL, "trainer.accumulate_grad_batches=2"))]
+    + [("fsdp", ("stage.width=192", "gradient_checkpointing=true"))],
     ids=lambda value: value if isinstance(value, str) else "-".join(value).replace("strategy.config.", "") or "plain",
 )
 def test_two_ranks_hold_and_send_what_was_planned(
@@ -96,7 +102,7 @@ def test_offloaded_parts_are_not_on_the_device(shards: Path, tmp_path: Path) -> 
     words = ("strategy=deepspeed_2", "strategy.offload=optimizer", *SMGA)
     values = training_config(None, ["stage=mmgt.smga", *words])
     found = inventory(build_stage(values["stage"]))
-    made = memory(values, found, Measured(0, 0, 0, ""), RANKS)
+    made = memory(values, found, measure(values, 2), RANKS)
     assert made.gpu["optimizer"] == made.gpu["averages"] == made.gpu["master"] == 0
     for rank in counted(tmp_path / "run", shards, "counted", *words):
         held = {part: rank["bytes"][part] for part in ("optimizer", "averages")}

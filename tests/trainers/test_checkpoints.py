@@ -7,7 +7,7 @@ import resource
 import shutil
 import signal
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,9 +31,12 @@ def folder(finished: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.handler.setLevel(logging.INFO)
-    logging.getLogger("cospeech").addHandler(caplog.handler)
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    logger = logging.getLogger("cospeech")
+    with caplog.at_level(logging.INFO, logger.name):
+        logger.addHandler(caplog.handler)
+        yield
+        logger.removeHandler(caplog.handler)
 
 
 def cut(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Ends a run that hangs, after every rank has said where."""
 
+import contextlib
 import faulthandler
 import os
 import sys
@@ -77,7 +78,12 @@ class Watchdog(L.Callback):
         if self._stacks is not None:
             faulthandler.cancel_dump_traceback_later()
             self._stacks.close()
-            self._stacks = None
+            path, self._stacks = Path(self._stacks.name), None
+            with contextlib.suppress(OSError):  # other ranks' may still be there
+                if not path.stat().st_size:
+                    path.unlink()
+                    path.parent.rmdir()
+                    path.parent.parent.rmdir()
 
     def _watch(self) -> None:
         while not self._stop.wait(min(self.limit / 10, 30)):
