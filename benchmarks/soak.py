@@ -57,7 +57,7 @@ class Run:
 
     def ranks(self) -> list[int]:
         """Processes that have taken a step."""
-        return [int(file.name) for file in self.seen.iterdir()] if self.seen.exists() else []
+        return [int(f.name) for f in self.seen.iterdir() if f.stat().st_size] if self.seen.exists() else []
 
     def first_step(self) -> int:
         """Optimiser steps done before the first step of this start."""

@@ -55,7 +55,12 @@ class SingleFile:
     def __init__(self, checkpoint: dict[str, Any]):
         weights = checkpoint.pop("state_dict")
         optimizers = checkpoint.pop("optimizer_states")
-        names = checkpoint.get("parameters") or [list(weights)] * len(optimizers)
+        names = checkpoint.get("parameters")
+        if names is None:
+            raise CheckpointError(
+                "the checkpoint does not name the parameters of its optimisers (an earlier version wrote it): go on "
+                "with strategy=auto or ddp, or start from its weights alone with init_from="
+            )
         averages = checkpoint.get("callbacks", {}).get("EMA", {}).pop("averages", {})
         self._state = checkpoint
         self._tensors: dict[str, dict[str, Tensor]] = {"weight": weights, "buffer": weights}
