@@ -80,6 +80,7 @@ def main() -> None:
             rows[name] = measure(Path(folder), strategy, ranks, checkpoints, size)
             rows[name]["disk_alone_seconds"] = disk_alone(Path(folder), rows[name]["bytes"])
         print(name, rows[name], flush=True)
+    machine["load_average_after"] = round(os.getloadavg()[0], 2)
     if not options.quick:
         print(write_result("checkpoints", {"machine": machine, "seed": 0, "stage": SIZE, "every": EVERY, "rows": rows}))
 

@@ -9,6 +9,7 @@ reach here. Bytes are counted in runs of their own. Writes `benchmarks/results/d
 """
 
 import argparse
+import os
 import statistics
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,8 @@ from benchmarks.machine import describe, write_result
 from benchmarks.ranks import smga, train
 from trainers.plan import training_config
 from trainers.planning.inventory import inventory
-from trainers.planning.measure import Measured, build_stage
+from trainers.planning.measure import build_stage
+from trainers.planning.measure import measure as measure_step
 from trainers.planning.memory import memory
 from trainers.planning.time import traffic
 
@@ -69,7 +71,7 @@ def bytes_beside_plan(folder: Path, strategy: str, words: tuple[str, ...]) -> di
     stage = [word for word in words if word.startswith(("stage.", "strategy", "trainer."))]
     values = training_config(None, ["stage=mmgt.smga", *stage])
     found = inventory(build_stage(values["stage"]))
-    planned = memory(values, found, Measured(0, 0, 0, "counted apart"), ranks).gpu
+    planned = memory(values, found, measure_step(values, SIZE["batch"]), ranks).gpu
     sent = traffic(values, found, ranks)
     return {
         "parameters": found.count,
@@ -103,6 +105,7 @@ def main() -> None:
         print(measure(1, 6, QUICK))
         return
     figures = measure(options.repeats, options.steps, SIZE)
+    machine["load_average_after"] = round(os.getloadavg()[0], 2)
     about = {"machine": machine, "seed": 0, "threads_a_process": 1, "stage": SIZE, "steps": options.steps}
     print(write_result("distributed", {**about, **figures}))
 

@@ -4,8 +4,8 @@
 
 The training command, alone and with `deepspeed_2`, with and without gradient checkpointing, on one batch again and
 again. Operations are counted on the meta device by the planner; MFU is operations / (median step x the GPU's peak in
-bf16), and so is the share that the planner should be given as `mfu=`. Without a GPU it ends with status 2; `--cpu --tiny`
-goes the same way at a size that a CPU takes, and writes nothing. Writes `benchmarks/results/gpu-DATE.json`.
+bf16), and is what the planner should be given as `mfu=`. Without a GPU it ends with status 2; `--cpu --tiny` goes the
+same way at a size that a CPU takes, and writes nothing. Writes `benchmarks/results/gpu-DATE.json`.
 """
 
 import argparse

@@ -113,7 +113,8 @@ def plan(
         values["strategy"] = {"name": "ddp"}
     card = find_gpu(gpu)
     given = {"nvlink": nvlink, "nic": nic}
-    card = dataclasses.replace(card, **{name: 1e9 * value for name, value in given.items() if value is not None})
+    speeds: dict[str, Any] = {name: 1e9 * value for name, value in given.items() if value is not None}
+    card = dataclasses.replace(card, **speeds)
     batch_size = int(values["data"].get("batch_size") or 1)
     stage = _stage(build_stage, values)
     _check_strategy(values, stage)
@@ -191,7 +192,9 @@ def training_config(path: str | None, overrides: Sequence[str]) -> dict[str, Any
 
 def split(words: Sequence[str]) -> tuple[list[str], list[str], str | None]:
     """Words of the command line: the plan's own as key=value, those of the training config, and the config file."""
-    rest, own, training, path = list(words), [], [], None
+    rest, path = list(words), None
+    own: list[str] = []
+    training: list[str] = []
     known = keys(plan)
     while rest:
         word = rest.pop(0)

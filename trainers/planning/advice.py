@@ -1,7 +1,7 @@
 """What to change in a config that does not fit, by how much it gives."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,62 +105,46 @@ def refusal(found: list[Change], all_of_them: Change | None, total: float, limit
 
 def _candidates(values: Values, found: Inventory, ranks: int) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
     """Words, a note, the changed config, and whether its step has to be measured anew."""
-
-    def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
-        result = copy.deepcopy(dict(values))
-        change(result)
-        return result
-
     strategy, trainer = values["strategy"], values["trainer"]
     name, batch = strategy["name"], int(values["data"].get("batch_size") or 1)
-    sharing = trainer["precision"] in ("32-true", "32", "bf16-mixed", "16-mixed")
-    if ranks > 1 and sharing:
-        others = ["deepspeed_1", "deepspeed_2", "deepspeed_3"] + (
-            ["fsdp"] if trainer["precision"] != "16-mixed" else []
-        )
-        for other in others:
-            if other != name:
-                options: dict[str, Any] = {"name": other, "offload": "none"} | (
-                    {} if other == "fsdp" else {"config": {}}
-                )
-                yield f"strategy={other}", "", changed(lambda v, o=options: v.update(strategy=o)), False
-    for offload in {"fsdp": ["all"], "deepspeed_3": ["optimizer", "all"]}.get(
-        name, ["optimizer"] if name.startswith("deepspeed") else []
-    ):
+    others = []
+    if ranks > 1 and trainer["precision"] in ("32-true", "32", "bf16-mixed", "16-mixed"):
+        others = ["deepspeed_1", "deepspeed_2", "deepspeed_3"]
+        others += ["fsdp"] if trainer["precision"] != "16-mixed" else []
+    for other in others:
+        if other != name:
+            options = {"name": other, "offload": "none", **({} if other == "fsdp" else {"config": {}})}
+            yield f"strategy={other}", "", _with(values, "strategy", options), False
+    offloads = {"fsdp": ["all"], "deepspeed_3": ["optimizer", "all"]}
+    for offload in offloads.get(name, ["optimizer"] if name.startswith("deepspeed") else []):
         if strategy["offload"] != offload:
-            note = "steps on the CPU: slower"
-            yield (
-                f"strategy.offload={offload}",
-                note,
-                changed(lambda v, o=offload: v["strategy"].update(offload=o)),
-                False,
-            )
-    if name.startswith("deepspeed"):
-        yield from _smaller_buckets(values, found, changed)
+            changed = _with(values, "strategy.offload", offload)
+            yield f"strategy.offload={offload}", "steps on the CPU: slower", changed, False
+    largest = max(part.count for part in found.parts)
+    if name.startswith("deepspeed") and largest < zero_options(strategy)["reduce_bucket_size"]:
+        # DeepSpeed's buckets hold half a billion elements, however small the network.
+        key = "strategy.config.zero_optimization.reduce_bucket_size"
+        yield f"{key}={largest}", "costs nothing", _with(values, key, largest), False
     if not values["gradient_checkpointing"]:
-        note = "computes the layers twice"
-        yield "gradient_checkpointing=true", note, changed(lambda v: v.update(gradient_checkpointing=True)), True
+        changed = _with(values, "gradient_checkpointing", True)
+        yield "gradient_checkpointing=true", "computes the layers twice", changed, True
     if trainer["precision"] in ("32-true", "32"):
-        yield "trainer.precision=bf16-mixed", "", changed(lambda v: v["trainer"].update(precision="bf16-mixed")), True
+        yield "trainer.precision=bf16-mixed", "", _with(values, "trainer.precision", "bf16-mixed"), True
     if values["ema"]["enabled"]:
-        yield "ema.enabled=false", "no averaged weights", changed(lambda v: v["ema"].update(enabled=False)), False
+        yield "ema.enabled=false", "no averaged weights", _with(values, "ema.enabled", False), False
     smaller = batch // 2
     while smaller >= 1:
         batches = trainer["accumulate_grad_batches"] * batch // smaller
         note = f"trainer.accumulate_grad_batches={batches} keeps the step as it is"
-        yield f"data.batch_size={smaller}", note, changed(lambda v, b=smaller: v["data"].update(batch_size=b)), True
+        yield f"data.batch_size={smaller}", note, _with(values, "data.batch_size", smaller), True
         smaller //= 2
 
 
-def _smaller_buckets(
-    values: Values, found: Inventory, changed: Callable[..., dict[str, Any]]
-) -> Iterator[tuple[str, str, dict[str, Any], bool]]:
-    """Buckets no larger than the network: DeepSpeed's hold half a billion elements whatever it is given."""
-    size = max(part.count for part in found.parts)
-    strategy = values["strategy"]
-    if size < zero_options(strategy)["reduce_bucket_size"]:
-
-        def change(v: dict[str, Any]) -> None:
-            v["strategy"]["config"].setdefault("zero_optimization", {})["reduce_bucket_size"] = size
-
-        yield f"strategy.config.zero_optimization.reduce_bucket_size={size}", "costs nothing", changed(change), False
+def _with(values: Values, key: str, value: Any) -> dict[str, Any]:
+    """A config with one dotted key changed."""
+    changed = section = copy.deepcopy(dict(values))
+    *way, last = key.split(".")
+    for name in way:
+        section = section.setdefault(name, {})
+    section[last] = value
+    return changed

@@ -68,7 +68,8 @@ class HeldBytes(L.Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self.sent = SentBytes()
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self.sent = SentBytes()
         self.sent.__enter__()
         if batch_idx == 1:  # FSDP has made them in the first step
             self._watch(

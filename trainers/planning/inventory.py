@@ -84,7 +84,8 @@ def inventory(stage: Any) -> Inventory:
 
 def _part(stage: Any, name: str, part: nn.Module, optimizer: Any) -> Part:
     own = trained(part)
-    found, seen = [], set()
+    found: list[tuple[Shape, ...]] = []
+    seen: set[int] = set()
     for block in blocks(part):  # inner ones first
         members = [p for p in trained(block).values() if id(p) not in seen]
         seen.update(map(id, members))

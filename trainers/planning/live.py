@@ -1,6 +1,7 @@
 """Bytes of tensors that are alive while something runs, on any device, the meta device among them."""
 
 import weakref
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -31,7 +32,7 @@ class LiveBytes(TorchDispatchMode):
             key = storage._cdata
             if key in self._known:
                 self._forget(key)
-            self._before[key] = weakref.ref(storage, lambda _, key=key: self._before.pop(key, None))
+            self._before[key] = weakref.ref(storage, partial(self._drop, key))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -44,11 +45,14 @@ class LiveBytes(TorchDispatchMode):
         key, size = storage._cdata, storage.nbytes()
         if key in self._known or key in self._before:
             return
-        self._known[key] = (weakref.ref(storage, lambda _, key=key: self._forget(key)), size)
+        self._known[key] = (weakref.ref(storage, partial(self._forget, key)), size)
         self.now += size
         self.peak = max(self.peak, self.now)
 
-    def _forget(self, key: int) -> None:
+    def _drop(self, key: int, reference: Any = None) -> None:
+        self._before.pop(key, None)
+
+    def _forget(self, key: int, reference: Any = None) -> None:
         _, size = self._known.pop(key, (None, 0))
         self.now -= size
 

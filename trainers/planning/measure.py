@@ -3,13 +3,16 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from settings import ConfigError, get_logger
+from trainers.engines.fsdp import blocks
 from trainers.planning.autocast import as_on_gpu
 from trainers.planning.live import LiveBytes
 from trainers.planning.samples import sample_batch
@@ -24,6 +27,21 @@ WEIGHTS["64"] = torch.float64
 
 
 @dataclass(frozen=True)
+class Call:
+    """A block (`trainers.engines.fsdp.blocks`) that is called.
+
+    Attributes:
+        part: name of its part.
+        block: which of the part's blocks.
+        first: no gradient flows on from its inputs.
+    """
+
+    part: str
+    block: int
+    first: bool
+
+
+@dataclass(frozen=True)
 class Measured:
     """What one forward and backward pass of one batch on one device takes.
 
@@ -31,12 +49,14 @@ class Measured:
         activations: most bytes alive at once of what the pass makes, beside gradients and copies of weights.
         copies: bytes of the 16-bit copies of weights that autocast makes and keeps.
         operations: floating-point operations of matrix products and convolutions.
+        calls: the blocks of all parts in the order in which they are first called.
         how: how it was measured, in words.
     """
 
     activations: int
     copies: int
     operations: int
+    calls: tuple["Call", ...]
     how: str
 
 
@@ -76,8 +96,8 @@ def measure(values: Mapping[str, Any], size: int) -> Measured:
         ConfigError: the stage cannot be built, or takes no step.
     """
     try:
-        activations, copies, operations = _step(values, size, "meta")
-        return Measured(activations, copies, operations, "on the meta device, with the whole batch")
+        activations, copies, operations, calls = _step(values, size, "meta")
+        return Measured(activations, copies, operations, calls, "on the meta device, with the whole batch")
     except (NotImplementedError, RuntimeError) as error:
         # What looks at numbers, or mixes devices, cannot run without them.
         logger.info("the stage does not run on the meta device (%s); measuring on the CPU", str(error).splitlines()[0])
@@ -85,21 +105,23 @@ def measure(values: Mapping[str, Any], size: int) -> Measured:
         one, two = (_step(values, count, "cpu") for count in (1, 2))
     except RuntimeError as error:
         raise ConfigError(f"stage={values['stage']['name']}: no training step to measure ({error})") from error
-    activations, copies, operations = (a + (b - a) * (size - 1) for a, b in zip(one, two, strict=True))
-    return Measured(activations, copies, operations, "on the CPU, carried on from batches of 1 and 2")
+    activations, copies, operations = (a + (b - a) * (size - 1) for a, b in zip(one[:3], two[:3], strict=True))
+    return Measured(activations, copies, operations, one[3], "on the CPU, carried on from batches of 1 and 2")
 
 
-def _step(values: Mapping[str, Any], size: int, device: str) -> tuple[int, int, int]:
-    """Bytes of activations and of copies of weights, and operations."""
+def _step(values: Mapping[str, Any], size: int, device: str) -> tuple[int, int, int, tuple[Call, ...]]:
+    """Bytes of activations and of copies of weights, operations, and calls of blocks."""
     live, counter = LiveBytes(), FlopCounterMode(display=False)
-    copied = _run(values, size, device, live)
+    copied, _ = _run(values, size, device, live)
     # Apart: counting operations holds on to tensors that recomputation would have let go.
-    _run(values, size, device, counter)
-    return live.peak, copied, counter.get_total_flops()
+    _, calls = _run(values, size, device, counter)
+    return live.peak, copied, counter.get_total_flops(), calls
 
 
-def _run(values: Mapping[str, Any], size: int, device: str, under: LiveBytes | FlopCounterMode) -> int:
-    """A forward and a backward pass under something that counts; bytes of copies of weights."""
+def _run(
+    values: Mapping[str, Any], size: int, device: str, under: LiveBytes | FlopCounterMode
+) -> tuple[int, tuple[Call, ...]]:
+    """A forward and a backward pass under something that counts; bytes of copies of weights, and calls of blocks."""
     precision = values["trainer"]["precision"]
     stage = build_stage(values["stage"], device, precision)
     if values["gradient_checkpointing"]:
@@ -118,12 +140,27 @@ def _run(values: Mapping[str, Any], size: int, device: str, under: LiveBytes | F
             p.register_post_accumulate_grad_hook(lambda p: leave_out(p.grad))
     leave_out(*stage.parameters(), *stage.buffers(), *_tensors(batch))
     _alone(stage, len(batch), device)
+    calls = _watch_blocks(stage)
     with under, _precision(precision, device, copy):
         loss: Any = stage.training_step(batch, 0)
         loss = loss["loss"] if isinstance(loss, dict) else loss
         if isinstance(loss, Tensor) and stage.automatic_optimization:
             loss.backward()
-    return copied
+    return copied, tuple(calls.values())
+
+
+def _watch_blocks(stage: Stage) -> dict[int, Call]:
+    """Blocks by their modules' ids, filled as they are called."""
+    calls: dict[int, Call] = {}
+
+    def called(part: str, number: int, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        calls.setdefault(id(module), Call(part, number, not any(x.requires_grad for x in tensors)))
+
+    for name, part in stage.parts().items():
+        for number, block in enumerate(blocks(part)):
+            block.register_forward_pre_hook(partial(called, name, number), with_kwargs=True)
+    return calls
 
 
 def _precision(precision: str, device: str, copy: Any) -> contextlib.AbstractContextManager[Any]:

@@ -4,12 +4,12 @@ N is the number of ranks, P the number of trained elements. Weights stay in full
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from trainers.planning.inventory import Inventory, Part, Shape, elements
-from trainers.planning.measure import SIXTEEN, Measured
+from trainers.planning.measure import SIXTEEN, Call, Measured
 
 FULL: Final = 4  # bytes of an element of ZeRO's buffers
 MEANINGS: Final = {
@@ -62,16 +62,14 @@ def memory(values: Mapping[str, Any], found: Inventory, measured: Measured, rank
         ranks: N.
     """
     result = Memory()
-    strategy, precision = values["strategy"], values["trainer"]["precision"]
-    averaged = values["ema"]["enabled"]
-    name = strategy["name"]
+    averaged, name = values["ema"]["enabled"], values["strategy"]["name"]
     result.add("parameters", found.fixed)
     result.add("activations", measured.activations)
     if name != "fsdp":  # which gathers in 16 bits
         result.add("copies", measured.copies)
     for part in found.parts:
         if name == "fsdp":
-            _fsdp(result, part, ranks, precision, strategy["offload"] == "all", averaged)
+            _fsdp(result, part, ranks, values, averaged, measured.calls)
         elif name.startswith("deepspeed"):
             _zero(result, part, ranks, values, averaged)
         else:
@@ -109,10 +107,13 @@ def _whole(result: Memory, part: Part, averaged: bool, ranks: int) -> None:
         result.add("averages", size)
 
 
-def _fsdp(result: Memory, part: Part, ranks: int, precision: str, offloaded: bool, averaged: bool) -> None:
-    """FSDP2: rows of everything; whole are the part's own parameters from first use on, and the blocks at work."""
+def _fsdp(
+    result: Memory, part: Part, ranks: int, values: Mapping[str, Any], averaged: bool, calls: Iterable[Call]
+) -> None:
+    """FSDP2: rows of everything; whole are the part's own parameters, and the blocks at work."""
+    offloaded, precision = values["strategy"]["offload"] == "all", values["trainer"]["precision"]
     held = sum(_rows(shape, ranks) for shape in part.shapes)
-    sizes = sorted((elements(block) for block in part.blocks), reverse=True)
+    sizes = [elements(block) for block in part.blocks]
     root = part.count - sum(sizes)
     low = 2 if precision in SIXTEEN else part.weight
     result.add("parameters", held * part.weight, offloaded)
@@ -120,19 +121,27 @@ def _fsdp(result: Memory, part: Part, ranks: int, precision: str, offloaded: boo
     result.add("step", held * part.step, offloaded)
     if averaged and part.averaged:
         result.add("averages", held * part.weight, offloaded)
-    # In the backward pass there are the block at work, the one before, whose gradients are on their way, and the one
-    # that is gathered ahead; the part's own parameters come last, with two blocks still on their way.
-    late = root + sum(sizes[:2])
-    done = sum(_rows(shape, ranks) for shape in part.shapes) - late / ranks
-    result.add("gathered", (root + sum(sizes[:3])) * low)
+    # The backward pass: a block is let go, and its gradients are shared out, when a gradient leaves it; the part's own
+    # parameters, and blocks that no gradient leaves, come at the end of the pass.
+    gathered, whole, shared = root + max(sizes, default=0), root, 0
+    gradients = 0.0
+    for call in reversed([call for call in calls if call.part == part.name]):
+        size = sizes[call.block]
+        gathered = max(gathered, whole + size)
+        gradients = max(gradients, shared / ranks * part.weight + (whole + size) * low)
+        if call.first:
+            whole += size
+        else:
+            shared += size
+    gradients = max(gradients, (part.count - whole) / ranks * part.weight + whole * low, held * part.weight)
+    result.add("gathered", gathered * low)
     if offloaded:
         result.add("gradients", held * part.weight, True)
-        result.add("gradients", late * low)
+        result.add("gradients", whole * low)
     else:
-        result.add("gradients", max(held * part.weight, max(0.0, done) * part.weight + late * low))
-    # One flat buffer each for the gathering and for the reduction of the largest group.
-    largest = max([root, *sizes])
-    result.add("buckets", largest * (low + part.weight))
+        result.add("gradients", gradients)
+    # One flat buffer each for the gathering ahead and for the reduction of the largest group.
+    result.add("buckets", max([root, *sizes]) * (low + part.weight))
 
 
 def _rows(shape: Shape, ranks: int) -> int:
@@ -153,16 +162,18 @@ def _zero(result: Memory, part: Part, ranks: int, values: Mapping[str, Any], ave
     else:
         share = math.ceil(part.count / (2 * ranks)) * 2  # a partition, aligned
         result.add("parameters", share * ranks * FULL)
-        accumulated = values["trainer"]["accumulate_grad_batches"] > 1
+        largest = max((elements([shape]) for shape in part.shapes), default=0)
         if stage == 1:  # reduces at the end of a backward pass, until when every rank has all gradients
             result.add("gradients", part.count * FULL)
             result.add("gradients", share * FULL if off else 0.0, off)
         else:
-            largest = max((elements([shape]) for shape in part.shapes), default=0)
-            straddling = min(2 * largest, part.count - share) if accumulated and share < part.count else 0
-            result.add("gradients", (share + max(0, straddling) / 2 if accumulated else share) * FULL, off)
+            # Those of a batch come beside the sum of the batches before.
+            times = 2 if values["trainer"]["accumulate_grad_batches"] > 1 else 1
+            result.add("gradients", times * share * FULL, off)
+            # What no bucket holds waits outside.
+            result.add("gradients", largest * FULL if largest > options["reduce_bucket_size"] else 0.0)
         if off:
-            result.add("buckets", max((elements([shape]) for shape in part.shapes), default=0) * FULL)
+            result.add("buckets", largest * FULL)
             result.add("master", share * FULL, True)  # what goes back to the GPU after a step
     result.add("master", share * FULL, off)
     result.add("optimizer", share * part.state, off)

@@ -37,11 +37,8 @@ def sample_batch(
         return torch.rand(size, *shape, device=device)
 
     def arrays(key: str) -> dict[str, Tensor]:
-        sizes: dict[int | str, int] = {"T": frames, **LETTERS}
-        return {
-            name: floats(*(sizes.get(s, s) for s in array.shape))  # type: ignore[arg-type]
-            for name, array in ARRAYS[key].items()
-        }
+        sizes: dict[Any, int] = {"T": frames, **LETTERS}
+        return {name: floats(*(int(sizes.get(s, s)) for s in array.shape)) for name, array in ARRAYS[key].items()}
 
     batch = Batch(
         ids=[f"clip-{number:06d}@0" for number in range(size)],
