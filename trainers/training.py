@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import functools
 import logging
 import os
 import warnings
@@ -175,7 +176,7 @@ def _checkpoint(folder: RunFolder, resume: str) -> Path | None:
 
 def _callbacks(folder: RunFolder, options: Mapping[str, Any], ema: EMA | None) -> list[L.Callback]:
     """In the order in which they act: Lightning moves Checkpoints to the end itself."""
-    throughput = Throughput(count_flops=not options["compile"].enabled)
+    throughput = Throughput(functools.partial(_operations, _plain(options)))
     return [
         *([ema] if ema else []),
         StepSeed(options["seed"]),
@@ -188,6 +189,18 @@ def _callbacks(folder: RunFolder, options: Mapping[str, Any], ema: EMA | None) -
         Watchdog(folder.path, options["watchdog"]),
         Checkpoints(folder.checkpoints, options["checkpoint"]),
     ]
+
+
+def _operations(values: Mapping[str, Any], size: int) -> int | None:
+    """Floating-point operations of a step with so many windows; None where they cannot be counted."""
+    # Needed on GPUs alone.
+    from trainers.planning.measure import measure
+
+    try:
+        return measure(values, size).operations
+    except ConfigError as error:
+        logger.info("no MFU: %s", error)
+        return None
 
 
 def _trainer(options: TrainerOptions, strategy: Mapping[str, Any], stage: Stage, **parts: Any) -> L.Trainer:

@@ -18,6 +18,7 @@ from tests.trainers.toy import ToyData, ToyNetwork, ToyStage
 from trainers.errors import LossLost
 from trainers.fit import main
 from trainers.loggers import MetricsCSV, read_metrics
+from trainers.training import _operations
 
 # Validations after steps 4 and 8, though an epoch has 6.
 ACROSS = {"check_val_every_n_epoch": None}
@@ -239,3 +240,15 @@ def test_wandb_online_without_an_account_says_what_to_do(tmp_path: Path, monkeyp
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigError, match="wandb login"):
         toy_run(tmp_path / "run", wandb={"mode": "online"})
+
+
+def test_operations_of_a_step_are_counted_without_taking_one(tmp_path: Path):
+    values = {
+        "stage": {"name": "toy", "width": 8}, "trainer": {"precision": "32-true"}, "gradient_checkpointing": False,
+        "data": {"name": "clips", "window": 4},
+    }  # fmt: skip
+    one, three = _operations(values, 1), _operations(values, 3)
+    # Two products of (4 x 134, 3) with (3, 8) and back: 2 operations each, once forward, for the weights and,
+    # in the outer one alone, for its inputs.
+    assert one == 2 * (4 * 134 * 3 * 8) * 5
+    assert three == 3 * one

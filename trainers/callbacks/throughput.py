@@ -1,13 +1,13 @@
 """How fast a run goes, and its learning rate and gradient norm."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from lightning.fabric.utilities.throughput import get_available_flops
 from lightning.pytorch.profilers import Profiler
-from torch.utils.flop_counter import FlopCounterMode
 
 from trainers.engines.fragments import shards_of
 
@@ -32,32 +32,25 @@ class WaitClock(Profiler):
 class Throughput(L.Callback):
     """Logs samples a second, the share of time spent waiting for data, memory, learning rate and gradient norm.
 
-    On a GPU with known peak also the share of it that is used (MFU), from operations counted in the second step.
-    Figures cover the steps since the last row, without validation. They appear as `train/...` and `speed/...`.
+    On a GPU with known peak also the share of it that is used (MFU). Figures cover the steps since the last row,
+    without validation. They appear as `train/...` and `speed/...`.
 
     Args:
-        count_flops: count operations on a GPU; off under torch.compile, inside which they cannot be counted.
+        operations: gives the operations of a step by the size of its batch, without taking one: counting in a real step
+            would keep alive what gradient checkpointing lets go. None counts none.
     """
 
-    def __init__(self, count_flops: bool = True):
-        self.count_flops = count_flops
+    def __init__(self, operations: Callable[[int], int | None] | None = None):
+        self._operations = operations
         self.samples_per_second = 0.0
         self._samples = self._steps = 0
         self._paused = self._validation_since = 0.0
         self._since = self._waited = 0.0
-        self._counter: FlopCounterMode | None = None
         self._flops: int | None = None
         self._figures: dict[str, float | torch.Tensor] = {}
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._restart(trainer)
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        if self._flops is None and self.count_flops and self._steps == 1 and pl_module.device.type == "cuda":
-            self._counter = FlopCounterMode(display=False)
-            self._counter.__enter__()
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: Any) -> None:
         # A stage that steps its optimisers itself clips, and looks at the norm, before this hook.
@@ -68,9 +61,8 @@ class Throughput(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self._counter is not None:
-            self._counter.__exit__(None, None, None)
-            self._flops, self._counter = self._counter.get_total_flops(), None
+        if self._flops is None and self._operations is not None and pl_module.device.type == "cuda":
+            self._flops = self._operations(len(batch)) or 0
         self._steps += 1
         self._samples += len(batch) if hasattr(batch, "__len__") else 0
         if not trainer._logger_connector.should_update_logs or trainer.fit_loop._should_accumulate():

@@ -18,6 +18,9 @@ from trainers.engines.state import group_names
 from trainers.engines.strategy import InPieces, Trained, frozen_modules, parts_of
 
 _DTYPES = {"bf16-mixed": "bfloat16", "16-mixed": "float16"}
+BUCKET = 500_000_000
+"""Most elements of a gradient bucket, DeepSpeed's own default."""
+
 _SCALE = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
 
@@ -149,14 +152,16 @@ class Zero(InPieces, DDPStrategy):
 
         with _set_aside(part, self.level):
             engine, _, _, _ = deepspeed.initialize(
-                config=self._engine_config(trainer), model=part, optimizer=optimizer,
+                config=self._engine_config(part, trainer), model=part, optimizer=optimizer,
                 model_parameters=[p for p in part.parameters() if p.requires_grad], dist_init_required=False,
             )  # fmt: skip
         return engine
 
-    def _engine_config(self, trainer: Any) -> dict[str, Any]:
+    def _engine_config(self, part: nn.Module, trainer: Any) -> dict[str, Any]:
         stage = self.stage
-        zero: dict[str, Any] = {"stage": self.level, "contiguous_gradients": True}
+        # DeepSpeed makes its bucket as large as it is told, half a billion by default, however small the network.
+        bucket = min(BUCKET, sum(p.numel() for p in trained(part).values()))
+        zero: dict[str, Any] = {"stage": self.level, "contiguous_gradients": True, "reduce_bucket_size": bucket}
         pin = self.root_device.type == "cuda"
         if self.offload != "none":
             zero["offload_optimizer"] = {"device": "cpu", "pin_memory": pin}

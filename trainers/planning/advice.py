@@ -8,7 +8,7 @@ from typing import Any
 from settings import ConfigError
 from trainers.planning.inventory import Inventory
 from trainers.planning.measure import Measured, measure
-from trainers.planning.memory import memory, zero_options
+from trainers.planning.memory import memory
 from trainers.planning.show import size_of
 
 Values = Mapping[str, Any]
@@ -120,11 +120,6 @@ def _candidates(values: Values, found: Inventory, ranks: int) -> Iterator[tuple[
         if strategy["offload"] != offload:
             changed = _with(values, "strategy.offload", offload)
             yield f"strategy.offload={offload}", "steps on the CPU: slower", changed, False
-    largest = max(part.count for part in found.parts)
-    if name.startswith("deepspeed") and largest < zero_options(strategy)["reduce_bucket_size"]:
-        # DeepSpeed's buckets hold half a billion elements, however small the network.
-        key = "strategy.config.zero_optimization.reduce_bucket_size"
-        yield f"{key}={largest}", "costs nothing", _with(values, key, largest), False
     if not values["gradient_checkpointing"]:
         changed = _with(values, "gradient_checkpointing", True)
         yield "gradient_checkpointing=true", "computes the layers twice", changed, True

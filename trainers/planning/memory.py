@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from trainers.engines.zero import BUCKET
 from trainers.planning.inventory import Inventory, Part, Shape, elements
 from trainers.planning.measure import SIXTEEN, Call, Measured
 
@@ -77,12 +78,17 @@ def memory(values: Mapping[str, Any], found: Inventory, measured: Measured, rank
     return result
 
 
-def zero_options(strategy: Mapping[str, Any]) -> dict[str, Any]:
-    """What of DeepSpeed's configuration decides about memory, with the defaults of DeepSpeed 0.19."""
+def zero_options(strategy: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """What of DeepSpeed's configuration decides about memory, with the defaults of DeepSpeed 0.19.
+
+    Args:
+        strategy: the section of the config.
+        count: elements that the engine trains; its bucket is no larger.
+    """
     given = strategy.get("config", {}).get("zero_optimization", {})
     stage = int(strategy["name"][-1])
     return {
-        "reduce_bucket_size": int(float(given.get("reduce_bucket_size", 5e8))),
+        "reduce_bucket_size": int(float(given.get("reduce_bucket_size", min(BUCKET, count)))),
         "overlap_comm": bool(given.get("overlap_comm", stage == 3)),
         "contiguous_gradients": bool(given.get("contiguous_gradients", True)),
         "persistence": int(float(given.get("stage3_param_persistence_threshold", 1e5))),
@@ -151,7 +157,7 @@ def _rows(shape: Shape, ranks: int) -> int:
 
 def _zero(result: Memory, part: Part, ranks: int, values: Mapping[str, Any], averaged: bool) -> None:
     strategy, precision = values["strategy"], values["trainer"]["precision"]
-    stage, options = int(strategy["name"][-1]), zero_options(strategy)
+    stage, options = int(strategy["name"][-1]), zero_options(strategy, part.count)
     off = strategy["offload"] in ("optimizer", "all")
     if stage == 3:
         share = sum(math.ceil(elements([shape]) / ranks) for shape in part.shapes)

@@ -100,7 +100,7 @@ def _gradients(part: Part, sixteen: bool) -> int:
 
 
 def _zero_3(sent: dict[str, float], part: Part, strategy: Mapping[str, Any], sixteen: bool, batches: int) -> None:
-    options = zero_options(strategy)
+    options = zero_options(strategy, part.count)
     kept = persistent(part, options["persistence"])
     low = max(0, part.low - kept) if sixteen else 0
     passes = 2 if part.count - kept > options["max_live"] else 1  # else weights stay from forward to backward
