@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe, write_result
-from trainers.checkpoints import newest_whole, step_of
+from trainers.checkpoints import newest_whole, read_state
 from trainers.loggers import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,7 +111,7 @@ def soak(kills: int, strategy: str, folder: Path, seed: int = 0) -> dict[str, An
         run = Run(broken, strategy, steps)
         alive = run.wait(lambda run=run: len(run.ranks()) == (1 if strategy == "auto" else 2))
         from_step = run.first_step()
-        if from_step != (step_of(newest) if newest else 0):
+        if from_step != (read_state(newest)["global_step"] if newest else 0):
             raise RuntimeError(f"went on from step {from_step}, but the newest whole checkpoint is {newest}")
         if reached:
             recomputed.append(max(0, reached - from_step))

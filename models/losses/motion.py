@@ -21,9 +21,9 @@ def masked_mean(values: Tensor, mask: Tensor, weight: Tensor | None = None) -> T
 def motion_loss(predicted: Tensor, truth: Tensor, known: Tensor, weight: Tensor | None = None) -> Tensor:
     """Squared error of position, velocity and acceleration, summed (Eq. 14 to 17 of MMGT; MMGT-10).
 
-    Each is the mean over a sample's numbers whose truth is known, then over samples (the paper sums over key points: a constant factor; that
-    missing points are left out is ours). A velocity is known where both of its frames are, an acceleration where all
-    three are. Sequences too short for a term go without it.
+    Each is the mean over a sample's numbers whose truth is known, then over samples (the paper sums over key points: a
+    constant factor; that missing points are left out is ours). A velocity is known where both of its frames are, an
+    acceleration where all three are. Sequences too short for a term go without it.
 
     Args:
         predicted: (B, T, C).
