@@ -262,6 +262,7 @@ def _quiet() -> None:
         ".*LeafSpec.*",
         ".*has `__len__` defined.*",
         ".*`srun` command is available.*",
-        ".*call .*_register_pre_backward_hook.*",
+        ".*will silently drop the pre-backward hook.*",
+        "`torch.distributed.* is deprecated.*",
     ):
         warnings.filterwarnings("ignore", text)

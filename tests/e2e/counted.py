@@ -1,9 +1,4 @@
-"""`python -m tests.e2e.counted key=value ...`: the training command, whose ranks write down what they hold.
-
-`stage=counted` is `mmgt.smga`, `stage=counted_gan` the toy stage with two optimisers.
-"""
-
-import sys
+"""Stages whose ranks write down what they hold: `counted` is `mmgt.smga`, `counted_gan` the toy with two optimisers."""
 
 from tests.trainers.toy import ToyGAN
 from trainers.mmgt.smga import SMGAStage
@@ -27,8 +22,3 @@ class CountedGAN(ToyGAN):
 
 STAGES.add("counted", CountedSMGA)
 STAGES.add("counted_gan", CountedGAN)
-
-if __name__ == "__main__":
-    from trainers.fit import main
-
-    sys.exit(main())

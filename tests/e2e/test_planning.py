@@ -1,13 +1,13 @@
 """A plan against what real processes hold and send."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.processes import run
-from tests.e2e.strategies import COMMON, STRATEGIES, clips
+from tests.e2e.strategies import COMMON, STRATEGIES, clips, train_all
 from tests.trainers import toy
 from trainers.plan import training_config
 from trainers.planning.count import PARTS
@@ -17,6 +17,7 @@ from trainers.planning.memory import memory
 from trainers.planning.time import traffic
 
 toy.register()
+pytestmark = [pytest.mark.xdist_group("planning"), pytest.mark.timeout(600)]
 
 RANKS = 2
 SMGA = (
@@ -35,18 +36,47 @@ OPTIONS = {
 TOO_SMALL = "strategy.config.zero_optimization={reduce_bucket_size: 50000}"
 
 
-@pytest.fixture(scope="module")
-def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return clips(tmp_path_factory.mktemp("planning") / "shards")
+CASES = (
+    [(name, ()) for name in STRATEGIES]
+    + [(name, (OPTIONS[name],)) for name in OPTIONS]
+    + [("fsdp", ("trainer.precision=bf16-mixed",)), ("deepspeed_2", ("trainer.precision=bf16-mixed",))]
+    + [("deepspeed_2", (TOO_SMALL, "trainer.accumulate_grad_batches=2"))]
+    + [("fsdp", ("stage.width=192", "gradient_checkpointing=true"))]
+)
+TWO = ("stage.width=256", "data.window=20", "data.batch_size=2")
+OFFLOADED = ("strategy.offload=optimizer",)
 
 
-def counted(out: Path, shards: Path, stage: str, *words: str) -> list[dict[str, dict[str, int]]]:
+def named(strategy: str, words: tuple[str, ...]) -> str:
+    """Folder of a run."""
+    return re.sub(r"[^\w.-]", "_", "-".join((strategy, *words)))
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs on two ranks, one after the other in the same processes."""
+    folder = tmp_path_factory.mktemp("planning")
+    shards = clips(folder / "shards")
+
+    def one(stage: str, strategy: str, *words: str, key: tuple[str, ...]) -> list[str]:
+        return [
+            f"stage={stage}", *COMMON, *WORDS, f"run={folder / named(strategy, key)}", f"data.shards={shards}",
+            f"trainer.devices={RANKS}", f"strategy={strategy}", *words,
+        ]  # fmt: skip
+
+    train_all(
+        folder,
+        "counted",
+        [one("counted", strategy, *SMGA, *words, key=words) for strategy, words in CASES]
+        + [one("counted", "deepspeed_2", *SMGA, *OFFLOADED, key=OFFLOADED)]
+        + [one("counted_gan", strategy, *TWO, key=TWO) for strategy in ("ddp", "deepspeed_2")],
+    )
+    return folder
+
+
+def counted(folder: Path, strategy: str, words: tuple[str, ...]) -> list[dict[str, dict[str, int]]]:
     """What each rank held and sent."""
-    done = run(
-        "tests.e2e.counted", f"stage={stage}", *COMMON, *WORDS, f"run={out}", f"data.shards={shards}",
-        f"trainer.devices={RANKS}", *words,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-4000:]
+    out = folder / named(strategy, words)
     return [json.loads((out / f"held-{rank}.json").read_text()) for rank in range(RANKS)]
 
 
@@ -67,43 +97,32 @@ def assert_near(held: dict[str, int], expected: dict[str, float], whole: float) 
     assert not wrong, f"counted, planned: {wrong}"
 
 
-@pytest.mark.parametrize(
-    ("strategy", "words"),
-    [(name, ()) for name in STRATEGIES]
-    + [(name, (OPTIONS[name],)) for name in OPTIONS]
-    + [("fsdp", ("trainer.precision=bf16-mixed",)), ("deepspeed_2", ("trainer.precision=bf16-mixed",))]
-    + [("deepspeed_2", (TOO_SMALL, "trainer.accumulate_grad_batches=2"))]
-    + [("fsdp", ("stage.width=192", "gradient_checkpointing=true"))],
-    ids=lambda value: value if isinstance(value, str) else "-".join(value).replace("strategy.config.", "") or "plain",
-)
-def test_two_ranks_hold_and_send_what_was_planned(
-    strategy: str, words: tuple[str, ...], shards: Path, tmp_path: Path
-) -> None:
-    words = (f"strategy={strategy}", *SMGA, *words)
-    expected, sent, count = planned("mmgt.smga", *words)
+@pytest.mark.parametrize(("strategy", "words"), CASES, ids=lambda value: value if isinstance(value, str) else None)
+def test_two_ranks_hold_and_send_what_was_planned(strategy: str, words: tuple[str, ...], runs: Path) -> None:
+    given = (f"strategy={strategy}", *SMGA, *words)
+    expected, sent, count = planned("mmgt.smga", *given)
     # What collectives hold for a moment is theirs, and cannot be seen.
     parts = [part for part in PARTS if not (strategy == "fsdp" and part == "buckets")]
-    for rank in counted(tmp_path / "run", shards, "counted", *words):
+    for rank in counted(runs, strategy, words):
         assert_near({part: rank["bytes"][part] for part in parts}, expected, 4 * count)
         assert_near(rank["sent"], sent, 4 * count)
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "deepspeed_2"])
-def test_two_optimisers(strategy: str, shards: Path, tmp_path: Path) -> None:
-    words = (f"strategy={strategy}", "stage.width=256", "data.window=20", "data.batch_size=2")
-    expected, _, count = planned("toy_gan", *words)
+def test_two_optimisers(strategy: str, runs: Path) -> None:
+    expected, _, count = planned("toy_gan", f"strategy={strategy}", *TWO)
     names = ("parameters", "optimizer", "averages", "master")
-    for rank in counted(tmp_path / "run", shards, "counted_gan", *words):
+    for rank in counted(runs, strategy, TWO):
         assert_near({part: rank["bytes"][part] for part in names}, expected, 4 * count)
 
 
-def test_offloaded_parts_are_not_on_the_device(shards: Path, tmp_path: Path) -> None:
+def test_offloaded_parts_are_not_on_the_device(runs: Path) -> None:
     """On a CPU offloaded parts are counted all the same: they have to be what is planned for the machine's memory."""
-    words = ("strategy=deepspeed_2", "strategy.offload=optimizer", *SMGA)
-    values = training_config(None, ["stage=mmgt.smga", *words])
+    words = ["stage=mmgt.smga", "strategy=deepspeed_2", *OFFLOADED, *SMGA]
+    values = training_config(None, words)
     found = inventory(build_stage(values["stage"]))
     made = memory(values, found, measure(values, 2), RANKS)
     assert made.gpu["optimizer"] == made.gpu["averages"] == made.gpu["master"] == 0
-    for rank in counted(tmp_path / "run", shards, "counted", *words):
+    for rank in counted(runs, "deepspeed_2", OFFLOADED):
         held = {part: rank["bytes"][part] for part in ("optimizer", "averages")}
         assert_near(held, made.host, 4 * found.count)
