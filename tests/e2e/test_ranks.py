@@ -126,10 +126,10 @@ def test_a_truncated_shard_of_one_rank_is_named_and_no_hang(tmp_path: Path):
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB."""
+    """A file system of one megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
     if made.returncode:
         pytest.skip(f"may not mount a tmpfs here: {made.stderr.decode().strip()}")
     yield folder
@@ -141,7 +141,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(strategy: str, small_disk: Path,
     out = small_disk / "run"
     words = (
         f"data.shards={shards}", *DATA, f"strategy={strategy}", "checkpoint.every_n_steps=2", "checkpoint.keep_last=0",
-        "checkpoint.monitor=null", "stage.width=8000",
+        "checkpoint.monitor=null", "stage.width=2000",
     )  # fmt: skip
     done = toy(out, *words, "trainer.max_steps=40")
     assert done.returncode == 1, done.stderr
