@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VIDEOS ?=
 DEMO ?= demo
-PYTEST_ARGS ?= -n auto --dist loadgroup
+# A file at a time: what its tests share (a cluster, trainings on two ranks) is made once.
+PYTEST_ARGS ?= -n auto --dist loadfile
 
 export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1

@@ -19,8 +19,6 @@ from trainers.checkpoints import damage, newest_whole
 from trainers.failures import first
 from trainers.loggers import read_metrics
 
-pytestmark = pytest.mark.xdist_group("ranks")
-
 TOY = ("stage=toy", "stage.dropout=0", *COMMON, "trainer.devices=2")
 
 

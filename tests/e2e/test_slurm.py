@@ -13,7 +13,7 @@ from tests.e2e.test_stop_and_resume import losses
 from tests.preprocessing.clips import contents, quick_run, tone, write_clip
 
 # One cluster for all of them.
-pytestmark = [pytest.mark.xdist_group("slurm"), pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
