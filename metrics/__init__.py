@@ -1,10 +1,21 @@
 """Measures of generated people, as torchmetrics `Metric`s: `update` per clip, `compute` once.
 
-    frechet   FrechetDistance            between two sets of features
-    gesture   FGD, Diversity             on the pose autoencoder's features (MMGT-23)
-    beats     BeatAlignmentScore         audio onsets against motion beats (PH-20)
-    motion    PoseError, VelocityError, AccelerationError, MissedPoints
-    lips      LipCorrelation             lip opening against the truth's
+    reconstruction  PSNR, SSIM                 of frames (IM-19)
+    regions         RegionPSNR, RegionSSIM     of frames, inside boxes or masks
+    lpips           LPIPS                      of frames, by AlexNet or VGG-16
+    fid             FID                        over frames, by Inception-v3
+    fvd             FVD                        over windows of 16 frames, by I3D
+    sync            LipSync                    LSE-D and LSE-C, by SyncNet
+    identity        CSIM                       of faces, by ArcFace
+    head_pose       HeadPoseError              degrees
+    frechet         FrechetDistance            between two sets of features
+    gesture         FGD, Diversity, TGD        on the pose autoencoder's features (MMGT-23, IM-19)
+    beats           BeatAlignmentScore         audio onsets against motion beats (PH-20)
+    motion          PoseError, VelocityError, AccelerationError, MissedPoints
+    lips            LipCorrelation             lip opening against the truth's
+
+Frames are (T, 3, H, W), RGB, uint8 or float in [0, 1]. A figure that depends on a published network has a `source`,
+which says whose weights made it, and a `label`, which says so in its name where they are not the standard ones.
 
 Poses are (..., T, 134, 3): x and y as fractions of the frame, and a score; a point without a score is missing. Lengths
 are measured in **frame heights**: y as it is, x times width / height (`metrics.points`), so that a circle in the
@@ -14,10 +25,25 @@ picture is a circle for the measure, and every clip has the same unit whether it
 import importlib
 from typing import Any
 
+from models.torchvision_cpu import install
+
+install()  # torchmetrics imports torchvision
+
 _HOMES = {
+    "PSNR": "metrics.reconstruction",
+    "SSIM": "metrics.reconstruction",
+    "RegionPSNR": "metrics.regions",
+    "RegionSSIM": "metrics.regions",
+    "LPIPS": "metrics.lpips",
+    "FID": "metrics.fid",
+    "FVD": "metrics.fvd",
+    "LipSync": "metrics.sync",
+    "CSIM": "metrics.identity",
+    "HeadPoseError": "metrics.head_pose",
     "FrechetDistance": "metrics.frechet",
     "FGD": "metrics.gesture",
     "Diversity": "metrics.gesture",
+    "TGD": "metrics.gesture",
     "BeatAlignmentScore": "metrics.beats",
     "PoseError": "metrics.motion",
     "VelocityError": "metrics.motion",

@@ -1,4 +1,4 @@
-"""Measures on the features of a pose autoencoder: FGD and Diversity (MMGT-23)."""
+"""Measures on the features of a pose autoencoder: FGD, Diversity (MMGT-23), which is DIV of IM-19, and TGD (IM-19)."""
 
 from typing import Any
 
@@ -67,11 +67,44 @@ class FGD(Metric):
         self.distance.reset()
 
 
+class TGD(FrechetDistance):
+    """Temporal gesture distance: how gestures follow one another, generated against true (IM-19, **ours**); lower is
+    better.
+
+    The paper names TGD without a formula, and no other definition was found. Ours is `FrechetDistance` between
+    generated and true steps d_k = f_{k+1} - f_k, f_k the pose autoencoder's features of window k, windows half a window
+    apart. FGD takes windows as a bag: the same windows in any order, or cut from clips that jump, give the same FGD.
+    TGD sees both, and a figure that stands still. It depends on the autoencoder as FGD does.
+
+    Args:
+        encoder: a `models.human.PoseAutoencoder`: `encode` gives (N, features), `window` frames each.
+    """
+
+    def __init__(self, encoder: Any):
+        super().__init__(int(encoder.features))
+        self.encoder = encoder
+
+    def update(self, pose: Tensor, generated: bool) -> None:  # type: ignore[override]
+        """Add one clip (T, P, 3), or its windows in order (N, window, P, 3), to one side.
+
+        A clip that gives fewer than two windows adds nothing; what is left at its end is not used.
+        """
+        pose = as_pose(pose)
+        if pose.ndim == 3:
+            stride = max(self.encoder.window // 2, 1)
+            steps = (len(pose) - self.encoder.window) // stride
+            if steps < 1:
+                return
+            pose = cut_windows(pose[: self.encoder.window + steps * stride], self.encoder.window, stride)
+        features = window_features(self.encoder, pose)
+        super().update(features[1:] - features[:-1], generated)
+
+
 class Diversity(Metric):
     """Mean distance between generated gestures: 2 / (N (N - 1)) sum_{i<j} |f_i - f_j| (MMGT-23); higher is more varied.
 
     f are the pose autoencoder's features of all N windows, cut as for FGD; distances are Euclidean. Jitter raises it
-    too: it is read against the truth's own Diversity, not alone.
+    too: it is read against the truth's own Diversity, not alone. The same figure is called DIV in IM-19.
 
     Args:
         encoder: a `models.human.PoseAutoencoder`.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from metrics import FGD, Diversity, FrechetDistance
+from metrics import FGD, TGD, Diversity, FrechetDistance
 from metrics.gesture import cut_windows
 
 
@@ -46,6 +46,7 @@ def test_fgd_is_the_frechet_distance_of_features(clips):
 
 
 @pytest.mark.paper("MMGT-23")
+@pytest.mark.paper("IM-19")
 def test_diversity_is_the_mean_distance_of_all_pairs(clips):
     metric = Diversity(FirstFrame())
     for clip in clips:
@@ -60,3 +61,44 @@ def test_one_repeated_gesture_has_no_diversity(clips):
     metric.update(clips[0][:1].expand(40, 134, 3))
     assert metric.compute().item() == pytest.approx(0, abs=1e-6)
     assert Diversity(FirstFrame()).compute().isnan()
+
+
+@pytest.mark.paper("IM-19")
+def test_tgd_is_the_frechet_distance_of_steps_between_windows(clips):
+    metric, by_hand = TGD(FirstFrame()), FrechetDistance(2)
+    for index, clip in enumerate(clips):
+        metric.update(clip[: 18 + index % 2], generated=index < 3)  # what does not fill half a window more is not used
+        by_hand.update(clip[[4, 8], 0, :2] - clip[[0, 4], 0, :2], generated=index < 3)
+    assert metric.compute().item() == pytest.approx(by_hand.compute().item())
+    assert metric.truth_count == 6
+
+
+@pytest.mark.paper("IM-19")
+def test_tgd_sees_the_order_of_gestures_and_fgd_does_not():
+    """A hand that goes round, and the same windows in disorder."""
+    angle = 2 * np.pi * np.arange(400) / 40
+    pose = torch.zeros(400, 134, 3)
+    pose[:, 0, 0], pose[:, 0, 1] = torch.from_numpy(np.cos(angle)), torch.from_numpy(np.sin(angle))
+    windows = cut_windows(pose, 8, 4)
+    disorder = windows[torch.randperm(len(windows), generator=torch.Generator().manual_seed(0))]
+    figures = {}
+    for kind in (FGD, TGD):
+        for name, generated in (("same", windows), ("disorder", disorder), ("still", windows[:1].expand_as(windows))):
+            metric = kind(FirstFrame())
+            metric.update(generated, generated=True)
+            metric.update(windows, generated=False)
+            figures[kind, name] = metric.compute().item()
+    assert figures[FGD, "same"] == pytest.approx(0, abs=1e-6)
+    assert figures[TGD, "same"] == pytest.approx(0, abs=1e-6)
+    assert figures[FGD, "disorder"] == pytest.approx(0, abs=1e-6)
+    assert figures[TGD, "disorder"] > 0.1
+    assert figures[TGD, "still"] > 0.1
+
+
+def test_a_clip_of_one_window_has_no_step(clips):
+    metric = TGD(FirstFrame())
+    metric.update(clips[0][:11], generated=True)
+    metric.update(clips[0][:5], generated=True)
+    assert metric.generated_count == 0
+    metric.update(clips[0][:12], generated=True)
+    assert metric.generated_count == 1

@@ -1,0 +1,133 @@
+"""Faces cut out of frames as the networks that judge them want them."""
+
+from typing import Final
+
+import numpy as np
+from torch import Tensor
+
+from metrics.points import as_pose, seen
+from models.human.keypoints import FACE, LEFT_EYE_RIM, NOSE_RIDGE, OUTER_LIPS, RIGHT_EYE_RIM
+
+ARCFACE_SIDE: Final = 112
+ARCFACE_POINTS: Final = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+"""Where eyes, nose and corners of the mouth lie in ArcFace's crop, in pixels; left is left in the picture."""
+SYNCNET_SIDE: Final = 224
+_SYNCNET_MARGIN: Final = 0.4
+_SYNCNET_GREY: Final = 110
+_SYNCNET_SMOOTHING: Final = 13
+
+
+def five_points(pose: Tensor) -> np.ndarray:
+    """Eyes, nose and corners of the mouth from the face points of a pose.
+
+    Args:
+        pose: (T, 134, 3): x and y as fractions of the frame, score.
+
+    Returns:
+        (T, 5, 2) as fractions, in ArcFace's order: the eye, and the corner of the mouth, that are left in the picture
+        come first. NaN in frames where one of the needed points is missing.
+    """
+    pose = as_pose(pose)
+    points = pose[..., :2]
+    five = [
+        points[:, RIGHT_EYE_RIM].mean(1),
+        points[:, LEFT_EYE_RIM].mean(1),
+        points[:, NOSE_RIDGE.stop - 1],
+        points[:, OUTER_LIPS.start],
+        points[:, OUTER_LIPS.start + 6],
+    ]
+    there = seen(pose)[:, FACE].all(1).cpu().numpy()
+    stacked = np.stack([point.cpu().numpy() for point in five], 1)
+    return np.where(there[:, None, None], stacked, np.nan)
+
+
+def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """The turn, scale and shift (2, 3) that brings points (N, 2) nearest to targets (N, 2), in least squares.
+
+    Points as complex numbers: w = a z + b with a = sum conj(z) w / sum |z|^2, both about their means. No mirroring.
+    """
+    z, w = points @ (1, 1j), targets @ (1, 1j)
+    spread = (np.abs(z - z.mean()) ** 2).sum()
+    if not spread > 0:
+        raise ValueError("the face's five points are one and the same; a face cannot be aligned by them")
+    a = (np.conj(z - z.mean()) * (w - w.mean())).sum() / spread
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def arcface_crops(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Faces turned, scaled and shifted onto ArcFace's template, bilinear, black outside the frame.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        points: (T, 5, 2) as fractions of the frame, in the order of `five_points`.
+
+    Returns:
+        (T, 112, 112, 3) uint8.
+    """
+    import cv2
+
+    size = np.array([frames.shape[2], frames.shape[1]])
+    side = (ARCFACE_SIDE, ARCFACE_SIDE)
+    return np.stack(
+        [
+            cv2.warpAffine(frame, similarity(five * size, ARCFACE_POINTS), side, borderValue=0.0)
+            for frame, five in zip(frames, points, strict=True)
+        ]
+    )
+
+
+def syncnet_crops(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Faces as SyncNet's own pipeline cuts them (`run_pipeline.py`, crop scale 0.4).
+
+    A square around the box's middle, whose side is 1.4 times the box's longer side, shifted down by 0.2 of it; grey 110
+    outside the frame. Middle and side are smoothed by a running median of 13 frames (repeated at the ends, where the
+    pipeline has zeros); frames without a box take it from their neighbours.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        boxes: (T, 4) left, top, right, bottom of the face as fractions of the frame; -1 or NaN where missing.
+
+    Returns:
+        (T, 224, 224, 3) uint8.
+
+    Raises:
+        ValueError: another shape, or no box at all.
+    """
+    import cv2
+    from scipy.ndimage import median_filter
+
+    boxes = np.asarray(boxes, np.float64)
+    if boxes.shape != (len(frames), 4):
+        raise ValueError(f"face boxes are ({len(frames)}, 4): left, top, right, bottom; these are {boxes.shape}")
+    there = has_box(boxes)
+    if not there.any():
+        raise ValueError("no frame of the clip has a face box")
+    height, width = frames.shape[1:3]
+    pixels = boxes * (width, height, width, height)
+    half = np.maximum(pixels[:, 2] - pixels[:, 0], pixels[:, 3] - pixels[:, 1]) / 2
+    tracks = np.stack([half, (pixels[:, 0] + pixels[:, 2]) / 2, (pixels[:, 1] + pixels[:, 3]) / 2])
+    at = np.arange(len(frames))
+    tracks = np.stack([np.interp(at, at[there], track[there]) for track in tracks])
+    tracks = median_filter(tracks, size=(1, _SYNCNET_SMOOTHING), mode="nearest")
+    crops = []
+    for frame, (half, x, y) in zip(frames, tracks.T, strict=True):
+        pad = int(half * (1 + 2 * _SYNCNET_MARGIN))
+        padded = np.pad(frame, ((pad, pad), (pad, pad), (0, 0)), constant_values=_SYNCNET_GREY)
+        top, bottom = int(y + pad - half), int(y + pad + half * (1 + 2 * _SYNCNET_MARGIN))
+        left, right = int(x + pad - half * (1 + _SYNCNET_MARGIN)), int(x + pad + half * (1 + _SYNCNET_MARGIN))
+        crop = padded[max(top, 0) : bottom, max(left, 0) : right]
+        if not crop.size:
+            raise ValueError(f"a face box lies outside the frame: middle {x:.0f}, {y:.0f} of {width} x {height} pixels")
+        crops.append(cv2.resize(crop, (SYNCNET_SIDE, SYNCNET_SIDE)))
+    return np.stack(crops)
+
+
+def has_box(boxes: np.ndarray) -> np.ndarray:
+    """Which boxes (T, 4) are there: not all -1, no NaN, with an area."""
+    boxes = np.asarray(boxes, np.float64)
+    with np.errstate(invalid="ignore"):
+        area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    return area & ~(boxes == -1).all(1) & ~np.isnan(boxes).any(1)

@@ -1,0 +1,103 @@
+"""Frechet distance between generated and true videos: FVD."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from metrics.frames import as_bytes
+from metrics.frechet import FrechetDistance
+from metrics.weights import Published, Source, Sourced, advice, find, frozen, source_of
+from settings import ConfigError
+
+I3D_FILE: Final = Published(
+    "I3D of Kinetics-400",
+    ("i3d_torchscript.pt",),
+    "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
+    "StyleGAN-V, https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
+)
+FEATURES: Final = 400
+WINDOW: Final = 16
+
+
+class I3D(nn.Module):
+    """StyleGAN-V's TorchScript of the FVD's I3D: uint8 videos (N, T, 3, H, W) to its 400 logits (N, 400).
+
+    The file scales to [-1, 1] and resizes to 224 x 224 by itself.
+
+    Args:
+        weights: the file, a folder that holds it, or a hub name.
+
+    Raises:
+        ConfigError: no such file, or no TorchScript.
+    """
+
+    features = FEATURES
+    source: Source
+
+    def __init__(self, weights: str | Path) -> None:
+        super().__init__()
+        path, source = find(weights, I3D_FILE)
+        try:
+            self.detector = torch.jit.load(str(path), map_location="cpu")
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"{path} is no TorchScript ({str(error).splitlines()[0]}); {advice((I3D_FILE,))}"
+            ) from None
+        frozen(self, source)
+
+    def forward(self, videos: Tensor) -> Tensor:
+        features = self.detector(
+            videos.transpose(1, 2).float().contiguous(), rescale=True, resize=True, return_features=True
+        )
+        if tuple(features.shape) != (len(videos), FEATURES):
+            raise ConfigError(
+                f"{self.source.file} gives features {tuple(features.shape)} where I3D gives "
+                f"({len(videos)}, {FEATURES}); {advice((I3D_FILE,))}"
+            )
+        return features
+
+
+class FVD(Sourced, FrechetDistance):
+    """Frechet Video Distance (IM-19); lower is better.
+
+    `FrechetDistance` on I3D's 400 logits of windows of 16 frames in a row, at the clips' own frame rate, one after the
+    other without overlap; what is left at a clip's end is dropped, and a clip shorter than a window counts in `short`
+    alone. Frames are rounded to 8 bits. FVD depends on window, stride, frame rate and number of windows: compare only
+    figures that share all four.
+
+    Args:
+        network: `I3D(...)`, or what it takes as `weights`; or any module from uint8 videos (N, T, 3, H, W) to (N, D)
+            with an attribute `features` D.
+        window: frames.
+        stride: frames between the starts of windows; left out, the window.
+        batch: windows at once.
+    """
+
+    short: Tensor
+    figure = "FVD"
+
+    def __init__(
+        self, network: nn.Module | str | Path, window: int = WINDOW, stride: int | None = None, batch: int = 4
+    ) -> None:
+        if window < 1 or (stride is not None and stride < 1):
+            raise ValueError(f"window={window}, stride={stride}: both are at least 1 frame")
+        encoder: Any = network if isinstance(network, nn.Module) else I3D(network)
+        super().__init__(int(encoder.features))
+        self.network = encoder
+        self.source = source_of(encoder)
+        self.window, self.stride, self.batch = window, stride or window, batch
+        self.add_state("short", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
+
+    @torch.no_grad()
+    def update(self, frames: Tensor, generated: bool) -> None:  # type: ignore[override]
+        """Add the windows of a clip, (T, 3, H, W) uint8 or float in [0, 1], to one side."""
+        frames = as_bytes(frames)
+        if len(frames) < self.window:
+            self.short += 1
+            return
+        starts = torch.arange(0, len(frames) - self.window + 1, self.stride)
+        for some in starts.split(self.batch):
+            videos = torch.stack([frames[start : start + self.window] for start in some])
+            super().update(self.network(videos.to(self.device)), generated)
