@@ -26,6 +26,7 @@ class Batch:
         smplx: arrays of smplx.npz by name, each (B, T, ...).
         motion: (B, M, 263) at 20 fps.
         latents: (B, F, C, h, w) scaled VAE latents.
+        implicit: arrays of implicit.npz by name: motion (B, T, 768), appearance (B, A), network (B, 32) uint8.
         infos: clip.json of each window's clip.
         bad_samples: how many samples were skipped so far, by reason.
     """
@@ -42,6 +43,7 @@ class Batch:
     smplx: dict[str, torch.Tensor] | None = None
     motion: torch.Tensor | None = None
     latents: torch.Tensor | None = None
+    implicit: dict[str, torch.Tensor] | None = None
     lengths: torch.Tensor | None = None
     infos: list[ClipInfo] = field(default_factory=list)
     bad_samples: dict[str, int] = field(default_factory=dict)

@@ -26,6 +26,7 @@ KEYS: Final = (
     "smplx.npz",
     "speech.npz",
     "latents.npz",
+    "implicit.npz",
 )
 _ID: Final = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -138,6 +139,11 @@ ARRAYS: Final[dict[str, dict[str, Array]]] = {
     },
     "latents.npz": {
         "latents": Array(("F", "C", "H", "W"), "float16", "scaled VAE latents"),
+    },
+    "implicit.npz": {
+        "motion": Array(("T", 768), "float32", "motion features of implicit_motion.base (IM-4)"),
+        "appearance": Array(("A",), "float32", "appearance of the first frame (IM-3)"),
+        "network": Array((32,), "uint8", "SHA-256 of the weights of the network that made them"),
     },
 }
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from datamodules.batch import Batch
-from datamodules.clip import SAMPLE_RATE, SPEECH_RATE
+from datamodules.clip import ARRAYS, SAMPLE_RATE, SPEECH_RATE
 from datamodules.samples import Clip
 
 _MOTION_RATE: Final = 20.0
@@ -51,7 +51,7 @@ def cut_window(clip: Clip, start: int, length: int | None) -> Window:
         else:
             name = key.partition(".")[0]
             for part, array in value.items():
-                along_time = array.ndim > 0 and len(array) == info.frames and part not in ("betas", "camera")
+                along_time = ARRAYS[key][part].shape[0] == "T"
                 arrays[f"{name}.{part}"] = array[start : start + frames] if along_time else array
     return Window(clip, start, frames, arrays)
 

@@ -49,25 +49,33 @@ def read_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> np.ndarra
     Raises:
         MediaError: no file, no sound in it, or nothing that can be decoded.
     """
+    return np.concatenate(list(stream_audio(source, rate)))
+
+
+def stream_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
+    """As `read_audio`, in pieces (n,) as they are decoded; only one is held at a time."""
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
-    pieces: list[np.ndarray] = []
+    some = False
     try:
         with av.open(opened, "r") as container:
             if not container.streams.audio:
                 raise MediaError(f"{name} has no sound")
             for frame in container.decode(container.streams.audio[0]):
                 frame.pts = None
-                pieces += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-            pieces += [part.to_ndarray()[0] for part in resampler.resample(None)]
+                for part in resampler.resample(frame):
+                    some = some or part.samples > 0
+                    yield part.to_ndarray()[0].clip(-1, 1)
+            for part in resampler.resample(None):
+                some = some or part.samples > 0
+                yield part.to_ndarray()[0].clip(-1, 1)
     except FileNotFoundError:
         raise MediaError(f"no sound file at {name}") from None
     except (av.FFmpegError, EOFError) as error:
         raise MediaError(f"{name} is not sound that can be read ({error})") from None
-    if not pieces or not sum(map(len, pieces)):
+    if not some:
         raise MediaError(f"{name} has a sound track with nothing in it")
-    return np.concatenate(pieces).astype(np.float32).clip(-1, 1)
 
 
 def encode_flac(audio: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
@@ -115,7 +123,7 @@ def write_video(
     path: str | Path,
     frames: Iterable[np.ndarray],
     fps: float,
-    audio: np.ndarray | None = None,
+    audio: np.ndarray | Iterable[np.ndarray] | None = None,
     sample_rate: int = SAMPLE_RATE,
     metadata: dict[str, Any] | None = None,
     crf: int = 18,
@@ -127,7 +135,7 @@ def write_video(
         path: ends in .mp4.
         frames: (H, W, 3) uint8 RGB with even height and width; read one at a time.
         fps: frames a second.
-        audio: (N,) float32 in [-1, 1].
+        audio: (N,) float32 in [-1, 1], or pieces of it, read one at a time.
         sample_rate: of audio, in Hz.
         metadata: stored as JSON in the file's comment tag.
         crf: H.264 quality, lower is better.
@@ -167,6 +175,7 @@ def _encode(container, frames, fps, crf, preset, sound=None, audio=None) -> None
     """Mux frames, and sound in step with them, into an open container."""
     rate = Fraction(fps).limit_denominator(1001)
     stream, count = None, 0
+    track = _Sound(container, sound, [audio] if isinstance(audio, np.ndarray) else audio) if sound is not None else None
     for image in frames:
         if stream is None:
             height, width = image.shape[:2]
@@ -181,15 +190,35 @@ def _encode(container, frames, fps, crf, preset, sound=None, audio=None) -> None
         frame.pts, frame.time_base = count, 1 / rate
         container.mux(stream.encode(frame))
         count += 1
+        if track is not None:
+            track.write(until=count / rate)
     if stream is None:
         raise MediaError("a video needs at least one frame")
     container.mux(stream.encode(None))
-    if sound is not None:
-        pcm = np.asarray(audio, np.float32)[None]
-        for start in range(0, pcm.shape[1], 1024):
-            piece = av.AudioFrame.from_ndarray(
-                np.ascontiguousarray(pcm[:, start : start + 1024]), format="fltp", layout="mono"
-            )
-            piece.rate, piece.pts, piece.time_base = sound.rate, start, Fraction(1, sound.rate)
-            container.mux(sound.encode(piece))
-        container.mux(sound.encode(None))
+    if track is not None:
+        track.write(until=None)
+
+
+class _Sound:
+    """The sound track of a container, written as far as the picture is, so that neither has to be held."""
+
+    BLOCK = 1024
+
+    def __init__(self, container, stream, pieces: Iterable[np.ndarray]):
+        self.container, self.stream, self._pieces = container, stream, iter(pieces)
+        self._ahead, self._written = np.zeros(0, np.float32), 0
+
+    def write(self, until: Fraction | None) -> None:
+        """Encode up to a time in seconds; all that is left, and the end, where None."""
+        while until is None or self._written < until * self.stream.rate:
+            while len(self._ahead) < self.BLOCK and (piece := next(self._pieces, None)) is not None:
+                self._ahead = np.concatenate([self._ahead, np.asarray(piece, np.float32)])
+            block, self._ahead = self._ahead[: self.BLOCK], self._ahead[self.BLOCK :]
+            if not len(block):
+                break
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block[None]), format="fltp", layout="mono")
+            frame.rate, frame.pts, frame.time_base = self.stream.rate, self._written, Fraction(1, self.stream.rate)
+            self.container.mux(self.stream.encode(frame))
+            self._written += len(block)
+        if until is None:
+            self.container.mux(self.stream.encode(None))

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from datamodules.media import MediaError
 from settings import ConfigError, command
@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 def animate(
     *,
     run: str,
-    audio: Path,
     out: Path,
     image: Path | None = None,
+    audio: Path | None = None,
+    video: Path | None = None,
     pose: Path | None = None,
+    base: str | None = None,
+    crop: Literal["person", "centre", "none"] | None = None,
+    beta: float | None = None,
+    relative: bool | None = None,
+    batch: int | None = None,
+    half: bool | None = None,
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
@@ -27,33 +34,47 @@ def animate(
     fps: float | None = None,
     device: str = "auto",
 ) -> "Animation":
-    """Turn a picture of a person and a speech file into a pose video with sound (MMGT-1, MMGT-22: audio only).
+    """Turn a picture of a person and a speech file into a video with sound.
 
-    Beside OUT.mp4 it writes the motion masks (OUT.face_hands.mp4, OUT.lips.mp4, OUT.background.mp4) and the poses
-    (OUT.npz). The same inputs and seed give the same files on the same machine. The videos say in their metadata that
-    they are AI-generated, by which model and from which files.
+    What comes out depends on the network: `mmgt.smga` makes a pose video (MMGT-1, MMGT-22: audio only), with the motion
+    masks (OUT.face_hands.mp4, OUT.lips.mp4, OUT.background.mp4) and the poses (OUT.npz) beside it;
+    `implicit_motion.motion` moves the picture itself; `implicit_motion.base` moves it as a driving video does. The same
+    inputs and seed give the same files on the same machine. The videos say in their metadata that they are
+    AI-generated, by which model and from which files.
 
     Args:
         run: a run folder, a saved network (export/), or a hub name like owner/name.
-        audio: speech of any length, in any format and rate; mixed to mono.
         out: the video to write, ending in .mp4.
-        image: a picture that shows one person from the front; the first pose is found in it.
-        pose: the first pose instead: npz of a clip's pose.npz or of DWPose; its first frame with a person counts.
+        image: a picture that shows one person from the front.
+        audio: speech of any length, in any format and rate; mixed to mono. With a driving video it takes the place of
+            that one's sound.
+        video: a driving video whose movement the picture takes over (implicit_motion.base).
+        pose: where the person in the picture is, instead of looking for them: npz of a clip's pose.npz or of DWPose;
+            its first frame with a person counts. For mmgt.smga it is the first pose, and no picture is needed.
+        base: the base network that a network of implicit_motion.motion was trained on; left out, as its run says.
+        crop: how a picture is cut square: around the person, from the centre, or not at all (it is square already);
+            left out, around the person.
+        beta: articulation, the factor of negative features (IM-9); left out, the network's own.
+        relative: take over how the driving video departs from its own first frame, not its poses themselves.
+        batch: frames rendered at once; left out, 16.
+        half: half precision (float16 on a GPU, bfloat16 on a CPU).
         seed: of the noise; another seed gives another performance.
         steps: denoising steps; left out, the network's own (50 unless its config says otherwise).
-        guidance: weight of classifier-free guidance, 1 is none; left out, the network's own (2).
-        size: longer side of the video in pixels; left out, the picture's own (at most 1024), or 512 without one.
-        fps: only to make sure: an error unless the network was trained at so many frames a second.
+        guidance: weight of classifier-free guidance, 1 is none; left out, the network's own.
+        size: longer side of the video in pixels; left out, that of the picture for poses (at most 1024, or 512 without
+            one), and the network's own for pictures.
+        fps: of a re-enacted video, 25 where left out; for the other networks only to make sure: an error unless the
+            network was trained at so many frames a second.
         device: cpu, cuda, or auto.
 
     Returns:
-        The files' names, the poses (T, 134, 3) and the metadata.
+        The files' names, how long the video is, and its metadata.
 
     Raises:
         ConfigError: no such network, or values that make no sense.
         MediaError: a file that cannot be read or used.
     """
-    from trainers.animation.request import read_request
+    from trainers.animation.wanted import Wanted
     from trainers.exports import find_export
 
     export = find_export(run)
@@ -61,18 +82,26 @@ def animate(
         raise ConfigError(
             f"{export.name} is a network of {export.stage}; animate can use: {', '.join(ANIMATORS.names())}"
         )
-    request = read_request(
-        image=_path(image),
-        audio=Path(audio),
-        pose=_path(pose),
+    wanted = Wanted(
         out=Path(out),
-        size=size,
         seed=seed,
+        size=size,
+        image=_path(image),
+        audio=_path(audio),
+        pose=_path(pose),
+        video=_path(video),
+        base=base,
+        crop=crop,
+        beta=beta,
+        relative=relative,
+        batch=batch,
+        half=half,
         steps=steps,
         guidance=guidance,
     )
-    animator = ANIMATORS.get(export.stage)(export, fps=fps, device=device)
-    return animator.animate(request)
+    kind = ANIMATORS.get(export.stage)
+    wanted.check(kind.takes, export.stage)
+    return kind(export, fps=fps, device=device).animate(wanted)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -83,9 +112,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConfigError, MediaError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    seconds = len(made.poses) / made.fps
-    print(f"{made.video}  {seconds:.1f} s, {len(made.poses)} frames, with sound")
-    for path in (*made.masks.values(), made.pose_file):
+    print(f"{made.video}  {made.frames / made.fps:.1f} s, {made.frames} frames")
+    for path in made.beside:
         print(path)
     return 0
 

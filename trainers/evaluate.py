@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from settings import ConfigError, command
-from trainers.stages import ANIMATORS, EVALUATORS
+from trainers.stages import EVALUATORS
+
+_NOT_SETTINGS = ("splits", "evaluator", "evaluator_config")
 
 
 def evaluate(
@@ -25,6 +27,8 @@ def evaluate(
     seconds: float | None = 8.0,
     batch: int = 32,
     neighbours: int = 2000,
+    weights: dict[str, str] = {},
+    beside: dict[str, str] = {},
     device: str = "auto",
 ) -> dict[str, Any]:
     """Measure a trained stage on held-out clips, beside baselines, with the spread over seeds (MMGT-23).
@@ -48,6 +52,9 @@ def evaluate(
         seconds: only the first seconds of each clip; none is all.
         batch: clips generated at once.
         neighbours: training windows that the nearest-neighbour baseline looks through.
+        weights: files of pretrained networks for figures of videos: {alexnet: LPIPS, inception: FID, i3d: FVD,
+            arcface: CSIM}; figures without one are left out and named.
+        beside: other runs of the stage for the same table, such as ablations: {name: run} (implicit_motion.motion).
         device: cpu, cuda, or auto.
 
     Returns:
@@ -58,8 +65,7 @@ def evaluate(
     """
     from datamodules.index import Index
     from trainers.evaluation import tables
-    from trainers.evaluation.evaluator import describe, load_evaluator
-    from trainers.evaluation.gestures import Plan
+    from trainers.evaluation.plan import Plan
     from trainers.exports import find_export
 
     started = time.perf_counter()
@@ -80,8 +86,6 @@ def evaluate(
         raise ConfigError(f"{export.name} comes without a run folder: say where to write with out=FOLDER")
     # Whatever cannot be used is found before the autoencoder is trained.
     Index.load(str(shards))
-    animator = ANIMATORS.get(export.stage)(export, device=device)
-    encoder, encoder_export = load_evaluator(evaluator, folder / "evaluator", str(shards), evaluator_config)
     plan = Plan(
         shards=str(shards),
         splits=splits,
@@ -92,14 +96,16 @@ def evaluate(
         seconds=seconds,
         batch=batch,
         neighbours=neighbours,
+        evaluator=evaluator,
+        evaluator_config=evaluator_config,
+        weights=weights,
+        beside=beside,
+        device=device,
     )
     results = {
         "model": {"name": export.name, "stage": export.stage, "sha256": export.sha256},
-        "evaluator": describe(encoder_export),
-        "settings": {name: value for name, value in vars(plan).items() if name != "splits"},
-        "figures": tables.meanings(),
-        "splits": EVALUATORS.get(export.stage)(animator, encoder, plan),
-        "paper": {"source": tables.PAPER_SOURCE, "rows": tables.PAPER, "note": tables.DIFFERENT},
+        "settings": {name: value for name, value in vars(plan).items() if name not in _NOT_SETTINGS},
+        **EVALUATORS.get(export.stage)(export, plan, folder),
         "measured_in_seconds": round(time.perf_counter() - started, 1),
     }
     tables.write(results, folder)

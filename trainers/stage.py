@@ -78,8 +78,13 @@ class Stage(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """One optimiser over all trainable parameters and one schedule, stepped with it."""
         optimizer = OPTIMIZERS.build(self.optimizer_options)([p for p in self.parameters() if p.requires_grad])
-        schedule = SCHEDULES.build(self.schedule_options)(optimizer, lambda: self.trainer.estimated_stepping_batches)
+        schedule = SCHEDULES.build(self.schedule_options)(optimizer, self.steps_of_each)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def steps_of_each(self) -> int | float:
+        """Steps that each optimiser takes in the whole run; `trainer.max_steps` counts those of all of them."""
+        steps = self.trainer.estimated_stepping_batches
+        return steps // len(self.parts()) if steps == self.trainer.max_steps else steps
 
     def parts(self) -> dict[str, nn.Module]:
         """The modules that are trained, by attribute name: one for each optimiser, in their order."""
@@ -162,7 +167,8 @@ class Stage(L.LightningModule):
         """What the network makes of a batch, to be shown beside the real thing.
 
         Returns:
-            `pose` (B, T, 134, 3), x and y as fractions of the frame and a score; empty when there is nothing to show.
+            `pose` (B, T, 134, 3), x and y as fractions of the frame and a score, or `video` (B, T, 3, H, W) in [0, 1];
+            empty when there is nothing to show.
         """
         return {}
 

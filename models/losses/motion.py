@@ -43,3 +43,28 @@ def motion_loss(predicted: Tensor, truth: Tensor, known: Tensor, weight: Tensor 
         known = known[:, 1:] & known[:, :-1]
         total = total + masked_mean(error.square(), known, weight)
     return total
+
+
+def difference_loss(
+    predicted: Tensor, truth: Tensor, known: Tensor, order: int = 0, weight: Tensor | None = None
+) -> Tensor:
+    """Squared error of the differences in time of some order: 0 position, 1 velocity, 2 acceleration.
+
+    The mean over a sample's numbers, then over samples; a difference is known where all its frames are. 0 for sequences
+    too short for it.
+
+    Args:
+        predicted: (B, T, C).
+        truth: (B, T, C).
+        known: (B, T, C) bool.
+        order: how often neighbours are subtracted.
+        weight: (B,) factor of each sample.
+
+    Returns:
+        A scalar.
+    """
+    error = predicted - truth
+    for _ in range(order):
+        error = error[:, 1:] - error[:, :-1]
+        known = known[:, 1:] & known[:, :-1]
+    return masked_mean(error.square(), known, weight)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,23 +23,44 @@ class Animation:
     """What `animate` made.
 
     Attributes:
-        video: the mp4 with sound.
-        masks: the motion-mask videos by name.
-        pose_file: npz of the poses, `keypoints` and `scores` as in a clip's pose.npz.
-        poses: (T, 134, 3) as fractions of the frame and score.
+        video: the mp4.
+        frames: how many it has.
         fps: frames a second.
         metadata: what the video says of itself.
     """
 
     video: Path
+    frames: int
+    fps: float
+    metadata: dict[str, Any]
+
+    @property
+    def beside(self) -> list[Path]:
+        """Files that were written beside the video."""
+        return []
+
+
+@dataclass(frozen=True)
+class PoseAnimation(Animation):
+    """A pose video.
+
+    Attributes:
+        masks: the motion-mask videos by name.
+        pose_file: npz of the poses, `keypoints` and `scores` as in a clip's pose.npz.
+        poses: (T, 134, 3) as fractions of the frame and score.
+    """
+
     masks: dict[str, Path]
     pose_file: Path
     poses: np.ndarray
-    fps: float
-    metadata: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def beside(self) -> list[Path]:
+        """The masks and the poses."""
+        return [*self.masks.values(), self.pose_file]
 
 
-def write_animation(request: Request, poses: np.ndarray, fps: float, model: dict[str, str]) -> Animation:
+def write_animation(request: Request, poses: np.ndarray, fps: float, model: dict[str, str]) -> PoseAnimation:
     """Write video, masks and poses beside each other, each whole or not at all.
 
     Args:
@@ -66,7 +87,7 @@ def write_animation(request: Request, poses: np.ndarray, fps: float, model: dict
         sample_rate=SOUND_RATE,
         metadata={**metadata, "content": "pose video"},
     )
-    return Animation(video, masks, pose_file, poses, fps, metadata)
+    return PoseAnimation(video, len(poses), fps, metadata, masks, pose_file, poses)
 
 
 def mask_frames(poses: np.ndarray, name: str, height: int, width: int) -> Iterator[np.ndarray]:

@@ -1,8 +1,7 @@
 """Audio and a first pose to poses with MMGT's first stage, SMGA (MMGT-1)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
@@ -11,8 +10,9 @@ from datamodules.index import Index, IndexFileError
 from models.mmgt.generate import generate
 from models.mmgt.smga import HANDCRAFTED, SMGA
 from settings import ConfigError
-from trainers.animation.files import Animation, write_animation
-from trainers.animation.request import Request
+from trainers.animation.files import PoseAnimation, write_animation
+from trainers.animation.request import read_request
+from trainers.animation.wanted import Wanted
 from trainers.exports import Export, load_network
 
 PAPER_FPS: Final = 25.0
@@ -29,6 +29,8 @@ class SMGAAnimator:
     Raises:
         ConfigError: another frame rate than the network was trained at, or speech features that need another program.
     """
+
+    takes: ClassVar = frozenset({"image", "audio", "pose", "steps", "guidance"})
 
     def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export = export
@@ -85,12 +87,19 @@ class SMGAAnimator:
         arrays = torch.as_tensor(made).float().cpu().numpy()
         return [poses[: len(one)] for poses, one in zip(arrays, speech, strict=True)]
 
-    def animate(self, request: Request) -> Animation:
+    def animate(self, wanted: Wanted) -> PoseAnimation:
         """Generate and write what was asked for."""
-        request = replace(
-            request,
-            steps=self.network.sampling_steps if request.steps is None else request.steps,
-            guidance=self.network.guidance if request.guidance is None else request.guidance,
+        if wanted.audio is None:
+            raise ConfigError("give audio=FILE: the speech to move to")
+        request = read_request(
+            image=wanted.image,
+            audio=wanted.audio,
+            pose=wanted.pose,
+            out=wanted.out,
+            size=wanted.size,
+            seed=wanted.seed,
+            steps=self.network.sampling_steps if wanted.steps is None else wanted.steps,
+            guidance=self.network.guidance if wanted.guidance is None else wanted.guidance,
         )
         poses = self.poses(
             [request.first_pose],

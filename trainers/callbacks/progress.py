@@ -46,7 +46,7 @@ class Progress(ProgressBar):
         now = time.monotonic()
         if self._enabled and now - self._last >= self._pause:
             self._last = now
-            self._show(self.line(trainer, outputs, now))
+            self._show(self.line(trainer, pl_module, outputs, now))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not self._enabled or trainer.sanity_checking:
@@ -71,13 +71,15 @@ class Progress(ProgressBar):
             sys.stderr.write(("\r\033[K" if self._terminal else "") + " ".join(map(str, args)) + "\n")
             sys.stderr.flush()
 
-    def line(self, trainer: L.Trainer, outputs: Any, now: float) -> str:
-        """What is shown after a step."""
+    def line(self, trainer: L.Trainer, stage: Any, outputs: Any, now: float) -> str:
+        """What is shown after a step; of a stage with several optimisers the loss of each."""
         step = trainer.global_step
         parts = [f"epoch {trainer.current_epoch}", f"step {step}" + (f"/{int(end)}" if (end := _end(trainer)) else "")]
-        loss = outputs["loss"] if isinstance(outputs, dict) else outputs
+        loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if loss is not None:
             parts.append(f"loss {float(loss):.4g}")
+        else:
+            parts += [f"{name} {float(loss):.4g}" for name, loss in stage.losses.items()]
         done, seconds = step - self._first_step, now - self._started
         if done > 0 and seconds > 0:
             parts.append(f"{done / seconds:.3g} steps/s")

@@ -1,5 +1,6 @@
 """Sample videos of a validation."""
 
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from trainers.stage import Stage
 class SampleVideos(L.Callback):
     """Writes `samples/step-00000100_<clip>.mp4` of a validation's first clips: real left, generated right, with sound.
 
-    What is shown is what the stage's `sample` returns for the first clips of the first validation batch.
+    What is shown is what the stage's `sample` returns for the first clips of the first validation batch, poses drawn.
 
     Args:
         folder: where they go.
@@ -47,10 +48,12 @@ class SampleVideos(L.Callback):
         some = first(batch, self.options.count)
         with torch.no_grad():
             sampled = cast(Stage, pl_module).sample(some)  # on every rank: a sharded network needs them all
-        if "pose" not in sampled or not trainer.is_global_zero:
+        if not sampled or not trainer.is_global_zero:
             return
+        kind, made = next(iter(sampled.items()))
+        pictures = _poses_drawn if kind == "pose" else _frames_beside
         written = [
-            self._write(trainer.global_step, some, i, sampled["pose"][i].float().cpu().numpy())
+            self._write(trainer.global_step, some, i, pictures(some, i, made[i].float().cpu(), self.options.height))
             for i in range(len(some.ids))
         ]
         for logger in trainer.loggers:
@@ -69,35 +72,45 @@ class SampleVideos(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._validations = state_dict["validations"]
 
-    def _write(self, step: int, batch: Any, i: int, generated: np.ndarray) -> Path:
-        # Imported when the first sample is drawn: brings OpenCV and the video encoder.
-        from datamodules.media import write_video
-        from models.human.draw import draw_pose
-
-        info = batch.infos[i] if batch.infos else None
-        height = self.options.height // 2 * 2
-        # A clip of motion alone has no picture size.
-        aspect = info.width / info.height if info and info.width and info.height else 1.0
-        width = round(height * aspect / 2) * 2
-        real = batch.pose[i].float().cpu().numpy() if batch.pose is not None else None
-
-        def frames() -> Any:
-            for t in range(len(generated)):
-                pictures = [draw_pose(pose[t], height, width) for pose in (real, generated) if pose is not None]
-                yield np.concatenate(pictures, axis=1)
+    def _write(self, step: int, batch: Any, i: int, frames: Iterator[np.ndarray]) -> Path:
+        from datamodules.media import write_video  # brings the video encoder
 
         clip = batch.ids[i].replace("@", "-")
         path = self.folder / f"step-{step:08d}_{clip}.mp4"
         sound = batch.audio[i].float().cpu().numpy() if batch.audio is not None else None
         write_video(
             path,
-            frames(),
+            frames,
             batch.fps,
             audio=sound,
             sample_rate=16000,
             metadata={"left": "real", "right": "generated", "step": step, "clip": batch.ids[i]},
         )
         return path
+
+
+def _poses_drawn(batch: Any, i: int, generated: torch.Tensor, height: int) -> Iterator[np.ndarray]:
+    """Frames of skeletons, the real one left and the generated one (T, 134, 3) right."""
+    from models.human.draw import draw_pose  # brings OpenCV
+
+    info = batch.infos[i] if batch.infos else None
+    height = height // 2 * 2
+    # A clip of motion alone has no picture size.
+    aspect = info.width / info.height if info and info.width and info.height else 1.0
+    width = round(height * aspect / 2) * 2
+    poses = [batch.pose[i].float().cpu().numpy()] if batch.pose is not None else []
+    for frame in zip(*poses, generated.numpy(), strict=False):
+        yield np.concatenate([draw_pose(pose, height, width) for pose in frame], axis=1)
+
+
+def _frames_beside(batch: Any, i: int, generated: torch.Tensor, height: int) -> Iterator[np.ndarray]:
+    """Frames, the real one left and the generated one (T, 3, H, W) in [0, 1] right, brought to a height."""
+    made = (generated.clamp(0, 1) * 255).round().to(torch.uint8)
+    for pair in zip(batch.video[i].cpu(), made, strict=False):
+        both = torch.cat(pair, dim=-1)[None].float()
+        size = [height // 2 * 2, round(height * both.shape[-1] / both.shape[-2] / 2) * 2]
+        scaled = torch.nn.functional.interpolate(both, size, mode="bilinear", antialias=True)
+        yield scaled[0].round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 def first(batch: Any, count: int) -> Any:

@@ -1,30 +1,14 @@
-"""The figures of one set of poses against the truth, and their spread over seeds."""
+"""The figures of one set of poses against the truth."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final
 
 import numpy as np
 import torch
 
 from models.human.autoencoder import PoseAutoencoder
 from trainers.evaluation.clips import Clip, visible
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One column of the table.
-
-    Attributes:
-        title: heading.
-        better: which way is better; "near" is near the truth's own value.
-        meaning: definition and unit in one sentence.
-    """
-
-    title: str
-    better: Literal["lower", "higher", "near"]
-    meaning: str
-
+from trainers.evaluation.comparison import Figure
 
 FIGURES: Final[dict[str, Figure]] = {
     "fgd": Figure("FGD", "lower", "squared Frechet distance of pose-autoencoder features to the truth's"),
@@ -84,18 +68,6 @@ def measure(poses: Sequence[np.ndarray], clips: Sequence[Clip], encoder: PoseAut
         "missed_points": missed.compute(),
     }
     return {name: float(value) for name, value in figures.items()} | _rule(poses, clips)
-
-
-def spread(values: Sequence[dict[str, float]]) -> dict[str, dict[str, Any]]:
-    """Mean and sample standard deviation of each figure over seeds; one seed has no deviation (None)."""
-    result = {}
-    for name in values[0]:
-        numbers = [one[name] for one in values]
-        deviation = float(np.std(numbers, ddof=1)) if len(numbers) > 1 else None
-        if len(set(numbers)) == 1 and deviation is not None:
-            deviation = 0.0  # np.std leaves rounding
-        result[name] = {"mean": float(np.mean(numbers)), "std": deviation, "values": numbers}
-    return result
 
 
 def _rule(poses: Sequence[np.ndarray], clips: Sequence[Clip]) -> dict[str, float]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -12,7 +12,13 @@ from models.human.autoencoder import PoseAutoencoder
 from settings import ConfigError, get_logger
 from trainers.evaluation import baselines
 from trainers.evaluation.clips import Clip, choose_ids, load_clips
-from trainers.evaluation.figures import FIGURES, measure, spread
+from trainers.evaluation.comparison import spread, verdict
+from trainers.evaluation.evaluator import describe, load_evaluator
+from trainers.evaluation.figures import FIGURES, measure
+from trainers.evaluation.plan import Plan
+from trainers.evaluation.tables import meanings
+from trainers.exports import Export
+from trainers.stages import ANIMATORS
 
 logger = get_logger(__name__)
 
@@ -25,6 +31,21 @@ LABELS: Final = {
     "own_mean_pose": "own mean (oracle)",
     "truth": "truth",
 }
+PAPER: Final[list[dict[str, Any]]] = [
+    {"system": "MM-Diffusion", "fgd": 141.76, "diversity": 0.0998},
+    {"system": "EDGE + Animate-anyone", "fgd": 6.72, "diversity": 0.0855},
+    {"system": "EDGE + Hallo", "fgd": 7.57, "diversity": 0.0846},
+    {"system": "MMGT, audio driven", "fgd": 6.02, "diversity": 0.0824},
+]
+"""The gesture columns of table I of the MMGT paper (MMGT-23)."""
+
+PAPER_SOURCE: Final = "MMGT, table I, gesture columns, audio driven"
+DIFFERENT: Final = (
+    "The paper's figures are of other data (PATS: speakers jon, kubinec, oliver, seth, 2,048 test windows, DWPose key "
+    "points) and of another pose autoencoder, trained on PATS. FGD and Diversity live in an autoencoder's feature "
+    "space: neither may be compared across the two tables, only within one."
+)
+
 DECIDING: Final = ("lip_correlation", "bas_distance")  # figures in which the model has to beat every baseline
 
 
@@ -46,19 +67,16 @@ class PoseModel(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How is measured; the fields are `trainers.evaluate`'s arguments."""
-
-    shards: str
-    splits: list[str] | None
-    seeds: list[int]
-    steps: int | None
-    guidance: float | None
-    clips: int | None
-    seconds: float | None
-    batch: int
-    neighbours: int
+def measure_gestures(export: Export, plan: Plan, folder: Path) -> dict[str, Any]:
+    """Figures of a stage that makes poses, for `trainers.evaluate`; `folder` is where an autoencoder is trained."""
+    animator = ANIMATORS.get(export.stage)(export, device=plan.device)
+    encoder, encoder_export = load_evaluator(plan.evaluator, folder / "evaluator", plan.shards, plan.evaluator_config)
+    return {
+        "evaluator": describe(encoder_export),
+        "figures": meanings(FIGURES),
+        "splits": evaluate_gestures(animator, encoder, plan),
+        "paper": {"source": PAPER_SOURCE, "rows": PAPER, "note": DIFFERENT},
+    }
 
 
 def evaluate_gestures(model: PoseModel, encoder: PoseAutoencoder, plan: Plan) -> dict[str, Any]:
@@ -132,7 +150,7 @@ def _measure_split(
         "speakers": len({clip.info.speaker for clip in clips}),
         "systems": ordered,
         "labels": {name: LABELS[name] for name in ordered},
-        "verdicts": {name: verdict(ordered, name) for name in DECIDING},
+        "verdicts": {name: verdict(ordered, name, FIGURES[name], LABELS) for name in DECIDING},
     }
 
 
@@ -162,23 +180,3 @@ def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
             parts.append([])
         parts[-1].append(i)
     return parts
-
-
-def verdict(systems: dict[str, Any], name: str) -> dict[str, Any]:
-    """Whether the model beats every baseline in a figure: in the mean, and in each seed."""
-    sign = 1 if FIGURES[name].better == "higher" else -1
-    rivals = {
-        rival: figures[name]
-        for rival, figures in systems.items()
-        if rival not in ("model", "truth") and name in figures
-    }
-    mine = systems["model"][name]
-    if np.isnan(mine["mean"]):
-        return {"beats_all": None, "beats_all_in_each_seed": None, "best_baseline": None, "text": "no clip shows it"}
-    best = max(rivals, key=lambda rival: sign * rivals[rival]["mean"])
-    in_mean = bool(sign * mine["mean"] > sign * rivals[best]["mean"])
-    each = all(
-        sign * a > sign * b for rival in rivals.values() for a, b in zip(mine["values"], rival["values"], strict=True)
-    )
-    text = f"{'beats' if in_mean else 'does not beat'} every baseline; the best of them: {LABELS[best]}"
-    return {"beats_all": in_mean, "beats_all_in_each_seed": bool(each), "best_baseline": best, "text": text}

@@ -9,23 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reports import Page
-from trainers.evaluation.figures import FIGURES
-
-PAPER: Final[list[dict[str, Any]]] = [
-    {"system": "MM-Diffusion", "fgd": 141.76, "diversity": 0.0998},
-    {"system": "EDGE + Animate-anyone", "fgd": 6.72, "diversity": 0.0855},
-    {"system": "EDGE + Hallo", "fgd": 7.57, "diversity": 0.0846},
-    {"system": "MMGT, audio driven", "fgd": 6.02, "diversity": 0.0824},
-]
-"""The gesture columns of table I of the MMGT paper (MMGT-23)."""
-
-PAPER_SOURCE: Final = "MMGT, table I, gesture columns, audio driven"
-DIFFERENT: Final = (
-    "The paper's figures are of other data (PATS: speakers jon, kubinec, oliver, seth, 2,048 test windows, DWPose key "
-    "points) and of another pose autoencoder, trained on PATS. FGD and Diversity live in an autoencoder's feature "
-    "space: neither may be compared across the two tables, only within one."
-)
-
+from trainers.evaluation.comparison import Figure
 
 SEEN: Final = " (SEEN IN TRAINING: there are no held-out clips, so this says nothing of new speech)"
 
@@ -45,27 +29,28 @@ def as_text(results: Mapping[str, Any], width: int = 132) -> str:
         table.add_column("", no_wrap=True)
         for label in part["labels"].values():
             table.add_column(label, justify="right")
-        for name in FIGURES:
+        for name, figure in results["figures"].items():
             if any(name in figures for figures in part["systems"].values()):
                 cells = (_cell(figures.get(name)) for figures in part["systems"].values())
-                table.add_row(FIGURES[name].title + _arrow(name), *cells)
+                table.add_row(figure["title"] + _arrow(figure), *cells)
         console.print(table)
         for name, verdict in part["verdicts"].items():
-            console.print(f"  {FIGURES[name].title}: {verdict['text']}")
-    paper = Table(title=PAPER_SOURCE)
-    paper.add_column("")
-    for name in ("fgd", "diversity"):
-        paper.add_column(FIGURES[name].title, justify="right")
-    for row in PAPER:
-        paper.add_row(row["system"], str(row["fgd"]), str(row["diversity"]))
+            console.print(f"  {results['figures'][name]['title']}: {verdict['text']}")
+    paper = Table(title=results["paper"]["source"])
+    columns = list(results["paper"]["rows"][0])
+    for name in columns:
+        heading = results["figures"].get(name, {}).get("title", "" if name == "system" else name)
+        paper.add_column(heading, justify="left" if name == "system" else "right")
+    for row in results["paper"]["rows"]:
+        paper.add_row(*(str(row.get(name, "-")) for name in columns))
     console.print(paper)
-    console.print(DIFFERENT)
+    console.print(results["paper"]["note"])
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def meanings() -> dict[str, Any]:
+def meanings(figures: Mapping[str, Figure]) -> dict[str, Any]:
     """What each figure is, and which way is better, for `figures.json`."""
-    return {name: {"title": one.title, "better": one.better, "meaning": one.meaning} for name, one in FIGURES.items()}
+    return {name: {"title": one.title, "better": one.better, "meaning": one.meaning} for name, one in figures.items()}
 
 
 def add_to_page(page: Page, results: Mapping[str, Any]) -> None:
@@ -81,7 +66,7 @@ def add_to_page(page: Page, results: Mapping[str, Any]) -> None:
                 if figures.get(name, {}).get("mean") is not None
             }
             if cells:
-                rows.append({"figure": figure["title"] + _arrow(name), **cells})
+                rows.append({"figure": figure["title"] + _arrow(figure), **cells})
         page.table(rows)
         for name, verdict in part["verdicts"].items():
             page.text(f"{results['figures'][name]['title']}: {verdict['text']}")
@@ -100,9 +85,10 @@ def as_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
                     {"split": split, "system": system, "figure": name, "mean": value["mean"], "std": value["std"]}
                 )
     rows += [
-        {"split": "paper (PATS)", "system": row["system"], "figure": name, "mean": row[name], "std": None}
-        for row in PAPER
-        for name in ("fgd", "diversity")
+        {"split": "paper", "system": row["system"], "figure": name, "mean": value, "std": None}
+        for row in results["paper"]["rows"]
+        for name, value in row.items()
+        if name != "system"
     ]
     return rows
 
@@ -134,8 +120,8 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and value != value else value
 
 
-def _arrow(name: str) -> str:
-    return {"lower": " ↓", "higher": " ↑", "near": ""}[FIGURES[name].better]
+def _arrow(figure: Mapping[str, Any]) -> str:
+    return {"lower": " ↓", "higher": " ↑", "near": ""}[figure["better"]]
 
 
 def _cell(figure: Mapping[str, Any] | None) -> str:

@@ -1,0 +1,202 @@
+"""Motion features of any length from a trained diffusion: windows that go on from one another (IM-14, IM-17)."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from models.diffusion.guider import classifier_free
+from models.diffusion.sampler import sample
+from models.implicit_motion.audio import RATE
+from models.implicit_motion.motion import HANDCRAFTED, PRECEDING, Heard, MotionDiffusion
+
+
+def generate(
+    network: MotionDiffusion,
+    source_motion: Tensor,
+    appearance: Tensor,
+    audio: Tensor,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> Tensor:
+    """Motion features for a source picture and speech of any length.
+
+    Args:
+        network: a trained diffusion; runs where its weights are.
+        source_motion: M^0 (C,) or (B, C), as the base network gives it.
+        appearance: F_A (A,) or (B, A), likewise.
+        audio: sound (N,) or (B, N) at 16 kHz in [-1, 1], or features (T, 35) or (B, T, 35), as the network hears.
+        seed: the same seed gives the same motion; in a batch each sequence draws from a stream of its own.
+        steps: sampling steps; None takes the network's.
+        guidance: weight of classifier-free guidance; None takes the network's.
+
+    Returns:
+        (T, C) or (B, T, C), as the base network would give it of the frames.
+
+    Raises:
+        ValueError: shapes that do not fit, or speech of less than half a frame.
+    """
+    single = source_motion.ndim == 1
+    chunks = generate_chunks(network, source_motion, appearance, audio, seed=seed, steps=steps, guidance=guidance)
+    motion = torch.cat(list(chunks), 1)
+    return motion[0] if single else motion
+
+
+@torch.no_grad()
+def generate_chunks(
+    network: MotionDiffusion,
+    source_motion: Tensor,
+    appearance: Tensor,
+    audio: Tensor,
+    *,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> Iterator[Tensor]:
+    """As `generate`, in pieces (B, n, C) as they are done, so that memory does not grow with the length.
+
+    Each window makes `network.hop` frames. The last four of the window before stand before its first (IM-14). Both F_ag
+    and F_al of a window come from `network.window` frames of speech: those four, its own, and the few behind that the
+    last frames' slices need; so they mean the same as in training, for speech of any length.
+    """
+    device = network.audio_mean.device
+    source_motion, appearance, audio = (
+        torch.as_tensor(value, dtype=torch.float32, device=device) for value in (source_motion, appearance, audio)
+    )
+    if source_motion.ndim == 1:
+        source_motion, appearance, audio = source_motion[None], appearance[None], audio[None]
+    length = _check(network, source_motion, appearance, audio)
+    size, channels = source_motion.shape
+    streams = [torch.Generator().manual_seed(seed + 1_000_003 * number) for number in range(size)]
+    before = torch.zeros(size, PRECEDING, channels, device=device)
+    training = network.training
+    network.eval()
+    try:
+        for begin in range(0, length, network.hop):
+            noise = torch.stack([torch.randn(network.hop, channels, generator=stream) for stream in streams])
+            speech = _window(network, audio, begin)
+            x0 = _denoise(network, noise.to(device), source_motion, appearance, speech, before, steps, guidance)
+            before = x0[:, -PRECEDING:]
+            yield network.space.decode(x0, source_motion)[:, : length - begin]
+    finally:
+        network.train(training)
+
+
+def seams(network: MotionDiffusion, length: int) -> list[int]:
+    """Frames at which a new window takes over, in a sequence of so many."""
+    return list(range(network.hop, length, network.hop))
+
+
+def seam_statistics(motion: Tensor, seam_frames: Sequence[int], reach: int = 0) -> dict[str, float]:
+    """How far motion features jump at seams beside how far they move elsewhere (IM-17).
+
+    The frame difference is the distance of a frame's features from those of the frame before.
+
+    Args:
+        motion: (T, C), or (B, T, C) with the same seams, measured together.
+        seam_frames: frame numbers, as from `seams`.
+        reach: further frames behind each seam that count as seam as well.
+
+    Returns:
+        "seams", "median_at_seams", "median_inside", "ratio" of the two, "largest_at_seams", "percentile_99_9_inside".
+
+    Raises:
+        ValueError: no seam, or nothing but seams.
+    """
+    motion = motion.double()
+    motion = motion[None] if motion.ndim == 2 else motion
+    steps = (motion[:, 1:] - motion[:, :-1]).norm(dim=-1)
+    at_seam = torch.zeros(steps.shape[1], dtype=torch.bool, device=motion.device)
+    for frame in seam_frames:
+        at_seam[frame - 1 : frame + reach] = True  # the step from frame - 1 to frame
+    if not at_seam.any() or at_seam.all():
+        raise ValueError(f"{motion.shape[1]} frames, {len(seam_frames)} seams: both seams and other frames are needed")
+    inside, at = steps[:, ~at_seam].flatten(), steps[:, at_seam].flatten()
+    median_at, median_inside = at.quantile(0.5).item(), inside.quantile(0.5).item()
+    return {
+        "seams": len(seam_frames) * len(motion),
+        "median_at_seams": median_at,
+        "median_inside": median_inside,
+        "ratio": median_at / median_inside if median_inside > 0 else float("inf"),
+        "largest_at_seams": at.max().item(),
+        "percentile_99_9_inside": inside.quantile(0.999).item(),
+    }
+
+
+def _check(network: MotionDiffusion, source_motion: Tensor, appearance: Tensor, audio: Tensor) -> int:
+    """Frames of the speech, after a look at all shapes."""
+    size = len(source_motion)
+    for name, value, channels in (
+        ("source_motion", source_motion, network.motion_channels),
+        ("appearance", appearance, network.appearance_channels),
+    ):
+        if value.shape != (size, channels):
+            raise ValueError(f"{name} has to be ({size}, {channels}), got {tuple(value.shape)}")
+    if network.audio == "raw":
+        wanted, right = f"({size}, N) at 16 kHz", audio.ndim == 2
+        length = round(audio.shape[-1] / RATE * network.fps)
+    else:
+        wanted, right = f"({size}, T, {HANDCRAFTED})", audio.ndim == 3 and audio.shape[2] == HANDCRAFTED
+        length = audio.shape[1] if right else 0
+    if not right or len(audio) != size:
+        raise ValueError(f"audio has to be {wanted} to go with the source, got {tuple(audio.shape)}")
+    if length < 1:
+        raise ValueError("the speech is shorter than a frame: there is nothing to generate")
+    return length
+
+
+def _window(network: MotionDiffusion, audio: Tensor, begin: int) -> Tensor:
+    """The speech of a window whose first new frame is `begin`; beyond its ends, silence or the features at the end."""
+    first, last = begin - PRECEDING, begin - PRECEDING + network.window
+    if network.audio == "raw":
+        first, last = (round(frame / network.fps * RATE) for frame in (first, last))
+        inside = audio[:, max(first, 0) : last]
+        return F.pad(inside, (max(-first, 0), last - max(first, 0) - inside.shape[1]))
+    return audio[:, torch.arange(first, last, device=audio.device).clamp(0, audio.shape[1] - 1)]
+
+
+def _denoise(
+    network: MotionDiffusion,
+    noise: Tensor,
+    source: Tensor,
+    appearance: Tensor,
+    speech: Tensor,
+    before: Tensor,
+    steps: int | None,
+    guidance: float | None,
+) -> Tensor:
+    """x0 (B, T, C) of one window; each step's estimate gives the next one its preceding frames (IM-14)."""
+    weight = (network.guidance if guidance is None else guidance) if network.hears else 1.0
+    times = 1 if weight == 1 else 2
+    source, appearance, before, speech = (
+        value.repeat(times, *[1] * (value.ndim - 1)) for value in (source, appearance, before, speech)
+    )
+    heard: Heard | None = None
+    estimate: Tensor | None = None
+
+    def predict(x_t: Tensor, timesteps: Tensor, drop: Tensor) -> Tensor:
+        nonlocal heard
+        known = None if estimate is None else estimate.repeat(times, 1, 1)
+        made = network(
+            x_t, timesteps, source, appearance, speech if heard is None else heard, before,
+            estimate=known, drop_speech=drop if network.hears else None,
+        )  # fmt: skip
+        heard = made.heard
+        return made.x0
+
+    def remember(x0: Tensor) -> Tensor:
+        nonlocal estimate
+        estimate = x0
+        return x0
+
+    return sample(
+        classifier_free(predict, weight),
+        noise,
+        schedule=network.noise_schedule,
+        train_steps=network.train_steps,
+        steps=steps or network.sampling_steps,
+        constrain=remember,
+    )

@@ -1,0 +1,269 @@
+"""The command `python -m preprocessing.features`: shards with the features of a frozen base network in them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from datamodules.bad_samples import BadSamples
+from datamodules.cache import ShardError, ShardFolder
+from datamodules.clip import KEYS, BadSample, check, decode, encode
+from datamodules.index import Index, IndexFileError, SampleEntry, ShardEntry
+from datamodules.members import read_members
+from datamodules.statistics import Moments
+from datamodules.video import read_window
+from models.implicit_motion.base import ImplicitMotion
+from models.implicit_motion.features import appearance_of, motion_of
+from models.implicit_motion.motion_encoder import MOTION
+from preprocessing.feature_work import FeatureWork
+from preprocessing.work import RunError
+from preprocessing.writer import END, OutputError, member, whole_file
+from settings import ConfigError, build, command
+
+KEY: Final = "implicit.npz"
+KEPT: Final = ("clip.json", "audio.flac", KEY)
+
+
+class Read(NamedTuple):
+    """A clip's members, its motion features (T, 768) and the appearance (A,) of its first frame."""
+
+    members: dict[str, bytes]
+    motion: np.ndarray
+    appearance: np.ndarray
+
+
+@dataclass(frozen=True)
+class Options:
+    """Add motion features and appearance of implicit_motion's base network to shards (IM-4, IM-3).
+
+    Writes the same samples with one key more, `implicit.npz`, and an index with the statistics that the motion stage
+    normalises by. Stop it at any time and start it again with the same options: whole shards are kept. Clips that
+    cannot be read are left out, counted and named.
+
+    Args:
+        input: folder or URL of shards and their index.json.
+        output: folder for the new shards and their index.json.
+        network: the trained base network: its run folder or its saved network (export/).
+        drop: keys to leave out of the new shards, such as video.mp4, which the motion stage then needs no more.
+        workers: processes that decode; 0 decodes in this one.
+        batch: frames that the network reads at once.
+        device: cpu, cuda, or auto.
+        cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
+        restart: throw away what an earlier run left in the output folder.
+        progress: show a progress bar where there is a terminal.
+    """
+
+    input: str
+    output: str
+    network: str
+    drop: list[str] = field(default_factory=list)
+    workers: int = 2
+    batch: int = 64
+    device: str = "auto"
+    cache: Path | None = None
+    restart: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for key in self.drop:
+            if key not in KEYS or key in KEPT:
+                able = ", ".join(k for k in KEYS if k not in KEPT)
+                raise ConfigError(f"'drop' cannot leave out {key!r}; it can {able}")
+        if self.workers < 0 or self.batch < 1:
+            raise ConfigError(f"'workers' must be 0 or more and 'batch' 1 or more, got {self.workers} and {self.batch}")
+
+
+class Clips(Dataset):
+    """The clips of a shard, each with its frames, read and decoded by workers.
+
+    Args:
+        folder: of the shards.
+        shard: which of them.
+        size: height and width that frames are scaled to.
+    """
+
+    def __init__(self, folder: ShardFolder, shard: ShardEntry, size: int):
+        self._folder, self._shard, self._size = folder, shard, size
+
+    def __len__(self) -> int:
+        return len(self._shard.samples)
+
+    def __getitem__(self, number: int) -> tuple[dict[str, bytes], Tensor] | str:
+        """All members of a clip and its frames (T, 3, S, S) uint8; where it is damaged, the reason."""
+        sample = self._shard.samples[number]
+        try:
+            with self._folder.open(self._shard) as file:
+                file.seek(sample.offset)
+                members = read_members(file.read(sample.size), sample.id, tuple(sample.keys))
+            if "video.mp4" not in members:
+                raise BadSample("video.mp4 is missing", sample.id)
+            frames = read_window(members["video.mp4"], 0, sample.frames, (self._size, self._size), sample.id)
+        except BadSample as error:
+            return error.reason
+        return members, torch.from_numpy(frames).permute(0, 3, 1, 2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    values = command(Options, argv, prog="python -m preprocessing.features")
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        options = build(values, Options)
+        made = make_features(options)
+    except ConfigError as error:
+        print(f"config error: {error}", file=sys.stderr)
+        return 2
+    except (OutputError, RunError, ShardError, IndexFileError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; start it again with the same options and it goes on", file=sys.stderr)
+        return 130
+    print(f"{made['clips']} clips with {KEY} in {options.output}; {len(made['skipped'])} left out")
+    for clip, reason in made["skipped"].items():
+        print(f"  not usable: {clip}: {reason}")
+    return 0
+
+
+def make_features(options: Options) -> dict[str, Any]:
+    """Write the shards; go on where an earlier run stopped.
+
+    Returns:
+        What `summary.json` holds: "clips", "frames", "skipped" (clip to reason), "network" (hash of its weights).
+
+    Raises:
+        ConfigError: no base network there, or output on top of the input.
+        RunError, OutputError: the output folder holds something else, or cannot be written.
+        IndexFileError, ShardError: the input is not there.
+    """
+    index, folder = Index.load(options.input), ShardFolder(options.input, options.cache)
+    output = Path(options.output).expanduser()
+    if not folder.remote and output.resolve() == Path(folder.base).resolve():
+        raise ConfigError("'output' is the folder of the input; give another one")
+    network, sha256 = _load(options.network)
+    work = FeatureWork(output, index, {"network": sha256, "drop": sorted(options.drop)})
+    if options.restart:
+        work.discard()
+    work.claim()
+    done = work.finished()
+    if done is not None:
+        return done
+    network.to(_device(options.device))
+    bad = BadSamples()
+    total = sum(sample.frames for shard in index.shards for sample in shard.samples)
+    with tqdm(total=total, desc="frames", unit="frame", disable=None if options.progress else True) as bar:
+        for shard in index.shards:
+            if work.is_made(shard):
+                bar.update(sum(sample.frames for sample in shard.samples))
+                continue
+            clips = _clips(network, Clips(folder, shard, network.image_size), options, bar)
+            work.record(shard, _write(work.path(shard), shard, clips, sha256, options, bad))
+    return work.finish()
+
+
+def _load(where: str) -> tuple[ImplicitMotion, str]:
+    """The base network of a run folder or an export, and the SHA-256 of its weights."""
+    folder = Path(where).expanduser()
+    folder = folder if (folder / "config.json").is_file() else folder / "export"
+    weights = folder / "model.safetensors"
+    if not weights.is_file():
+        raise ConfigError(f"network={where}: neither a run folder with an export nor a saved network")
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # the mixin prints a line of its own
+            network = ImplicitMotion.from_pretrained(folder).eval()
+    except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
+        said = " ".join(str(error).split())[:200]
+        raise ConfigError(f"network={where} does not hold implicit_motion's base network ({said})") from None
+    with open(weights, "rb") as file:
+        return network, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _device(name: str) -> torch.device:
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def _clips(network: ImplicitMotion, clips: Clips, options: Options, bar: tqdm) -> Iterator[Read | str]:
+    """Each clip of a shard, with its features; where it is damaged, the reason."""
+    device = next(network.parameters()).device
+    more: dict[str, Any] = {"prefetch_factor": 1} if options.workers else {}
+    for read in DataLoader(clips, batch_size=None, num_workers=options.workers, **more):
+        if isinstance(read, str):
+            yield read
+            continue
+        members, frames = read
+        motion = torch.cat([motion_of(network, part.to(device)) for part in frames.split(options.batch)])
+        appearance = appearance_of(network, frames[:1].to(device))[0]
+        yield Read(members, motion.cpu().numpy(), appearance.cpu().numpy())
+        bar.update(len(frames))
+
+
+def _write(
+    path: Path, shard: ShardEntry, clips: Iterator[Read | str], sha256: str, options: Options, bad: BadSamples
+) -> dict[str, Any]:
+    """Write a shard; gives its record: entry of the index (None where no clip is good), moments, clips left out."""
+    whole, samples, offset, skipped = hashlib.sha256(), [], 0, {}
+    features, moves = Moments((MOTION,)), Moments((MOTION,))
+    with whole_file(path) as file:
+        for sample, read in zip(shard.samples, clips, strict=True):
+            try:
+                members = _members(sample, read, sha256)
+            except BadSample as error:
+                skipped[sample.id] = error.reason
+                bad.add(sample.id, error.reason)
+                continue
+            kept = {key: members[key] for key in KEYS if key in members and key not in options.drop}
+            data = b"".join(member(f"{sample.id}.{key}", value) for key, value in kept.items())
+            file.write(data)
+            whole.update(data)
+            sizes = {key: len(value) for key, value in kept.items()}
+            samples.append(sample.model_copy(update={"keys": sizes, "offset": offset, "size": len(data)}).model_dump())
+            offset += len(data)
+            if sample.split == "train" and isinstance(read, Read):
+                features.add(read.motion)
+                moves.add(read.motion - read.motion.mean(0))
+        file.write(END)
+        whole.update(END)
+    entry = {"name": shard.name, "bytes": offset + len(END), "sha256": whole.hexdigest(), "samples": samples}
+    if not samples:
+        path.unlink()
+    return {
+        "entry": entry if samples else None,
+        "features": features.state(),
+        "moves": moves.state(),
+        "skipped": skipped,
+    }
+
+
+def _members(sample: SampleEntry, read: Read | str, sha256: str) -> dict[str, bytes]:
+    """The members of a clip with the new one, which is checked against the schema. Raises BadSample."""
+    if isinstance(read, str):
+        raise BadSample(read, sample.id)
+    info = decode("clip.json", read.members["clip.json"], sample.id)
+    network = np.frombuffer(bytes.fromhex(sha256), np.uint8)
+    data = encode(KEY, {"motion": read.motion, "appearance": read.appearance, "network": network})
+    check(KEY, decode(KEY, data, sample.id), info, sample.id)
+    return read.members | {KEY: data}
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """A polite end by a cluster or a person: the same as Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""From motion features to a video file: frames are rendered, scaled and written a few at a time."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.media import stream_audio, write_video
+from models.implicit_motion.base import ImplicitMotion, Source
+from trainers.animation.files import Animation
+from trainers.animation.request import SOUND_RATE, notice
+from trainers.animation.wanted import Wanted
+
+BATCH: Final = 16  # frames rendered at once
+
+
+class Track(NamedTuple):
+    """Sound that is read while the video is written: pieces (n,) float32 in [-1, 1], and their rate in Hz."""
+
+    pieces: Iterable[np.ndarray]
+    rate: int
+
+
+def sound_of(path: Path) -> Track:
+    """The sound of a file."""
+    return Track(stream_audio(path, SOUND_RATE), SOUND_RATE)
+
+
+def half_precision(device: torch.device, wanted: bool | None) -> AbstractContextManager:
+    """Autocast to float16 on a GPU, to bfloat16 on a CPU; nothing unless it is wanted."""
+    if not wanted:
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if device.type == "cpu" else torch.float16)
+
+
+@torch.no_grad()
+def rendered(
+    network: ImplicitMotion, source: Source, motion: Iterable[Tensor], wanted: Wanted, size: int
+) -> Iterator[np.ndarray]:
+    """Frames (size, size, 3) uint8 of pieces of motion features (n, 768), one after another."""
+    import cv2
+
+    device = source.motion.device
+    for piece in motion:
+        for part in piece.split(wanted.batch or BATCH):
+            with half_precision(device, wanted.half):
+                made = network.render(source, part[None].to(device), wanted.beta)[0]
+            pixels = (made.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            for frame in pixels:
+                same = frame.shape[0] == size
+                yield frame if same else cv2.resize(frame, (size, size), interpolation=cv2.INTER_CUBIC)
+
+
+def write(
+    wanted: Wanted,
+    frames: Iterator[np.ndarray],
+    fps: float,
+    sound: Track | None,
+    model: dict[str, str],
+    inputs: dict[str, str],
+    settings: dict[str, Any],
+) -> Animation:
+    """Write the video, frames and sound as they come.
+
+    Args:
+        wanted: what was asked for.
+        frames: (S, S, 3) uint8 in turn.
+        fps: frames a second.
+        sound: what goes with it; None for none.
+        model: name, stage and hash of the network.
+        inputs: SHA-256 of each input file.
+        settings: what else it depends on.
+    """
+    metadata = {**notice(model, inputs, settings), "content": "video"}
+    count = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal count
+        for frame in frames:
+            count += 1
+            yield frame
+
+    pieces, rate = (None, SOUND_RATE) if sound is None else sound
+    video = write_video(wanted.out, counted(), fps, audio=pieces, sample_rate=rate, metadata=metadata)
+    return Animation(video, count, fps, metadata)

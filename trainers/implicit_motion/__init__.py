@@ -1,0 +1,1 @@
+"""Stages of implicit motion: `base`, then `motion`."""

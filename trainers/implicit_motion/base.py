@@ -1,0 +1,221 @@
+"""Implicit motion's first stage: motion features of frames, and frames of a source picture moved by them."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from models.implicit_motion.base import ImplicitMotion
+from models.layers.discriminator import PatchDiscriminator
+from models.losses.adversarial import discriminator_loss, generator_loss
+from models.losses.reconstruction import build_reconstruction_loss
+from models.losses.threshold import threshold_loss
+from settings import Choice, ConfigError
+from settings.schema import keys
+from trainers.optimizers import OPTIMIZERS
+from trainers.schedules import SCHEDULES
+from trainers.stage import Stage
+
+
+class BaseStage(Stage):
+    """Trains the base network as an autoencoder across frames of a clip (IM-10, IM-11; Eq. 3).
+
+    A source frame and some driving frames come from one window; the network rebuilds the driving frames from the source
+    and their motion features. The discriminator has an optimiser of its own.
+
+    Args:
+        image_size: height and width S of pictures; the data's `video_size` has to be the same.
+        feature_size: height and width of the features; S divided by a power of 2, and 8 times one.
+        channels: of a depth plane.
+        planes: depth planes.
+        encoder_width: channels of the image encoder after its first convolution.
+        refine_blocks: residual blocks of the 3D network.
+        appearance_channels: numbers in the appearance vector.
+        backbone: timm's name of the motion encoder.
+        regions: motion regions.
+        transformer_width: channels of the deviation image transformer.
+        transformer_layers: its layers.
+        transformer_heads: heads of its attention.
+        convolutions: its 3D convolutions.
+        convolution_width: channels between them.
+        motion_width: channels of the motion decoder.
+        decoder_width: channels of the image decoder before its last convolution.
+        decoder_blocks: its residual blocks at the features' size.
+        beta: factor of negative features; adjustable when rendering.
+        use_appearance: false leaves the appearance vector out of the motion decoder (ablation).
+        use_transformer: false leaves the transformer out of the deviation maps (ablation).
+        use_attention: false weighs all motion regions the same (ablation).
+        frames: driving frames of each window in a step.
+        reconstruction: "vgg19" is the paper's perceptual loss and needs weights; "structural" and "l1" need none.
+        vgg_weights: file or hub name of VGG-19's weights.
+        adversarial: kind of the adversarial loss.
+        motion_weight: how much more pixels count in which source and driving frame differ: 1 + motion_weight times the
+            difference in units of its mean over the frame (ours); 0 counts all the same.
+        reconstruction_weight: a1 of Eq. 3.
+        adversarial_weight: a2 of Eq. 3.
+        threshold_weight: a3 of Eq. 3.
+        threshold: tau; differences of motion features below it count nothing (IM-11).
+        discriminator_width: channels of the discriminator's first convolution.
+        discriminator_layers: its convolutions that halve the picture.
+        optimizer: optimiser of both networks and its options.
+        schedule: learning-rate schedule and its options.
+
+    Raises:
+        ConfigError: sizes that do not go together, or VGG-19 without weights.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("video.mp4",)
+    network: ImplicitMotion
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 256,
+        feature_size: int = 64,
+        channels: int = 32,
+        planes: int = 16,
+        encoder_width: int = 64,
+        refine_blocks: int = 6,
+        appearance_channels: int = 512,
+        backbone: str = "convnext_tiny",
+        regions: int = 10,
+        transformer_width: int = 256,
+        transformer_layers: int = 4,
+        transformer_heads: int = 8,
+        convolutions: int = 3,
+        convolution_width: int = 32,
+        motion_width: int = 64,
+        decoder_width: int = 64,
+        decoder_blocks: int = 6,
+        beta: float = 0.2,
+        use_appearance: bool = True,
+        use_transformer: bool = True,
+        use_attention: bool = True,
+        frames: int = 4,
+        reconstruction: Literal["vgg19", "structural", "l1"] = "vgg19",
+        vgg_weights: str | None = None,
+        adversarial: Literal["hinge", "lsgan"] = "hinge",
+        motion_weight: float = 0.0,
+        reconstruction_weight: float = 10.0,
+        adversarial_weight: float = 1.0,
+        threshold_weight: float = 1.0,
+        threshold: float = 0.05,
+        discriminator_width: int = 64,
+        discriminator_layers: int = 4,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
+    ):
+        options = locals()
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        self.automatic_optimization = False
+        try:
+            self.network = ImplicitMotion(**{name: options[name] for name in keys(ImplicitMotion)})
+            self.discriminator = PatchDiscriminator(width=discriminator_width, layers=discriminator_layers)
+            self.reconstruction = build_reconstruction_loss(reconstruction, weights=vgg_weights)
+        except ValueError as error:
+            raise ConfigError(f"stage: {error}") from None
+        self.frames, self.adversarial, self.threshold = frames, adversarial, threshold
+        self.motion_weight = motion_weight
+        self.weights = {
+            "reconstruction": reconstruction_weight,
+            "adversarial": adversarial_weight,
+            "threshold": threshold_weight,
+        }
+
+    def parts(self) -> dict[str, nn.Module]:
+        return {"network": self.network, "discriminator": self.discriminator}
+
+    def training_step(self, batch: Any, batch_index: int) -> None:
+        """One step of the network and one of the discriminator."""
+        image, driving = self._frames(batch)
+        truth = driving.flatten(0, 1)
+        with self.only("network"):
+            made = self.network(image, driving, again=self.weights["threshold"] > 0)
+            losses = self._losses(made, image, driving)
+            self.update("network", losses["loss"])
+        with self.only("discriminator"):
+            fake = made["frames"].detach().flatten(0, 1)
+            real, generated = self.discriminator(truth).logits, self.discriminator(fake).logits
+            judged = discriminator_loss(self.adversarial, real, generated)
+            self.update("discriminator", judged)
+        for name, loss in {**losses, "discriminator": judged}.items():
+            self.log(f"train/{name}", loss.detach(), batch_size=len(batch))
+
+    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The network's loss on held-out windows, and PSNR beside that of the source frame held."""
+        image, driving = self._frames(batch)
+        made = self.network(image, driving, again=True)
+        truth = driving.flatten(0, 1)
+        losses = self._losses(made, image, driving)
+        held = image[:, None].expand_as(driving).flatten(0, 1)
+        losses |= {"psnr": _psnr(made["frames"].flatten(0, 1), truth), "psnr_source": _psnr(held, truth)}
+        for name, loss in losses.items():
+            self.log(f"val/{name}", loss, batch_size=len(batch))
+        return losses["loss"]
+
+    def sample(self, batch: Any) -> dict[str, Tensor]:
+        """The windows rebuilt from their first frames, `video` (B, T, 3, S, S) in [0, 1]."""
+        video = self._pictures(batch.video)
+        source = self.network.encode_source(video[:, 0])
+        made = []
+        for frames in video.split(8, 1):  # as many as fit beside a training step
+            motion = self.network.encode_motion(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+            made.append(self.network.render(source, motion))
+        return {"video": torch.cat(made, 1)}
+
+    def configure_optimizers(self) -> Any:
+        """One optimiser and one schedule for the network, one of each for the discriminator."""
+        made = [
+            OPTIMIZERS.build(self.optimizer_options)([p for p in part.parameters() if p.requires_grad])
+            for part in self.parts().values()
+        ]
+        schedule = SCHEDULES.build(self.schedule_options)
+        return made, [{"scheduler": schedule(one, self.steps_of_each), "interval": "step"} for one in made]
+
+    def _frames(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """A source frame (B, 3, S, S) and driving frames (B, N, 3, S, S) of each window, in [0, 1].
+
+        In training any frames; in validation the first, and others spread evenly.
+        """
+        size, length = batch.video.shape[:2]
+        if self.training:
+            chosen = (self.generator(batch).uniform(self.frames + 1) * length).long()
+        else:
+            chosen = torch.linspace(0, length - 1, self.frames + 1).round().long().expand(size, -1)
+        rows = torch.arange(size, device=batch.video.device)[:, None]
+        picked = self._pictures(batch.video[rows, chosen.to(batch.video.device)])
+        return picked[:, 0], picked[:, 1:]
+
+    def _pictures(self, video: Tensor) -> Tensor:
+        """(B, T, 3, H, W) uint8 to floats in [0, 1]. Raises ConfigError for another size than the network's."""
+        wanted = self.network.image_size
+        if video.shape[-2:] != (wanted, wanted):
+            height, width = video.shape[-2:]
+            raise ConfigError(
+                f"stage.image_size is {wanted}, but the frames are {width} x {height} pixels; set "
+                f"data.video_size=[{wanted},{wanted}] (square videos are not distorted by it)"
+            )
+        return video.contiguous().to(next(self.network.parameters()).dtype) / 255
+
+    def _losses(self, made: dict[str, Tensor], image: Tensor, driving: Tensor) -> dict[str, Tensor]:
+        """The network's loss and its parts (Eq. 3), for a source (B, 3, S, S) and driving frames (B, N, 3, S, S)."""
+        frames, weight = made["frames"].flatten(0, 1), None
+        if self.motion_weight:
+            moved = (driving - image[:, None]).abs().mean(2).flatten(0, 1)[:, None]
+            moved = avg_pool2d(moved, 5, stride=1, padding=2)
+            weight = 1 + self.motion_weight * moved / moved.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
+        losses = {"reconstruction": self.reconstruction(frames, driving.flatten(0, 1), weight)}
+        if self.weights["adversarial"]:
+            losses["adversarial"] = generator_loss(self.adversarial, self.discriminator(frames).logits)
+        if "motion_again" in made:
+            wanted = made["motion"].detach().flatten(0, 1)
+            losses["threshold"] = threshold_loss(wanted, made["motion_again"].flatten(0, 1), self.threshold)
+        total = sum(self.weights[name] * loss for name, loss in losses.items())
+        return {"loss": total, **losses}  # type: ignore[dict-item]
+
+
+def _psnr(made: Tensor, truth: Tensor) -> Tensor:
+    """Mean over frames (R, 3, S, S) of the peak signal-to-noise ratio in dB."""
+    error = (made - truth).float().square().flatten(1).mean(1).clamp(min=1e-10)
+    return -10 * error.log10().mean()

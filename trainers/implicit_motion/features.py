@@ -1,0 +1,103 @@
+"""The frozen base network in a later stage: found by name, it turns frames into features."""
+
+from itertools import islice
+from typing import Any, Final, Self
+
+import torch
+from torch import Tensor, nn
+
+from models.implicit_motion.base import ImplicitMotion
+from models.implicit_motion.features import appearance_of, motion_of
+from settings import ConfigError
+from trainers.exports import Export, find_export, load_network
+
+STAGE: Final = "implicit_motion.base"
+RENDERED: Final = 8  # frames that are rendered together, to fit beside a training step
+MEASURED_WINDOWS: Final = 128  # from which statistics are taken where no index has them
+
+
+def find_base(base: str) -> Export:
+    """The saved base network of a run folder, an export or a hub name.
+
+    Raises:
+        ConfigError: nothing there, or a network of another stage.
+    """
+    try:
+        export = find_export(base)
+    except ConfigError as error:
+        raise ConfigError(f"stage.base: {error}") from None
+    if export.stage != STAGE:
+        raise ConfigError(f"stage.base: {base} is a network of {export.stage}; one of {STAGE} is needed")
+    return export
+
+
+class FrozenBase(nn.Module):
+    """A base network that is not trained any more, and stays in evaluation mode.
+
+    Args:
+        export: where it is saved.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+
+    def __init__(self, export: Export):
+        super().__init__()
+        self.network = load_network(ImplicitMotion, export).requires_grad_(False)
+        self.sha256 = export.sha256
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Evaluation mode, whatever is asked for."""
+        return super().train(False)
+
+    def motion(self, video: Tensor) -> Tensor:
+        """Frames (B, T, 3, S, S) uint8 to motion features (B, T, 768).
+
+        Raises:
+            ConfigError: frames of another size than the network's.
+        """
+        size = self.network.image_size
+        height, width = video.shape[-2:]
+        if (height, width) != (size, size):
+            raise ConfigError(
+                f"the base network reads {size} x {size} pixels, the clips have {width} x {height}; set "
+                f"data.video_size=[{size},{size}]"
+            )
+        return motion_of(self.network, video.flatten(0, 1)).unflatten(0, video.shape[:2])
+
+    def appearance(self, images: Tensor) -> Tensor:
+        """Pictures (B, 3, S, S) uint8 to F_A (B, A)."""
+        return appearance_of(self.network, images)
+
+    @torch.no_grad()
+    def render(self, images: Tensor, motion: Tensor) -> Tensor:
+        """Frames (B, T, 3, S, S) in [0, 1] of source pictures (B, 3, S, S) uint8 moved by features (B, T, 768)."""
+        source = self.network.encode_source(images.contiguous().float() / 255)
+        return torch.cat([self.network.render(source, part) for part in motion.split(RENDERED, 1)], 1)
+
+
+def measure(base: FrozenBase, stage: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and standard deviation of the features, and their deviation from their window's mean, each (C,).
+
+    Measured on the first training windows of all ranks together, so that all have the same figures.
+
+    Args:
+        base: makes the features.
+        stage: in training; its datamodule is read with a loader of its own, whose place nobody else has.
+    """
+    loader = stage.trainer.datamodule.train_dataloader()
+    sums = torch.zeros(4, stage.network.motion_channels, dtype=torch.float64, device=stage.device)
+    seen = 0
+    for batch in islice(loader, MEASURED_WINDOWS):
+        motion = base.motion(batch.to(stage.device).video).double()
+        inside = motion - motion.mean(1, keepdim=True)
+        rows = [torch.ones_like(motion), motion, motion.square(), inside.square()]
+        sums += torch.stack([values.flatten(0, 1).sum(0) for values in rows])
+        seen += len(batch)
+        if seen * stage.trainer.world_size >= MEASURED_WINDOWS:
+            break
+    gathered = stage.all_gather(sums).reshape(-1, *sums.shape)  # of one rank alone it comes without a first axis
+    count, total, squares, moved = gathered.sum(0)
+    mean = total / count
+    return mean, (squares / count - mean.square()).clamp(min=1e-8).sqrt(), (moved / count).clamp(min=1e-8).sqrt()

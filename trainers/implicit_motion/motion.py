@@ -1,0 +1,220 @@
+"""Implicit motion's second stage: speech and a picture to motion features of the frozen base network."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from models.diffusion.weighting import loss_weight
+from models.implicit_motion.generate import generate
+from models.implicit_motion.motion import PRECEDING, MotionDiffusion
+from models.implicit_motion.motion_loss import motion_diffusion_loss
+from settings import Choice, ConfigError
+from settings.schema import keys
+from trainers.implicit_motion.features import FrozenBase, find_base, measure
+from trainers.optimizers import OPTIMIZERS
+from trainers.schedules import SCHEDULES
+from trainers.stage import Stage
+
+
+class MotionStage(Stage):
+    """Trains the diffusion of motion features (IM-12 to IM-16).
+
+    Args:
+        base: run folder, saved network or hub name of the base network; with cached features it may be left out.
+        features: "cached" reads them from `implicit.npz` (`python -m preprocessing.features`); "video" lets the base
+            network make them of the frames in every step.
+        width: channels of the transformer.
+        layers: its layers.
+        heads: attention heads.
+        feedforward: hidden channels of feed-forwards.
+        dropout: probability of dropout on residual branches.
+        appearance_channels: numbers in the base network's F_A.
+        audio: "raw", the waveform, or "handcrafted", 35 features a frame.
+        audio_width: channels of the Mamba extractors.
+        audio_layers: Mamba blocks of each extractor.
+        audio_filters: filters that read the waveform.
+        audio_steps: steps a frame to which they bring it.
+        audio_reach: frames on either side whose sound belongs to a frame's slice.
+        use_global: false leaves the vector of all the sound out (ablation).
+        use_local: false leaves the vectors of the frames' sound out (ablation).
+        use_appearance: false leaves the appearance out (ablation).
+        predict: "offset" predicts the distance from the source picture's features, "motion" the features themselves.
+        unseen: spread of the features that is assumed where the transformer sees nothing.
+        window: frames of speech at once; the data's `window` has to be the same.
+        fps: frames a second of the data.
+        train_steps: diffusion steps in training.
+        noise_schedule: cosine, linear or scaled_linear.
+        sampling_steps: diffusion steps when sampling.
+        drop_speech: probability of training without speech, for classifier-free guidance.
+        guidance: weight of classifier-free guidance when sampling.
+        self_condition: probability that an earlier pass of the network gives the preceding frames.
+        continued: probability that a window goes on from the true frames before it, as in long generation.
+        weighting: how much each diffusion step counts in the loss of the noise; "uniform" is the paper's.
+        lambda_mse: weight of the error of the x0 estimate.
+        lambda_velocity: weight of the error of its first differences.
+        lambda_acceleration: weight of the error of its second differences.
+        optimizer: optimiser and its options.
+        schedule: learning-rate schedule and its options.
+
+    Raises:
+        ConfigError: sizes that do not go together, or a base network that cannot be used.
+    """
+
+    network: MotionDiffusion
+
+    def __init__(
+        self,
+        *,
+        base: str | None = None,
+        features: Literal["cached", "video"] = "cached",
+        width: int = 512,
+        layers: int = 8,
+        heads: int = 8,
+        feedforward: int = 2048,
+        dropout: float = 0.1,
+        appearance_channels: int = 512,
+        audio: Literal["raw", "handcrafted"] = "raw",
+        audio_width: int = 256,
+        audio_layers: int = 2,
+        audio_filters: int = 64,
+        audio_steps: int = 4,
+        audio_reach: int = 2,
+        use_global: bool = True,
+        use_local: bool = True,
+        use_appearance: bool = True,
+        predict: Literal["offset", "motion"] = "offset",
+        unseen: float = 0.1,
+        window: int = 80,
+        fps: float = 25.0,
+        train_steps: int = 1000,
+        noise_schedule: Literal["cosine", "linear", "scaled_linear"] = "cosine",
+        sampling_steps: int = 50,
+        drop_speech: float = 0.1,
+        guidance: float = 1.5,
+        self_condition: float = 0.5,
+        continued: float = 0.5,
+        weighting: Literal["uniform", "min_snr"] = "uniform",
+        lambda_mse: float = 1.0,
+        lambda_velocity: float = 1.0,
+        lambda_acceleration: float = 1.0,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
+    ):
+        options = locals()
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        for name, chance in (
+            ("drop_speech", drop_speech), ("self_condition", self_condition), ("continued", continued),
+        ):  # fmt: skip
+            if not 0 <= chance <= 1:
+                raise ConfigError(f"stage.{name} is a probability, got {chance}")
+        if features == "video" and base is None:
+            raise ConfigError("stage.features=video needs the network that makes them: give stage.base")
+        export = None if base is None else find_base(base)
+        self.base_sha256 = "" if export is None else export.sha256
+        self.base = FrozenBase(export) if export is not None and features == "video" else None
+        sound = ("audio.flac",) if audio == "raw" else ("speech.npz", "audio.flac")
+        self.needs = ("video.mp4" if features == "video" else "implicit.npz", *sound)  # type: ignore[misc]
+        sizes = {name: options[name] for name in keys(MotionDiffusion) if name in options}
+        try:
+            self.network = MotionDiffusion(**sizes)
+        except ValueError as error:
+            raise ConfigError(f"stage: {error}") from None
+        self.drop_speech, self.self_condition, self.continued = drop_speech, self_condition, continued
+        self.weighting = weighting
+        self.lambdas = {
+            "lambda_mse": lambda_mse,
+            "lambda_velocity": lambda_velocity,
+            "lambda_acceleration": lambda_acceleration,
+        }
+
+    def use_statistics(self, statistics: Mapping[str, Any]) -> None:
+        """Take the index's statistics; cached features have to be those of the base network that is named."""
+        if self.base is not None and statistics.get("implicit", {}).get("network") != self.base_sha256:
+            statistics = {name: value for name, value in statistics.items() if not name.startswith("implicit")}
+        super().use_statistics(statistics)
+        if self.base is not None:
+            return
+        if "implicit" not in statistics:
+            raise ConfigError(
+                "data.shards has no implicit.npz: make shards with it by `python -m preprocessing.features`, or set "
+                "stage.features=video"
+            )
+        made_by = self.network.space.base_sha256
+        if self.base_sha256 not in ("", made_by):
+            raise ConfigError(
+                f"stage.base is a network with the hash {self.base_sha256[:16]}, but the features of data.shards were "
+                f"made by {made_by[:16]}; make them again with `python -m preprocessing.features`"
+            )
+
+    def on_train_start(self) -> None:
+        """Measure the features that the base network makes, unless a checkpoint brought the figures."""
+        if self.base is not None and not self.network.space.known:
+            self.network.space.set_moments(*measure(self.base, self))
+            self.network.space.set_base(self.base_sha256)
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The loss of one batch; logs it with its parts."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The same loss on held-out windows, with noise that is the same every time."""
+        return self._step(batch, "val")
+
+    def sample(self, batch: Any) -> dict[str, Tensor]:
+        """The windows made from their first frames and speech, `video` (B, T, 3, S, S); none of cached features."""
+        if self.base is None:
+            return {}
+        motion, appearance = self._features(batch, torch.zeros(len(batch), dtype=torch.long, device=self.device))
+        made = generate(self.network, motion[:, 0], appearance, self._speech(batch), seed=self.seed)
+        return {"video": self.base.render(batch.video[:, 0], made)}
+
+    def _step(self, batch: Any, part: str) -> Tensor:
+        random, size = self.generator(batch), len(batch)
+        lengths = torch.full((size,), self.network.window, device=self.device)
+        lengths = lengths if batch.lengths is None else batch.lengths
+        # Half of the windows start from the source picture's pose, the others find it anywhere.
+        frame = torch.where(random.uniform() < 0.5, (random.uniform() * lengths).long(), 0)
+        motion, appearance = self._features(batch, frame)
+        source = motion[torch.arange(size, device=self.device), frame]
+        x0 = self.network.space.encode(motion, source)
+        before, x0 = x0[:, :PRECEDING], x0[:, PRECEDING : x0.shape[1] - self.network.after]
+        continued = random.uniform() < self.continued
+        timesteps = random.integers(0, self.network.train_steps)
+        noise = random.normal(*x0.shape[1:])
+        made = self.network(
+            self.network.schedule.add_noise(x0, noise, timesteps),
+            timesteps,
+            source,
+            appearance,
+            self._speech(batch),
+            before * continued[:, None, None],
+            again=random.uniform() < self.self_condition,
+            drop_speech=random.uniform() < self.drop_speech,
+        )
+        frames = torch.arange(PRECEDING, PRECEDING + x0.shape[1], device=self.device)
+        losses = motion_diffusion_loss(
+            made.noise,
+            noise,
+            made.x0,
+            x0,
+            before,
+            known=frames < lengths[:, None],
+            continued=continued,
+            weight=loss_weight(self.weighting, self.network.schedule, timesteps, "epsilon"),
+            **self.lambdas,
+        )
+        for name, loss in losses.items():
+            self.log(f"{part}/{name}", loss, batch_size=size)
+        return losses["loss"]
+
+    def _features(self, batch: Any, frame: Tensor) -> tuple[Tensor, Tensor]:
+        """Motion features (B, T, 768), and the appearance (B, A) of one frame of each window, or of its clip."""
+        if self.base is None:
+            return batch.implicit["motion"], batch.implicit["appearance"]
+        rows = torch.arange(len(batch), device=self.device)
+        return self.base.motion(batch.video), self.base.appearance(batch.video[rows, frame])
+
+    def _speech(self, batch: Any) -> Tensor:
+        return batch.audio if self.network.audio == "raw" else batch.speech
