@@ -9,7 +9,18 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-BENCHMARKS = ("smga", "framework_tax", "loader", "preprocessing", "startup", "checkpoints", "distributed", "gpu")
+BENCHMARKS = (
+    "smga",
+    "mamba",
+    "implicit_motion",
+    "framework_tax",
+    "loader",
+    "preprocessing",
+    "startup",
+    "checkpoints",
+    "distributed",
+    "gpu",
+)
 LONG = ("soak",)  # takes hours: by name only
 
 

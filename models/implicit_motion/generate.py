@@ -11,6 +11,9 @@ from models.diffusion.sampler import sample
 from models.implicit_motion.audio import RATE
 from models.implicit_motion.motion import HANDCRAFTED, PRECEDING, Heard, MotionDiffusion
 
+EASE = 12
+"""Frames over which a window finds from where the one before ended to where it wants to be."""
+
 
 def generate(
     network: MotionDiffusion,
@@ -58,9 +61,10 @@ def generate_chunks(
 ) -> Iterator[Tensor]:
     """As `generate`, in pieces (B, n, C) as they are done, so that memory does not grow with the length.
 
-    Each window makes `network.hop` frames. The last four of the window before stand before its first (IM-14). Both F_ag
-    and F_al of a window come from `network.window` frames of speech: those four, its own, and the few behind that the
-    last frames' slices need; so they mean the same as in training, for speech of any length.
+    Each window makes `network.hop` frames. The last four of the window before stand before its first (IM-14), and it
+    goes on from them (`go_on`). Both F_ag and F_al of a window come from `network.window` frames of speech: those four,
+    its own, and the few behind that the last frames' slices need; so they mean the same as in training, for speech of
+    any length.
     """
     device = network.audio_mean.device
     source_motion, appearance, audio = (
@@ -71,7 +75,7 @@ def generate_chunks(
     length = _check(network, source_motion, appearance, audio)
     size, channels = source_motion.shape
     streams = [torch.Generator().manual_seed(seed + 1_000_003 * number) for number in range(size)]
-    before = torch.zeros(size, PRECEDING, channels, device=device)
+    before: Tensor | None = None
     training = network.training
     network.eval()
     try:
@@ -126,6 +130,27 @@ def seam_statistics(motion: Tensor, seam_frames: Sequence[int], reach: int = 0) 
     }
 
 
+def go_on(x0: Tensor, before: Tensor) -> Tensor:
+    """Frames that go on from those before them (IM-17; how is ours).
+
+    The step from the last frame before to the first is made the mean of the steps on either side. By how much that
+    moves the first frame, the frames behind it are moved too, less and less: position goes on without a jump, and the
+    predicted movement stays.
+
+    Args:
+        x0: (B, T, C) predicted frames.
+        before: (B, K, C) the frames before them, K at least 2.
+    """
+    step = before[:, -1:] - before[:, -2:-1]
+    if x0.shape[1] > 1:
+        step = (step + x0[:, 1:2] - x0[:, :1]) / 2
+    moved = before[:, -1:] + step - x0[:, :1]
+    length = min(EASE, x0.shape[1])
+    ease = torch.linspace(1, 0, EASE + 1, device=x0.device)[:length]
+    ease = (ease * ease * (3 - 2 * ease))[:, None]  # no kink at either end
+    return torch.cat([x0[:, :length] + moved * ease, x0[:, length:]], 1)
+
+
 def _check(network: MotionDiffusion, source_motion: Tensor, appearance: Tensor, audio: Tensor) -> int:
     """Frames of the speech, after a look at all shapes."""
     size = len(source_motion)
@@ -164,15 +189,19 @@ def _denoise(
     source: Tensor,
     appearance: Tensor,
     speech: Tensor,
-    before: Tensor,
+    before: Tensor | None,
     steps: int | None,
     guidance: float | None,
 ) -> Tensor:
-    """x0 (B, T, C) of one window; each step's estimate gives the next one its preceding frames (IM-14)."""
+    """x0 (B, T, C) of one window; each step's estimate gives the next one its preceding frames (IM-14).
+
+    Where frames stand before it (`before` is None at the beginning), every estimate is made to go on from them.
+    """
     weight = (network.guidance if guidance is None else guidance) if network.hears else 1.0
     times = 1 if weight == 1 else 2
-    source, appearance, before, speech = (
-        value.repeat(times, *[1] * (value.ndim - 1)) for value in (source, appearance, before, speech)
+    first = noise.new_zeros(len(noise), PRECEDING, noise.shape[2]) if before is None else before
+    source, appearance, first, speech = (
+        value.repeat(times, *[1] * (value.ndim - 1)) for value in (source, appearance, first, speech)
     )
     heard: Heard | None = None
     estimate: Tensor | None = None
@@ -181,7 +210,7 @@ def _denoise(
         nonlocal heard
         known = None if estimate is None else estimate.repeat(times, 1, 1)
         made = network(
-            x_t, timesteps, source, appearance, speech if heard is None else heard, before,
+            x_t, timesteps, source, appearance, speech if heard is None else heard, first,
             estimate=known, drop_speech=drop if network.hears else None,
         )  # fmt: skip
         heard = made.heard
@@ -189,8 +218,8 @@ def _denoise(
 
     def remember(x0: Tensor) -> Tensor:
         nonlocal estimate
-        estimate = x0
-        return x0
+        estimate = x0 if before is None else go_on(x0, before)
+        return estimate
 
     return sample(
         classifier_free(predict, weight),

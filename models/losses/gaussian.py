@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_SMALL = 128
+"""Largest side of pictures of which matrix products make means faster than convolutions do, on a CPU."""
+
 
 @contextlib.contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
@@ -35,14 +38,28 @@ def gaussian_filter(x: Tensor, sigma: float, radius: int, stride: int = 1) -> Te
     """
     with full_precision(x.device):
         x = x.float() if x.dtype != torch.float64 else x
-        distances = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
-        weights = torch.exp(-distances.square() / (2 * sigma**2))
-        channels = x.shape[1]
-        for axis in (2, 3):
-            shape, steps, padding = [1, 1, 1, 1], [1, 1], [0, 0]
-            shape[axis], steps[axis - 2], padding[axis - 2] = len(weights), stride, radius
-            kernel = weights.view(shape)
-            there = F.conv2d(torch.ones_like(x[:1, :1].narrow(5 - axis, 0, 1)), kernel, stride=steps, padding=padding)
-            summed = F.conv2d(x, kernel.expand(channels, *shape[1:]), stride=steps, padding=padding, groups=channels)
-            x = summed / there
-    return x
+        rows, columns = (_windows(size, sigma, radius, stride, x) for size in x.shape[-2:])
+        if x.device.type == "cpu" and max(x.shape[-2:]) <= _SMALL:
+            return _by_matrices(x, rows, columns)
+        return _by_convolutions(x, rows, columns, sigma, radius, stride)
+
+
+def _windows(size: int, sigma: float, radius: int, stride: int, like: Tensor) -> Tensor:
+    """Weights (ceil(size / stride), size) of each pixel in each mean along one axis; they do not sum to one."""
+    at = torch.arange(size, device=like.device, dtype=like.dtype)
+    distances = at - at[::stride, None]
+    return torch.exp(-distances.square() / (2 * sigma**2)) * (distances.abs() <= radius)
+
+
+def _by_matrices(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """A third of the time on a CPU. Not for GPUs, which may be told to multiply matrices with 10 bits."""
+    return (rows / rows.sum(1, keepdim=True)) @ (x @ (columns / columns.sum(1, keepdim=True)).T)
+
+
+def _by_convolutions(x: Tensor, rows: Tensor, columns: Tensor, sigma: float, radius: int, stride: int) -> Tensor:
+    distances = torch.arange(-radius, radius + 1, dtype=x.dtype, device=x.device)
+    kernel, channels = torch.exp(-distances.square() / (2 * sigma**2)), x.shape[1]
+    down, across = kernel.view(1, 1, -1, 1), kernel.view(1, 1, 1, -1)
+    x = F.conv2d(x, down.expand(channels, -1, -1, -1), stride=(stride, 1), padding=(radius, 0), groups=channels)
+    x = F.conv2d(x, across.expand(channels, -1, -1, -1), stride=(1, stride), padding=(0, radius), groups=channels)
+    return x / (rows.sum(1)[:, None] * columns.sum(1))

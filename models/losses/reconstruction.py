@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import nn
 
 from models.losses.perceptual import PerceptualLoss
@@ -26,9 +27,9 @@ def build_reconstruction_loss(name: ReconstructionLoss, weights: str | Path | No
         WeightsError: "vgg19" without weights, or with such as cannot be had. It is a ValueError.
     """
     if name == "vgg19":
-        if weights is None:
+        if weights is None and torch.get_default_device().type != "meta":  # where no file is read (`VGGFeatures`)
             raise WeightsError(f"the perceptual loss needs trained weights of VGG-19: {WHERE}; or take 'structural'")
-        return PerceptualLoss(weights, **options)
+        return PerceptualLoss(weights or "", **options)
     if weights is not None:
         raise ValueError(f"the loss '{name}' takes no weights; 'vgg19' does")
     if name == "structural":

@@ -20,7 +20,7 @@ def region_mean(errors: Tensor, weight: Tensor | None = None) -> Tensor:
         return errors.mean()
     weight = weight.to(errors.dtype)
     if weight.shape[-2:] != errors.shape[-2:]:
-        weight = F.adaptive_avg_pool2d(weight, errors.shape[-2:])
+        weight = F.adaptive_avg_pool2d(weight, (errors.shape[-2], errors.shape[-1]))
     total = (errors * weight).flatten(1).sum(1)
     shares = weight.flatten(1).sum(1) * errors.shape[1]
     return (total / shares.clamp(min=torch.finfo(errors.dtype).tiny)).mean()

@@ -95,7 +95,7 @@ def _layers() -> nn.Sequential:
     import timm  # here: it takes seconds to import, and what goes without it should not wait
 
     with torch.device("meta"):
-        layers: nn.Sequential = timm.create_model(ARCHITECTURE).features
+        layers: Any = timm.create_model(ARCHITECTURE).features
     return layers[: _taps(layers)[-1] + 1]
 
 

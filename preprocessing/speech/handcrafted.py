@@ -13,6 +13,8 @@ RATE: Final = 25
 """Frames a second at which librosa computes; one step of 640 samples is exactly one video frame at 25 fps."""
 HOP: Final = SAMPLE_RATE // RATE
 CHANNELS: Final = 35
+BLOCK_SECONDS: Final = 20.0
+MARGIN_SECONDS: Final = 4.0
 ONSET_STRENGTH: Final = 0
 MFCC: Final = slice(1, 21)
 CHROMA: Final = slice(21, 33)
@@ -69,6 +71,23 @@ def features(audio: np.ndarray, frames: int, fps: float = 25.0) -> np.ndarray:
         marked = np.rint(marks * (fps / RATE)).astype(int)
         result[marked[marked < frames], column] = 1
     return result
+
+
+def long_features(audio: np.ndarray, frames: int, fps: float = 25.0) -> np.ndarray:
+    """As `features`, for sound of any length in memory that does not grow: 20 s at a time, with 4 s on either side.
+
+    Clips of a data set are at most 30 s long, so tempo and tuning are also estimated over no more than that. Up to 28 s
+    it is `features`.
+    """
+    block, margin = round(BLOCK_SECONDS * fps), round(MARGIN_SECONDS * fps)
+    if frames <= block + 2 * margin:
+        return features(audio, frames, fps)
+    parts = []
+    for start in range(0, frames, block):
+        first, last = max(0, start - margin), min(frames, start + block + margin)
+        heard = audio[round(first / fps * SAMPLE_RATE) : round(last / fps * SAMPLE_RATE)]
+        parts.append(features(heard, last - first, fps)[start - first : start - first + block])
+    return np.concatenate(parts)
 
 
 def _analyse(sound: np.ndarray, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -56,7 +56,13 @@ def trained() -> MotionDiffusion:
             before * continued[:, None, None], again=again, drop_speech=drop,
         )  # fmt: skip
         loss = motion_diffusion_loss(
-            made.noise, noise, made.x0, x0, before, known=torch.ones(x0.shape[:2], dtype=torch.bool), continued=continued
+            made.noise,
+            noise,
+            made.x0,
+            x0,
+            before,
+            known=torch.ones(x0.shape[:2], dtype=torch.bool),
+            continued=continued,
         )["loss"]
         optimizer.zero_grad()
         loss.backward()

@@ -5,6 +5,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 
+from models.losses import gaussian
 from models.losses.gaussian import gaussian_filter
 from models.losses.reconstruction import build_reconstruction_loss
 from models.losses.regions import region_mean
@@ -17,13 +18,19 @@ LOSSES = [StructuralLoss(), L1Loss()]
 BY_NAME = {"ids": ["structural", "l1"]}
 
 
-def test_a_gaussian_filter_weighs_what_is_inside_of_the_picture():
-    x = pictures(1, 20)[:, :1].double()
-    at = torch.arange(20, dtype=torch.float64)
-    weights = torch.exp(-(at[:, None] - at).square() / (2 * 2.0**2)) * ((at[:, None] - at).abs() <= 4)
-    weights = weights / weights.sum(1, keepdim=True)
-    torch.testing.assert_close(gaussian_filter(x, 2.0, 4), weights @ x @ weights.T)
-    torch.testing.assert_close(gaussian_filter(x, 2.0, 4, stride=3), (weights @ x @ weights.T)[..., ::3, ::3])
+@pytest.mark.parametrize("small", [0, 128], ids=["convolutions", "matrices"])
+def test_a_gaussian_filter_weighs_what_is_inside_of_the_picture(small, monkeypatch):
+    monkeypatch.setattr(gaussian, "_SMALL", small)
+    x = pictures(1, 20)[..., :14].double()
+
+    def windows(size: int) -> torch.Tensor:
+        at = torch.arange(size, dtype=torch.float64)
+        weights = torch.exp(-(at[:, None] - at).square() / (2 * 2.0**2)) * ((at[:, None] - at).abs() <= 4)
+        return weights / weights.sum(1, keepdim=True)
+
+    expected = windows(20) @ x @ windows(14).T
+    torch.testing.assert_close(gaussian_filter(x, 2.0, 4), expected)
+    torch.testing.assert_close(gaussian_filter(x, 2.0, 4, stride=3), expected[..., ::3, ::3])
     torch.testing.assert_close(gaussian_filter(torch.full((1, 3, 9, 13), 0.3), 1.5, 5), torch.full((1, 3, 9, 13), 0.3))
 
 
@@ -99,13 +106,17 @@ def test_gradients_reach_the_generated_frames_only(loss):
     loss(x, y).backward()
     assert x.grad.abs().sum() > 0
     assert y.grad is None
+    ssim_map(x, y).mean().backward()
+    assert y.grad is None
 
 
 @pytest.mark.parametrize("terms", [{"l1": 0, "edges": 0}, {}], ids=["ssim", "all"])
 def test_gradients_of_the_structural_loss(terms):
     x, y = noisy(pictures(1, 16), 0.2).double().requires_grad_(), pictures(1, 16).double()
     weight = torch.rand(1, 1, 16, 16, dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: StructuralLoss(**terms)(x, y, weight), x, eps=1e-7, atol=1e-6, fast_mode=True)
+    assert torch.autograd.gradcheck(
+        lambda x: StructuralLoss(**terms)(x, y, weight), x, eps=1e-7, atol=1e-6, fast_mode=True
+    )
 
 
 @pytest.mark.parametrize("loss", LOSSES, **BY_NAME)

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 
 from datamodules.clip import ClipInfo, check
-from preprocessing.speech.handcrafted import BEAT, CHROMA, HOP, MFCC, ONSET_PEAK, ONSET_STRENGTH, Handcrafted, features
+from preprocessing.speech.handcrafted import (
+    BEAT,
+    CHROMA,
+    HOP,
+    MFCC,
+    ONSET_PEAK,
+    ONSET_STRENGTH,
+    Handcrafted,
+    features,
+    long_features,
+)
 from preprocessing.step import Draft, Source
 
 RATE = 16_000
@@ -96,3 +106,20 @@ def test_step_adds_an_array_that_keeps_the_schema(tmp_path):
     silent = draft(tmp_path, None, 50, 25)
     Handcrafted()(silent)
     assert "speech.npz" not in silent.arrays
+
+
+def test_long_sound_is_heard_in_blocks_that_agree_with_the_whole():
+    random = np.random.default_rng(0)
+    times = np.arange(70 * 16_000) / 16_000
+    audio = 0.3 * np.sin(2 * np.pi * 200 * times) * (np.sin(2 * np.pi * 2 * times) > 0) + random.normal(
+        0, 0.01, len(times)
+    )
+    audio = audio.astype(np.float32)
+    whole, blocks = features(audio, 1750), long_features(audio, 1750)
+    assert blocks.shape == (1750, 35)
+    near = np.abs(blocks[:, :21] - whole[:, :21]).max(1) < 1e-2 * np.abs(whole[:, :21]).max()
+    assert near.mean() > 0.99  # onset strength and MFCC are local but for the largest value that MFCC is cut at
+    assert np.array_equal(long_features(audio[: 28 * 16_000], 700), features(audio[: 28 * 16_000], 700))
+    odd = long_features(audio[: 61 * 16_000], round(61 * 29.97), 29.97)
+    assert odd.shape == (round(61 * 29.97), 35)
+    assert np.isfinite(odd).all()

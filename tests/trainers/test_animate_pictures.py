@@ -22,6 +22,7 @@ from tests.models.motion_networks import small
 from tests.models.test_implicit_motion_base import SMALL
 from tests.trainers.test_animate import media
 from trainers.animate import animate, main
+from trainers.animation.request import listen
 from trainers.animation.square import find_square
 from trainers.exports import file_hash
 
@@ -107,22 +108,34 @@ def test_speech_moves_the_picture_and_is_heard(made, run, base, speech, picture)
     assert said["settings"]["guidance"] == 1.5
 
 
-def test_frames_are_the_base_networks_of_the_generated_motion(made, run, base, picture, speech):
-    network, diffusion = (
-        ImplicitMotion.from_pretrained(base / "export"),
-        MotionDiffusion.from_pretrained(run / "export"),
-    )
-    from trainers.animation.request import listen
+@pytest.fixture
+def shown(monkeypatch) -> list[np.ndarray]:
+    """Frames as they go to the encoder."""
+    seen: list[np.ndarray] = []
 
-    image = torch.from_numpy(cv2.resize(drawing(), (32, 32), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)[None] / 255
+    def keep(path, frames, *args, **options):
+        seen.extend(frames)
+        return path
+
+    monkeypatch.setattr("trainers.animation.frames.write_video", keep)
+    return seen
+
+
+def cut_picture() -> torch.Tensor:
+    small_one = cv2.resize(drawing(), (32, 32), interpolation=cv2.INTER_AREA)
+    return torch.from_numpy(small_one).permute(2, 0, 1)[None] / 255
+
+
+def test_frames_are_the_base_networks_of_the_generated_motion(run, base, picture, speech, shown, tmp_path):
+    animate(run=str(run), image=picture, audio=speech, out=tmp_path / "out.mp4", crop="centre", seed=3)
+    network = ImplicitMotion.from_pretrained(base / "export").eval()
+    diffusion = MotionDiffusion.from_pretrained(run / "export").eval()
     with torch.no_grad():
-        source = network.eval().encode_source(image)
-        motion = generate(diffusion.eval(), source.motion, source.appearance, torch.from_numpy(listen(speech))[None])
+        source = network.encode_source(cut_picture())
+        heard = torch.from_numpy(listen(speech))[None]
+        motion = generate(diffusion, source.motion, source.appearance, heard, seed=3)
         expected = network.render(source, motion)[0].permute(0, 2, 3, 1).numpy() * 255
-    shown = np.stack(
-        [cv2.resize(frame.astype(np.uint8), (32, 32), interpolation=cv2.INTER_AREA) for frame in pixels(made.video)]
-    )
-    assert np.abs(shown - expected).mean() < 6  # H.264, and twice another size
+    assert np.abs(np.stack(shown) - expected).max() < 1
 
 
 def test_the_same_seed_gives_the_same_file_and_batches_do_not_matter(made, run, picture, speech, tmp_path):
@@ -141,7 +154,7 @@ def test_beta_and_half_precision_are_dials(made, run, picture, speech, tmp_path)
     other = animate(**options, out=tmp_path / "beta.mp4", beta=1.0)
     assert np.abs(pixels(other.video) - pixels(made.video)).mean() > 1
     half = animate(**options, out=tmp_path / "half.mp4", half=True)
-    assert 0 < np.abs(pixels(half.video) - pixels(made.video)).mean() < 3
+    assert 0 < np.abs(pixels(half.video) - pixels(made.video)).mean() < 6
 
 
 def test_a_driving_video_moves_the_picture_with_its_own_sound(base, picture, driving, tmp_path):
@@ -156,12 +169,22 @@ def test_a_driving_video_moves_the_picture_with_its_own_sound(base, picture, dri
     assert whole.frames == 30
     relative = animate(**options, out=tmp_path / "relative.mp4", relative=True)
     assert np.abs(pixels(relative.video) - frames).mean() > 0.5
+
+
+def test_relative_motion_begins_at_the_pictures_own_pose(base, picture, driving, shown, tmp_path):
+    options: dict[str, Any] = {"run": str(base), "image": picture, "video": driving, "crop": "centre"}
+    animate(**options, out=tmp_path / "out.mp4", relative=True, batch=7)
     network = ImplicitMotion.from_pretrained(base / "export").eval()
-    image = torch.from_numpy(cv2.resize(drawing(), (32, 32), interpolation=cv2.INTER_AREA)).permute(2, 0, 1)[None] / 255
     with torch.no_grad():
-        source = network.encode_source(image)
+        source = network.encode_source(cut_picture())
         still = network.render(source, source.motion[:, None])[0, 0].permute(1, 2, 0).numpy() * 255
-    assert np.abs(pixels(relative.video)[0] - still).mean() < 6  # its first frame is the picture's own pose
+    assert np.abs(shown[0] - still).max() < 1
+    assert np.abs(shown[10] - still).max() > 5
+    first = list(shown)
+    shown.clear()
+    animate(**options, out=tmp_path / "out.mp4")
+    assert np.abs(shown[0] - still).max() > 5
+    assert len(shown) == len(first) == 25
 
 
 def test_memory_does_not_grow_with_the_length(run, picture, tmp_path):
@@ -206,7 +229,7 @@ def test_unusual_pictures_are_shown_as_a_viewer_shows_them(kind, base, driving, 
     options: dict[str, Any] = {"run": str(base), "video": driving, "crop": "centre"}
     one = animate(**options, image=path, out=tmp_path / "one.mp4")
     other = animate(**options, image=usual, out=tmp_path / "other.mp4")
-    assert np.abs(pixels(one.video) - pixels(other.video)).mean() < 4
+    assert np.abs(pixels(one.video) - pixels(other.video)).mean() < 6
     plainly = tmp_path / "plain.png"
     Image.fromarray(plain).save(plainly)
     if kind in ("transparent", "grey"):

@@ -166,7 +166,7 @@ class ToyGAN(Stage):
     def configure_optimizers(self) -> Any:
         made = [OPTIMIZERS.build(self.optimizer_options)(_trained(part)) for part in self.parts().values()]
         make = SCHEDULES.build(self.schedule_options)
-        return made, [{"scheduler": make(o, lambda: self.trainer.estimated_stepping_batches)} for o in made]
+        return made, [{"scheduler": make(o, self.steps_of_each)} for o in made]
 
     def training_step(self, batch: Batch, batch_index: int) -> None:
         noisy = batch.pose + 0.1 * self.generator(batch).normal(*batch.pose.shape[1:])

@@ -169,9 +169,9 @@ class MotionAnimator:
         """What the network hears of audio (N,) at 16 kHz: the sound itself, or features (T, 35), one row a frame."""
         if self.network.audio == "raw":
             return audio
-        from preprocessing.speech.handcrafted import features
+        from preprocessing.speech.handcrafted import long_features
 
-        return features(audio, max(1, round(len(audio) / 16_000 * self.fps)), self.fps)
+        return long_features(audio, max(1, round(len(audio) / 16_000 * self.fps)), self.fps)
 
 
 def chosen(device: str) -> torch.device:

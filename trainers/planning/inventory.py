@@ -107,7 +107,7 @@ def _part(stage: Any, name: str, part: nn.Module, optimizer: Any) -> Part:
 
 def _optimizers(stage: Any) -> list[Any]:
     """The stage's optimisers, made as its trainer would make them."""
-    stage._trainer = SimpleNamespace(estimated_stepping_batches=1000)
+    stage._trainer = SimpleNamespace(estimated_stepping_batches=1000, max_steps=-1)
     try:
         made = stage.configure_optimizers()
     finally:

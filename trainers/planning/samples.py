@@ -13,6 +13,7 @@ FPS = 25.0
 LONGEST = 30.0  # seconds of a clip
 PICTURE = (512, 512)
 MOTION_RATE = 20
+MOTION, APPEARANCE = 768, 512  # of implicit motion's base network
 SPEECH_CHANNELS, SPEECH_LAYERS = 1024, 1  # of a large pretrained model; layers are averaged
 LETTERS = {"L": 478, "E": 10, "K": 10, "C": 3}  # sizes that the clip schema leaves open: MediaPipe's and SMPL-X's
 
@@ -53,6 +54,9 @@ def sample_batch(
         batch.video = torch.zeros(size, frames, 3, height, width, dtype=torch.uint8, device=device)
     if "face.npz" in needs:
         batch.face = arrays("face.npz")
+    if "implicit.npz" in needs:
+        appearance = floats(int(stage.get("appearance_channels") or APPEARANCE))
+        batch.implicit = {"motion": floats(frames, MOTION), "appearance": appearance}
     if "smplx.npz" in needs:
         batch.smplx = arrays("smplx.npz")
     if "motion.npz" in needs:

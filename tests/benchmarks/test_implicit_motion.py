@@ -1,0 +1,29 @@
+"""The paper's two speeds are taken of what it counts (IM-20)."""
+
+import inspect
+
+import pytest
+import torch
+
+from benchmarks import implicit_motion
+from models.implicit_motion import ImplicitMotion
+from tests.models.motion_networks import small
+from tests.models.test_implicit_motion_base import SMALL
+
+
+@pytest.mark.paper("IM-20")
+def test_one_second_is_25_frames_both_ways_at_the_papers_size(monkeypatch):
+    base, diffusion = ImplicitMotion(**SMALL).eval(), small(motion_channels=768, appearance_channels=16)
+    rendered, encoded = [], []
+    render, encode = base.render, base.encode_motion
+    monkeypatch.setattr(
+        base, "render", lambda source, motion: rendered.append(motion.shape[1]) or render(source, motion)
+    )
+    monkeypatch.setattr(base, "encode_motion", lambda frames: encoded.append(len(frames)) or encode(frames))
+    found = implicit_motion.measure(base, diffusion, torch.device("cpu"), repeats=1)
+    assert set(found) == set(implicit_motion.PAPER)
+    assert all(one["median"] > 0 for one in found.values())
+    assert sum(encoded) == 2 * 25  # image to image alone reads motion from frames, once to warm up and once timed
+    assert sum(rendered) == 2 * 2 * 25
+    sizes = inspect.signature(ImplicitMotion.__init__).parameters
+    assert sizes["image_size"].default == 256

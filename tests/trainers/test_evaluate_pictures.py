@@ -1,0 +1,208 @@
+"""Measuring networks of pictures: re-enactment, and motion features from speech."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from skimage.metrics import peak_signal_noise_ratio
+
+from datamodules.clip import ClipInfo
+from datamodules.clips import read_clips
+from datamodules.index import Index
+from models.implicit_motion import ImplicitMotion
+from preprocessing.features import Options, make_features
+from settings import ConfigError
+from tests.models.motion_networks import small
+from tests.models.test_implicit_motion_base import SMALL
+from tests.shards import write_shards
+from trainers.evaluate import evaluate, main
+from trainers.evaluation import speech_motion
+from trainers.evaluation.reenactment import DILATION, load_shots, rebuild
+from trainers.evaluation.speech_motion import Probe, Talk, correlation, load_talks, measure, seam_figures
+from trainers.exports import file_hash, find_export
+
+KEYS = ("video.mp4", "pose.npz", "audio.flac", "speech.npz")
+SPLITS = ("train", "train", "test", "test", "test_unseen")
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    write_shards(folder, clips=10, seconds=(2.0, 1.2), keys=KEYS, splits=SPLITS, video_size=(32, 32))
+    return folder
+
+
+def save(network, folder: Path, stage: dict, shards: Path) -> Path:
+    network.save_pretrained(folder / "export")
+    settings = {"stage": stage, "data": {"name": "clips", "shards": str(shards)}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory, shards) -> Path:
+    torch.manual_seed(0)
+    network, folder = ImplicitMotion(**SMALL), tmp_path_factory.mktemp("runs") / "base"
+    return save(network, folder, {"name": "implicit_motion.base"}, shards)
+
+
+@pytest.fixture(scope="module")
+def reenacted(base) -> dict:
+    return evaluate(run=str(base), clips=None, seconds=1.0)
+
+
+@pytest.mark.paper("IM-19")
+def test_reenactment_is_measured_beside_the_held_source(reenacted, base, shards):
+    part = reenacted["splits"]["test"]
+    assert part["clips"] == 4
+    assert part["seconds"] == pytest.approx(4.0)
+    shots = load_shots(str(shards), "test", None, 1.0, 32)
+    values = [
+        peak_signal_noise_ratio(frame.numpy(), shot.frames[0].numpy(), data_range=255)
+        for shot in shots
+        for frame in shot.frames[1:]
+    ]
+    frames = sum(len(shot.frames) for shot in shots)
+    expected = (sum(values) + 100.0 * len(shots)) / frames  # the first frame equals the source
+    assert part["systems"]["source"]["psnr"]["mean"] == pytest.approx(expected, rel=1e-5)
+    network = ImplicitMotion.from_pretrained(base / "export").eval()
+    made = [rebuild(network, shot.frames, 16).numpy() for shot in shots]
+    own = [
+        peak_signal_noise_ratio(frame.numpy() / 255.0, one, data_range=1.0)
+        for shot, clip in zip(shots, made, strict=True)
+        for frame, one in zip(shot.frames, clip, strict=True)
+    ]
+    assert part["systems"]["model"]["psnr"]["mean"] == pytest.approx(np.mean(own), rel=1e-4)
+    assert not part["verdicts"]["ssim"]["beats_all"]  # an untrained network
+    assert DILATION == 0.1
+
+
+def test_reenactment_writes_its_figures_and_names_what_it_leaves_out(reenacted, base, capsys, caplog):
+    stored = json.loads((base / "evaluation" / "figures.json").read_text())
+    assert stored["splits"]["test"]["systems"] == reenacted["splits"]["test"]["systems"]
+    assert {"psnr_mouth_hands", "ssim_mouth", "psnr_hands"} <= set(stored["splits"]["test"]["systems"]["model"])
+    assert main([f"run={base}", "clips=1", "seconds=1"]) == 0
+    assert "PSNR, mouth and hands" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match=r"weights\.vgg: figures need weights of alexnet, inception, i3d, arcface"):
+        evaluate(run=str(base), weights={"vgg": "nowhere"})
+    with pytest.raises(ConfigError, match="inception"):
+        evaluate(run=str(base), weights={"inception": "/nowhere.pth"})
+
+
+def test_figures_with_other_weights_say_so(base, tmp_path):
+    torch.manual_seed(0)
+    scripted = torch.jit.script(_Detector())
+    scripted.save(str(tmp_path / "i3d_torchscript.pt"))
+    made = evaluate(run=str(base), clips=2, seconds=1.0, weights={"i3d": str(tmp_path / "i3d_torchscript.pt")})
+    assert made["figures"]["fvd"]["title"] == "FVD (other weights)"
+    assert "i3d_torchscript.pt" in made["figures"]["fvd"]["meaning"]
+    assert "fvd" in made["splits"]["test"]["systems"]["model"]
+
+
+class _Detector(torch.nn.Module):
+    """Has the call of the published I3D."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 400)
+
+    def forward(
+        self, x: torch.Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
+    ) -> torch.Tensor:
+        return self.layer(x.float().mean([2, 3, 4]))
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory, shards, base) -> Path:
+    output = tmp_path_factory.mktemp("features") / "out"
+    make_features(Options(input=str(shards), output=str(output), network=str(base), workers=0, progress=False))
+    return output
+
+
+def diffusion(folder: Path, features: Path, base: Path, **options) -> Path:
+    network = small(motion_channels=768, appearance_channels=16, audio="handcrafted", **options)
+    network.set_statistics(Index.load(features).statistics)
+    network.space.set_base(file_hash(base / "export" / "model.safetensors"))
+    return save(network, folder, {"name": "implicit_motion.motion", "base": str(base)}, features)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, features, base) -> Path:
+    return diffusion(tmp_path_factory.mktemp("runs") / "motion", features, base)
+
+
+def made_up(clips: int) -> list[Talk]:
+    """Clips whose lips and wrists hang on some of the features."""
+    random = np.random.default_rng(0)
+    directions = random.normal(size=(768, 3)) / 768**0.5
+    info = ClipInfo(id="clip-00000000-000", source="clip.mp4", end=2.0, fps=25.0, frames=50)
+    talks = []
+    for _ in range(clips):
+        motion = random.normal(size=(50, 768)).cumsum(0)
+        seen = motion @ directions
+        seen[:5, 0] = np.nan
+        talks.append(Talk(info, motion.astype(np.float32), np.zeros(16), np.zeros(32_000, np.float32), seen))
+    return talks
+
+
+def test_lips_and_wrists_are_read_from_features_of_clips_it_was_not_fitted_to():
+    talks = made_up(60)
+    probe, held_out = Probe(talks[:50]), talks[50:]
+    figures = measure([talk.motion for talk in held_out], held_out, probe)
+    assert figures["motion_error"] == 0
+    assert figures["frechet"] == pytest.approx(0, abs=1e-3)
+    assert min(figures["lip_correlation"], figures["hand_correlation"]) > 0.8
+    others = measure([talk.motion for talk in held_out[1:] + held_out[:1]], held_out, probe)
+    assert others["lip_correlation"] < 0.5
+    assert others["motion_error"] > 0
+    still = measure([np.repeat(talk.motion[:1], 50, 0) for talk in held_out], held_out, probe)
+    assert (still["hand_correlation"], still["lip_correlation"], still["speed"]) == (0, 0, 0)
+
+
+def test_clips_come_with_what_is_seen_in_them(features):
+    talk = load_talks(str(features), "test", None, 1.0)[0]
+    assert talk.motion.shape == (25, 768)
+    assert talk.audio.shape == (16_000,)
+    assert talk.seen.shape == (25, 3)
+    pose = next(v["pose.npz"] for info, v in read_clips(features, ("pose.npz",)) if info.id == talk.info.id)
+    assert np.array_equal(talk.seen[:, 1], pose["keypoints"][:25, 4, 1])  # the right wrist
+
+
+def test_correlation_is_pearsons_and_a_still_answer_earns_nothing():
+    random = np.random.default_rng(0)
+    a, b = random.normal(size=30), random.normal(size=30)
+    b[3] = np.nan
+    assert correlation(a, b) == pytest.approx(np.corrcoef(np.delete(a, 3), np.delete(b, 3))[0, 1])
+    assert correlation(np.ones(30), b) == 0
+    assert np.isnan(correlation(a, np.ones(30)))
+
+
+@pytest.mark.paper("IM-13")
+def test_an_ablation_stands_in_the_same_table(run, features, base, tmp_path, capsys):
+    deaf = diffusion(tmp_path / "deaf", features, base, use_global=False, use_local=False)
+    words = [f"run={run}", "clips=2", "seconds=1", "seeds=[0,1]", "steps=2", f'beside={{"no Mamba": "{deaf}"}}']
+    assert main(words) == 0
+    assert "no Mamba" in capsys.readouterr().out
+    part = json.loads((run / "evaluation" / "figures.json").read_text())["splits"]["test"]
+    assert set(part["systems"]) == {"model", "shuffled_audio", "mean_motion", "held", "truth", "no Mamba"}
+    assert part["systems"]["model"]["motion_error"]["std"] > 0
+    other = part["systems"]["shuffled_audio"]["motion_error"]["values"]
+    assert part["systems"]["model"]["motion_error"]["values"] != other
+    assert part["systems"]["mean_motion"]["lip_correlation"]["mean"] in (0, None)
+
+
+@pytest.mark.paper("IM-17")
+def test_seams_are_measured_on_speech_of_any_length(run, features):
+    model = speech_motion.MotionAnimator(find_export(run))
+    talk = load_talks(str(features), "test", 1, None)[0]
+    figures = seam_figures(model, talk, np.resize(talk.audio, 16_000 * 6))
+    assert figures["seams"] == (150 - 1) // model.network.hop
+    assert figures["ratio"] > 0
+
+
+def test_features_of_another_base_network_are_refused(run, tmp_path, shards):
+    with pytest.raises(ConfigError, match="no features of the base network"):
+        evaluate(run=str(run), data=str(shards))
