@@ -77,6 +77,7 @@ def train(**options: Any) -> Path:
     values = {**_plain(options), "run": str(folder)}
     if is_first_rank():
         open_run(folder, values, options["resume"])
+        logger.info("%s: %s", options["stage"]["name"], _sizes(stage))
     if checkpoint and is_first_rank():
         logger.info("resuming from %s, step %d", checkpoint, from_step)
     trainer.loggers = loggers(folder, options["wandb"], values, from_step)
@@ -141,6 +142,14 @@ def _stage(options: Mapping[str, Any]) -> Stage:
             mode=compile_options.mode, dynamic=compile_options.dynamic, fullgraph=compile_options.fullgraph
         )
     return stage
+
+
+def _sizes(stage: Stage) -> str:
+    """Millions of parameters of what is trained, part by part, and of what is frozen beside it."""
+    trained = {id(p) for part in stage.parts().values() for p in part.parameters()}
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in stage.parts().items()}
+    counts["frozen"] = sum(p.numel() for p in stage.parameters() if id(p) not in trained)
+    return ", ".join(f"{name} {count / 1e6:.2f} M parameters" for name, count in counts.items() if count)
 
 
 def _datamodule(options: Mapping[str, Any], stage: Stage) -> L.LightningDataModule:
