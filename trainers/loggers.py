@@ -151,6 +151,9 @@ def loggers(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any],
 
 
 def _wandb(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any], from_step: int) -> Logger:
+    # A run has a W&B service of its own: one that the process that started this one shares with it may still hold the
+    # run of a training that was killed, and refuses it ("run ID ... is in use").
+    os.environ.pop("WANDB_SERVICE", None)
     # Imported when asked for: most runs do without.
     import wandb
 

@@ -5,6 +5,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import wandb
+
 from tests.e2e.processes import run, start, wait_for
 from tests.trainers import wandb_files
 from trainers.loggers import read_metrics
@@ -56,6 +58,9 @@ def test_a_kill_without_warning_loses_no_figure(tmp_path: Path) -> None:
     """W&B keeps rows in memory until there are enough for a block of its file; a kill takes them."""
     folder = tmp_path / "run"
     words = (*WORDS, f"run={folder}", "trainer.max_steps=40", "checkpoint.every_n_steps=5", "samples.count=0")
+    # Whoever starts the trainings may itself use W&B: its service outlives the kill, and with it the killed run.
+    wandb.setup()
+    assert os.environ["WANDB_SERVICE"]
     process = start("tests.trainers.toy", *words, "stage.pause=0.2")
     wait_for(lambda: (folder / "checkpoints" / "step-00000010.ckpt").exists(), process)
     os.kill(process.pid, signal.SIGKILL)
