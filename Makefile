@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 VIDEOS ?=
 DEMO ?= demo
 # A file at a time: what its tests share (a cluster, trainings on two ranks) is made once.
-PYTEST_ARGS ?= -n auto --dist loadfile
+PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
 export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1

@@ -49,7 +49,7 @@ def measure(folder: Path, case: str, size: dict[str, int], batch: int, steps: in
     found = train(
         folder / case.replace(" ", "-"), *smga(**size, batch=batch), *words, "stage=timed", "trainer.devices=1",
         f"trainer.accelerator={'cpu' if cpu else 'gpu'}", f"trainer.max_steps={steps}",
-        "checkpoint.every_n_steps=1000000", threads=2,
+        "checkpoint.every_n_steps=1000000", threads=1 if cpu else 2,
     )[0]  # fmt: skip
     seconds = statistics.median(found["seconds"][2:])
     stage = [f"stage.{name}={value}" for name, value in size.items()]

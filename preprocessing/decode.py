@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import av
 import numpy as np
@@ -83,8 +83,9 @@ class SourceVideo:
     Args:
         path: the file.
         fps: output frames a second; any fraction with a denominator up to 1001 is met exactly.
-        size: longest side of the output in pixels; never enlarged; sides are made even.
+        size: a side of the output in pixels; never enlarged; sides are made even.
         clock: where the time goes.
+        side: which side `size` means.
 
     Attributes:
         width, height: of the output, in pixels.
@@ -96,8 +97,15 @@ class SourceVideo:
         MediaError: no such file, not a video, no picture track, or broken; also while frames are read.
     """
 
-    def __init__(self, path: str | Path, fps: float = 25.0, size: int = 512, clock: Clock | None = None) -> None:
-        self.path, self.size = Path(path), size
+    def __init__(
+        self,
+        path: str | Path,
+        fps: float = 25.0,
+        size: int = 512,
+        clock: Clock | None = None,
+        side: Literal["longest", "shortest"] = "longest",
+    ) -> None:
+        self.path, self.size, self.side = Path(path), size, side
         self.rate = Fraction(fps).limit_denominator(1001)
         self.clock = clock or Clock()
         self.warnings: list[str] = []
@@ -222,7 +230,8 @@ class SourceVideo:
         width, height = frame.width * (aspect if aspect > 0 else 1), Fraction(frame.height)
         if frame.rotation % 180:
             width, height = height, width
-        scale = min(Fraction(1), Fraction(self.size) / max(width, height))
+        side = max(width, height) if self.side == "longest" else min(width, height)
+        scale = min(Fraction(1), Fraction(self.size) / side)
         return max(2, int(width * scale / 2 + Fraction(1, 2)) * 2), max(2, int(height * scale / 2 + Fraction(1, 2)) * 2)
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from preprocessing.steps import FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
+from preprocessing.steps import CROP, FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
 from settings import Choice, ConfigError
 
 HOW_ONLY: Final = (
@@ -29,7 +29,7 @@ class Options:
         input: folder, glob in quotes, one video, or a manifest (.csv or .jsonl with a column `file`).
         output: folder for shards, index, summary and report.
         fps: frames a second of every clip.
-        size: longest side of the stored video in pixels; never enlarged.
+        size: longest side of the stored video in pixels, the side of the square where it is cropped; never enlarged.
         min_clip_seconds: shorter pieces are dropped.
         max_clip_seconds: longer pieces are cut; at most 30.
         scenes: what finds scene cuts.
@@ -39,6 +39,7 @@ class Options:
         smplx: SMPL-X fitter.
         speech: speech features, one or several; an empty list leaves them out.
         quality: quality filter and its thresholds.
+        crop: cut every video square around the person, as networks for square pictures want it, or leave it as it is.
         splits: share of the sources for each split; a split column in the manifest wins.
         split_by: what stays together in one split.
         seed: of the splits.
@@ -64,6 +65,7 @@ class Options:
     smplx: Annotated[dict, Choice(SMPLX)] = field(default_factory=lambda: {"name": "off"})
     speech: list[Annotated[dict, Choice(SPEECH)]] = field(default_factory=lambda: [{"name": "handcrafted"}])
     quality: Annotated[dict, Choice(QUALITY)] = field(default_factory=lambda: {"name": "default"})
+    crop: Annotated[dict, Choice(CROP)] = field(default_factory=lambda: {"name": "off"})
     splits: dict[str, float] = field(default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1})
     split_by: Literal["source", "speaker"] = "source"
     seed: int = 0

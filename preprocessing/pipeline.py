@@ -1,4 +1,4 @@
-"""One video through all steps: decode, scenes, cut, pose, face, SMPL-X, speech, quality."""
+"""One video through all steps: decode, scenes, cut, pose, face, SMPL-X, speech, quality, crop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from datamodules.clip import SAMPLE_RATE, Caption, ClipInfo
 from preprocessing.cut import Piece, cut
@@ -16,7 +16,7 @@ from preprocessing.decode import Clock, SourceVideo
 from preprocessing.manifest import cut_extra, cut_spans, slug
 from preprocessing.options import Options
 from preprocessing.step import Draft, Drop, Source, Step
-from preprocessing.steps import FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
+from preprocessing.steps import CROP, FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
 from settings import ConfigError, build
 
 
@@ -60,7 +60,8 @@ class Pipeline:
             ("smplx", SMPLX.build(options.smplx)),
         ]
         named += [("speech", SPEECH.build(value)) for value in options.speech]
-        named += [("quality", QUALITY.build(options.quality))]
+        named += [("quality", QUALITY.build(options.quality)), ("crop", CROP.build(options.crop))]
+        self._side: Literal["longest", "shortest"] = "shortest" if named[-1][1] is not None else "longest"
         self._steps: list[tuple[str, Step]] = [(name, step) for name, step in named if step is not None]
 
     def clips(
@@ -77,7 +78,7 @@ class Pipeline:
             datamodules.media.MediaError: the file cannot be used.
         """
         options, clock = self.options, self.clock
-        with SourceVideo(source.path, options.fps, options.size, clock) as video:
+        with SourceVideo(source.path, options.fps, options.size, clock, self._side) as video:
             with clock.step("decode"):
                 sha256 = _sha256(source.path)
             with closing(video.slots()) as slots:

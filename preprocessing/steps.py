@@ -28,6 +28,7 @@ SPEECH = Registry(
     },
 )
 QUALITY = Registry("quality filter", {"default": "preprocessing.quality:Quality", "off": "preprocessing.steps:off"})
+CROP = Registry("crop", {"off": "preprocessing.steps:off", "square": "preprocessing.square:SquareCrop"})
 
 
 def off() -> None:

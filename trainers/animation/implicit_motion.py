@@ -12,11 +12,12 @@ from datamodules.media import SAMPLE_RATE, read_image
 from models.implicit_motion.base import ImplicitMotion
 from models.implicit_motion.generate import generate_chunks
 from models.implicit_motion.motion import MotionDiffusion
+from preprocessing.square import Square
 from settings import ConfigError
 from trainers.animation import frames
 from trainers.animation.files import Animation
 from trainers.animation.request import LARGEST, check_files, hashes, listen, read_first_pose
-from trainers.animation.square import Square, find_square
+from trainers.animation.square import find_square
 from trainers.animation.wanted import Wanted
 from trainers.exports import Export, find_export, load_network
 
