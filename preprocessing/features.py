@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,7 +13,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -31,6 +28,7 @@ from models.implicit_motion.base import ImplicitMotion
 from models.implicit_motion.features import appearance_of, motion_of
 from models.implicit_motion.motion_encoder import MOTION
 from preprocessing.feature_work import FeatureWork
+from preprocessing.frozen import device_of, load_frozen
 from preprocessing.work import RunError
 from preprocessing.writer import END, OutputError, member, whole_file
 from settings import ConfigError, build, command
@@ -155,7 +153,7 @@ def make_features(options: Options) -> dict[str, Any]:
     output = Path(options.output).expanduser()
     if not folder.remote and output.resolve() == Path(folder.base).resolve():
         raise ConfigError("'output' is the folder of the input; give another one")
-    network, sha256 = _load(options.network)
+    network, sha256 = load_frozen(ImplicitMotion, "network", options.network, "implicit_motion's base network")
     work = FeatureWork(output, index, {"network": sha256, "drop": sorted(options.drop)})
     if options.restart:
         work.discard()
@@ -163,7 +161,7 @@ def make_features(options: Options) -> dict[str, Any]:
     done = work.finished()
     if done is not None:
         return done
-    network.to(_device(options.device))
+    network.to(device_of(options.device))
     bad = BadSamples()
     total = sum(sample.frames for shard in index.shards for sample in shard.samples)
     with tqdm(total=total, desc="frames", unit="frame", disable=None if options.progress else True) as bar:
@@ -174,27 +172,6 @@ def make_features(options: Options) -> dict[str, Any]:
             clips = _clips(network, Clips(folder, shard, network.image_size), options, bar)
             work.record(shard, _write(work.path(shard), shard, clips, sha256, options, bad))
     return work.finish()
-
-
-def _load(where: str) -> tuple[ImplicitMotion, str]:
-    """The base network of a run folder or an export, and the SHA-256 of its weights."""
-    folder = Path(where).expanduser()
-    folder = folder if (folder / "config.json").is_file() else folder / "export"
-    weights = folder / "model.safetensors"
-    if not weights.is_file():
-        raise ConfigError(f"network={where}: neither a run folder with an export nor a saved network")
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # the mixin prints a line of its own
-            network = ImplicitMotion.from_pretrained(folder).eval()
-    except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise ConfigError(f"network={where} does not hold implicit_motion's base network ({said})") from None
-    with open(weights, "rb") as file:
-        return network, hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _device(name: str) -> torch.device:
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def _clips(network: ImplicitMotion, clips: Clips, options: Options, bar: tqdm) -> Iterator[Read | str]:

@@ -78,7 +78,7 @@ def load_network(network: type[Network], export: Export) -> Network:
     try:
         # The mixin prints a line of its own to standard output, which belongs to the command's results.
         with contextlib.redirect_stdout(io.StringIO()):
-            return network.from_pretrained(export.folder).eval()  # type: ignore[attr-defined]
+            return network.from_pretrained(export.folder, strict=True).eval()  # type: ignore[attr-defined]
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
         said = str(error).strip().splitlines()
         raise ConfigError(

@@ -259,3 +259,20 @@ def test_recomputing_gives_the_same_gradients(network):
 def test_sizes_that_do_not_go_together_are_named(changes, said):
     with pytest.raises(ValueError, match=said):
         ImplicitMotion(**SMALL | changes)
+
+
+@pytest.mark.paper("IM-4")
+def test_training_moves_the_picture_by_its_own_motion_and_the_frames_own():
+    """M^0 belongs to I_S: what `forward` makes of a pair is what a picture and its frames' features give."""
+    torch.manual_seed(0)
+    network = ImplicitMotion(**SMALL).eval()
+    torch.nn.init.normal_(network.motion_decoder.deviate.weight, std=0.05)
+    image, driving = pictures(2), pictures(2, 3, seed=1)
+    made = network(image, driving, again=True)
+    motion = torch.stack([network.encode_motion(frames) for frames in driving])
+    torch.testing.assert_close(made["motion"], motion)
+    torch.testing.assert_close(made["frames"], network.render(network.encode_source(image), motion))
+    torch.testing.assert_close(
+        made["motion_again"], torch.stack([network.encode_motion(frames) for frames in made["frames"]])
+    )
+    assert not torch.allclose(made["frames"][:, 0], made["frames"][:, 1])

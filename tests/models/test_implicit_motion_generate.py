@@ -55,6 +55,13 @@ def test_a_batch_is_generated_side_by_side():
     torch.testing.assert_close(pair[0], generate(net, **first, audio=speech(net, 20, 2)[0]), rtol=1e-3, atol=1e-4)
 
 
+def test_sequences_of_a_batch_have_noise_of_their_own():
+    net = network()
+    twice = {name: value.expand(2, -1) for name, value in source(1).items()}
+    pair = generate(net, **twice, audio=sound(net, 20).expand(2, -1))
+    assert not torch.allclose(pair[0], pair[1], atol=1e-2)
+
+
 @pytest.mark.paper("IM-14")
 def test_a_window_goes_on_from_the_last_four_frames_of_the_one_before_and_the_first_from_zero():
     net, calls = network(sampling_steps=3), []

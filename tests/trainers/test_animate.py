@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 import yaml
+from safetensors.torch import load, save
 
 from datamodules.media import MediaError, read_frames, read_metadata
 from models.human.keypoints import BODY, FACE, LIPS
@@ -185,7 +186,14 @@ def test_damaged_weights_are_said_in_a_line(run, first_pose, speech, tmp_path, c
     words = [f"run={damaged}", f"pose={first_pose}", f"audio={speech}", f"out={tmp_path / 'out.mp4'}"]
     weights = (run / "export" / "model.safetensors").read_bytes()
     config = json.loads((damaged / "config.json").read_text())
-    for content, settings in ((weights[: len(weights) // 2], config), (weights, {**config, "width": 32})):
+    tensors = load(weights)
+    tensors.popitem()
+    broken = (
+        (weights[: len(weights) // 2], config),
+        (weights, {**config, "width": 32}),
+        (save(tensors), config),  # one tensor is missing
+    )
+    for content, settings in broken:
         (damaged / "model.safetensors").write_bytes(content)
         (damaged / "config.json").write_text(json.dumps(settings))
         assert main(words) == 2
