@@ -12,10 +12,10 @@ export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean
+.PHONY: help setup demo demo-versa test lint format bench clean
 
 help:  ## Show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "cospeech needs Python 3.11: install it, or name it with PYTHON=/path/to/python3.11"; exit 1; }
@@ -32,6 +32,9 @@ setup: $(READY)  ## Make the environment (.venv/)
 
 demo: $(READY)  ## Videos to shards to a trained SMGA to an mp4 (VIDEOS=folder for your own)
 	$(BIN)/python -m trainers.demo output=$(DEMO) $(if $(VIDEOS),videos="$(VIDEOS)")
+
+demo-versa: $(READY)  ## Text and speech to whole-body motion: tokens, transformers, a skeleton video
+	$(BIN)/python -m trainers.demo_versa output=demo-versa
 
 test: $(READY)  ## Run the tests (PYTEST_ARGS="-n auto -m 'not slow'" for the quick ones)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -50,4 +53,4 @@ bench: $(READY)  ## Measure speed; results go to benchmarks/results/
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove the demo's results and the runs
-	rm -rf $(DEMO) runs
+	rm -rf $(DEMO) demo-versa runs

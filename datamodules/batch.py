@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from datamodules.clip import ClipInfo
+from datamodules.clip import Caption, ClipInfo
 
 
 @dataclass
@@ -17,6 +17,8 @@ class Batch:
         starts: (B,) first frame of the window in its clip.
         fps: frames a second.
         lengths: (B,) frames of each window; the rest is padding (only where whole clips are read).
+        captions: what is said or done in each window, in seconds from its first frame. A caption that began before it
+            has a negative start, one that goes on ends behind it.
         pose: (B, T, 134, 3) x and y as fractions of the frame, score in [0, 1]; a missing point is (-1, -1, 0).
         speech: (B, T, 35) hand-crafted features, as stored.
         speech_layers: (B, L, S, C) features of a pretrained model at 50 Hz.
@@ -45,6 +47,7 @@ class Batch:
     latents: torch.Tensor | None = None
     implicit: dict[str, torch.Tensor] | None = None
     lengths: torch.Tensor | None = None
+    captions: list[list[Caption]] = field(default_factory=list)
     infos: list[ClipInfo] = field(default_factory=list)
     bad_samples: dict[str, int] = field(default_factory=dict)
 

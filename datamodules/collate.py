@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from datamodules.batch import Batch
-from datamodules.clip import ARRAYS, SAMPLE_RATE, SPEECH_RATE
+from datamodules.clip import ARRAYS, SAMPLE_RATE, SPEECH_RATE, Caption
 from datamodules.samples import Clip
 
 _MOTION_RATE: Final = 20.0
@@ -89,9 +89,21 @@ def collate(windows: Sequence[Window], frames: Sequence[np.ndarray] | np.ndarray
         starts=torch.tensor([window.start for window in windows]),
         lengths=torch.tensor([window.frames for window in windows]),
         fps=first.clip.info.fps,
+        captions=[_captions(window) for window in windows],
         infos=[window.clip.info for window in windows],
         **fields,
     )
+
+
+def _captions(window: Window) -> list[Caption]:
+    """The captions that have a part in a window, in seconds from its first frame."""
+    info = window.clip.info
+    first, seconds = window.start / info.fps, window.frames / info.fps
+    return [
+        Caption.model_construct(start=caption.start - first, end=caption.end - first, text=caption.text)
+        for caption in info.captions
+        if caption.start - first < seconds and caption.end > first
+    ]
 
 
 def stack(name: str, arrays: Sequence[np.ndarray], clips: Sequence[str], pinned: bool = False) -> torch.Tensor:

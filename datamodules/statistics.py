@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 
 FLOOR: Final = 1e-4  # a standard deviation is never smaller, so that dividing by it is safe
+COLLECTED: Final = ("pose", "motion", "speech", "body")  # moments of the accumulator
 
 
 class Moments:
@@ -50,12 +51,15 @@ class StatisticsAccumulator:
 
     `pose`: mean and std of each coordinate in fractions of the frame, over scored points. `pose_motion`: std of each
     coordinate about its own clip's mean: how far a point moves. `handcrafted`: mean and std of the 35 speech features.
+    `body_motion`, where there is any: mean of the 263 numbers of a motion vector, and their std averaged within each
+    part, as HumanML3D does, so that the numbers of a part keep their sizes to each other (VA-1).
     """
 
     def __init__(self) -> None:
         self.pose = Moments((134, 2))
         self.motion = Moments((134, 2))
         self.speech = Moments((35,))
+        self.body = Moments((263,))
         self.clips = 0
         self.frames = 0
 
@@ -71,17 +75,22 @@ class StatisticsAccumulator:
             self.motion.add(keypoints - mean, seen)
         if "handcrafted" in arrays.get("speech.npz", {}):
             self.speech.add(arrays["speech.npz"]["handcrafted"])
+        if "motion.npz" in arrays:
+            self.body.add(arrays["motion.npz"]["motion"])
+            self.frames += 0 if "pose.npz" in arrays else len(arrays["motion.npz"]["motion"])
 
     def merge(self, state: dict[str, Any]) -> None:
         """Add the clips of another accumulator, given as its `state`; the same order gives the same bits."""
         self.clips += state["clips"]
         self.frames += state["frames"]
-        for name in ("pose", "motion", "speech"):
-            getattr(self, name).merge(state[name])
+        for name in COLLECTED:
+            if name in state:  # a record of an earlier version knows no body motion
+                getattr(self, name).merge(state[name])
 
     def state(self) -> dict[str, Any]:
         """Plain numbers for a JSON file, from which `merge` goes on without loss."""
-        moments = {name: getattr(self, name).state() for name in ("pose", "motion", "speech")}
+        known = [name for name in COLLECTED if name != "body" or self.body.count.any()]
+        moments = {name: getattr(self, name).state() for name in known}
         return {"clips": self.clips, "frames": self.frames, **moments}
 
     def result(self) -> dict[str, Any]:
@@ -92,7 +101,16 @@ class StatisticsAccumulator:
             "pose": {"mean": _plain(self.pose.mean), "std": _plain(self.pose.std())},
             "pose_motion": {"std": _plain(self.motion.std())},
             "handcrafted": {"mean": _plain(self.speech.mean), "std": _plain(self.speech.std())},
+            **({"body_motion": self._body_motion()} if self.body.count.any() else {}),
         }
+
+    def _body_motion(self) -> dict[str, list[float]]:
+        from models.human import motion  # brings torch, which the other statistics need not wait for
+
+        std = self.body.std()
+        for part in motion.PARTS.values():
+            std[part] = std[part].mean()
+        return {"mean": _plain(self.body.mean), "std": _plain(std)}
 
 
 def _plain(array: np.ndarray) -> list[Any]:

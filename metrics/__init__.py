@@ -11,6 +11,8 @@
     frechet         FrechetDistance            between two sets of features
     gesture         FGD, Diversity, TGD        on the pose autoencoder's features (MMGT-23, IM-19)
     beats           BeatAlignmentScore         audio onsets against motion beats (PH-20)
+    text_motion     RPrecision, MultiModality  on vectors of texts and motions (VA-17)
+    actions         recognise, strokes         actions and beat gestures in synthetic body motion, by rules
     motion          PoseError, VelocityError, AccelerationError, MissedPoints
     lips            LipCorrelation             lip opening against the truth's
 
@@ -45,6 +47,8 @@ _HOMES = {
     "Diversity": "metrics.gesture",
     "TGD": "metrics.gesture",
     "BeatAlignmentScore": "metrics.beats",
+    "RPrecision": "metrics.text_motion",
+    "MultiModality": "metrics.text_motion",
     "PoseError": "metrics.motion",
     "VelocityError": "metrics.motion",
     "AccelerationError": "metrics.motion",

@@ -7,6 +7,7 @@ from typing import Any
 
 from datamodules.index import FILE_NAME, Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
+from preprocessing.options import notes
 from preprocessing.step import REASONS
 from preprocessing.work import Work
 from preprocessing.writer import whole_file, write_json
@@ -53,7 +54,10 @@ def merge(work: Work, timings: dict[str, Any]) -> dict[str, Any] | None:
         index = Index(fps=work.options.fps, shards=shards, statistics=statistics.result())
         with whole_file(work.output / FILE_NAME) as file:
             file.write(index.to_bytes())
-        summary = summarise([video for record in records for video in record["videos"]]) | timings
+        left_out = notes(work.options)
+        for note in left_out:
+            logger.info(note)
+        summary = summarise([video for record in records for video in record["videos"]]) | timings | {"notes": left_out}
         write_json(work.output / "summary.json", summary)
         summary["report"] = _report(work)
         write_json(work.output / "summary.json", summary)

@@ -36,7 +36,7 @@ class Options:
         when_cut: split a video at its scene cuts, or drop the pieces that a cut borders on.
         pose: pose back end.
         face: face back end.
-        smplx: SMPL-X fitter.
+        smplx: SMPL-X fitter; it needs a licensed body model, so it is off unless `smplx=fit smplx.model=PATH`.
         speech: speech features, one or several; an empty list leaves them out.
         quality: quality filter and its thresholds.
         crop: cut every video square around the person, as networks for square pictures want it, or leave it as it is.
@@ -117,6 +117,16 @@ class Options:
         if not 0 <= index < count:
             raise ConfigError(f"'task_index' must be from 0 to task_count - 1, got {index} of {count}")
         return index, count
+
+
+def notes(options: Options) -> list[str]:
+    """What a run leaves out without being told to, for the log and the summary."""
+    if options.smplx["name"] != "off":
+        return []
+    return [
+        "no SMPL-X parameters (smplx is off): smplx=fit smplx.model=SMPLX_NEUTRAL.npz makes them; the model file is "
+        "free for research after registration at https://smpl-x.is.tue.mpg.de"
+    ]
 
 
 def fingerprint(value: Any) -> str:

@@ -24,6 +24,7 @@ HISTOGRAMS: Final = {
     "seconds": "Length of the clip, s",
     "hands": "Share of the frames with a hand",
     "lip_movement": "Movement of the lips, face heights",
+    "smplx_error": "2D error of the SMPL-X fit, body heights",
 }
 _TINTS: Final = {"face_hands": (70, 200, 90), "lips": (230, 60, 60)}
 _BOX: Final = (255, 210, 0)
@@ -133,6 +134,9 @@ def _drops(page: Page, summary: dict[str, Any]) -> None:
         )
     page.section("Videos with errors", "" if summary["errors"] else "Every video could be read.")
     page.table([{"file": error["file"], "error": error["reason"]} for error in summary["errors"]])
+    if summary.get("notes"):
+        page.section("Notes")
+        page.table([{"note": note} for note in summary["notes"]])
     if summary.get("warnings"):
         page.section("Warnings", "These videos were used all the same.")
         page.table(summary["warnings"][:100])

@@ -17,6 +17,7 @@ REASONS: dict[str, str] = {
     "partial_body": "the body leaves the picture, or too little of it is seen",
     "hands_unseen": "the hands are not seen in enough of the frames",
     "unstable_detection": "the key points jump from frame to frame",
+    "smplx_fit": "the fitted body is off in too many of the frames",
     "scene_cut": "a cut left a piece too short to use",
     "too_short": "the video is shorter than the shortest clip",
     "no_audio": "the video has no sound over this clip",

@@ -19,7 +19,7 @@ FACE = Registry(
         "off": "preprocessing.steps:off",
     },
 )
-SMPLX = Registry("SMPL-X fitter", {"off": "preprocessing.steps:off"})
+SMPLX = Registry("SMPL-X fitter", {"off": "preprocessing.steps:off", "fit": "preprocessing.smplx.step:FitSmplx"})
 SPEECH = Registry(
     "speech features",
     {

@@ -22,7 +22,8 @@ def command(
 ) -> dict[str, Any]:
     """Read a command line against a signature; ends the process on `--help`, `--print-config` and on a bad config.
 
-    Options may be written `key=value`, `--key value` or `--key=value`; a dotted key reaches into a section.
+    Options may be written `key=value`, `--key value` or `--key=value`; a dotted key reaches into a section. A key that
+    holds a list of text may be given several times.
 
     Args:
         target: class, function or dataclass whose typed signature and docstring are the schema and the help.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from omegaconf import OmegaConf
@@ -12,6 +12,7 @@ from settings.registry import ConfigError
 from settings.schema import choice_of, keys, section_of
 
 COMMAND_LINE = "command line"
+_NONE = ("none", "null", "")
 
 
 def load(
@@ -25,8 +26,9 @@ def load(
         Plain nested values, and for each dotted key the file (or "command line") that set it.
     """
     layers = _files(Path(path), ()) if path is not None else []
+    texts, others = _lists_of_text(overrides, target)
     # One layer each: `strategy=ddp strategy.static_graph=true` names a part and then sets its option.
-    layers += [(COMMAND_LINE, _parse([item])) for item in overrides]
+    layers += [(COMMAND_LINE, _parse([item])) for item in others] + [(COMMAND_LINE, texts)]
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for source, layer in layers:
@@ -68,6 +70,27 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
         return OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)), resolve=False)  # type: ignore[return-value]
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise ConfigError(f"{COMMAND_LINE}: {' '.join(str(error).split())}") from None
+
+
+def _lists_of_text(overrides: Sequence[str], target: Any) -> tuple[dict[str, Any], list[str]]:
+    """Values of keys that hold a list of text, each word of the command line one entry as it stands; and the rest.
+
+    `text="0-2 s: waves" text="2-4 s: bows"` gives two. A list in brackets is read as any other value.
+    """
+    known = keys(target) if target is not None else {}
+    texts: dict[str, Any] = {}
+    others = []
+    for item in overrides:
+        name, equals, value = item.partition("=")
+        if equals and name in known and _is_list_of_text(known[name].hint) and value[:1] != "[" and value not in _NONE:
+            texts.setdefault(name, []).append(value)
+        else:
+            others.append(item)
+    return texts, others
+
+
+def _is_list_of_text(hint: Any) -> bool:
+    return any(part == list[str] for part in (hint, *get_args(hint)))
 
 
 def _merge(base: dict[str, Any], layer: Mapping[str, Any], target: Any) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def write_shards(
     Args:
         clips, per_shard: how many clips, and how many in one tar.
         seconds: length of the clips; several lengths are taken in turn.
-        keys: beside clip.json; of pose.npz, speech.npz, audio.flac, face.npz, video.mp4.
+        keys: beside clip.json; of pose.npz, speech.npz, audio.flac, face.npz, video.mp4, motion.npz.
         splits, speakers: taken in turn.
         layers: channels of two layers of 50 Hz speech features; 0 for none.
         video_size: height and width in pixels; every frame is `numbered_frame`.
@@ -140,6 +140,10 @@ def make_clip(
             "head_pose": rng.uniform(-10, 10, (frames, 3)).astype(np.float32),
             "landmarks": rng.uniform(0, 1, (frames, 68, 3)).astype(np.float32),
         }
+    if "motion.npz" in keys:
+        from tests.motions import make_motion
+
+        values["motion.npz"] = {"motion": make_motion(rng, round(seconds * 20))}
     if "video.mp4" in keys:
         from datamodules.media import encode_video
 

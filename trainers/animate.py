@@ -30,6 +30,10 @@ def animate(
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
+    text: list[str] | None = None,
+    seconds: float | None = None,
+    tokenizer: str | None = None,
+    bank: str | None = None,
     size: int | None = None,
     fps: float | None = None,
     device: str = "auto",
@@ -38,7 +42,8 @@ def animate(
 
     What comes out depends on the network: `mmgt.smga` makes a pose video (MMGT-1, MMGT-22: audio only), with the motion
     masks (OUT.face_hands.mp4, OUT.lips.mp4, OUT.background.mp4) and the poses (OUT.npz) beside it;
-    `implicit_motion.motion` moves the picture itself; `implicit_motion.base` moves it as a driving video does. The same
+    `implicit_motion.motion` moves the picture itself; `implicit_motion.base` moves it as a driving video does;
+    `versa.text_motion` and `versa.audio_motion` make a pose video of the whole body from text and speech. The same
     inputs and seed give the same files on the same machine. The videos say in their metadata that they are
     AI-generated, by which model and from which files.
 
@@ -61,6 +66,12 @@ def animate(
         seed: of the noise; another seed gives another performance.
         steps: denoising steps; left out, the network's own (50 unless its config says otherwise).
         guidance: weight of classifier-free guidance, 1 is none; left out, the network's own.
+        text: what the person does, as "0-2 s: waves the right hand" for a span or without one for all of the time; may
+            be given several times (versa.text_motion, versa.audio_motion).
+        seconds: length of the motion; left out, that of the audio, or the end of the last span of text.
+        tokenizer: the motion tokenizer that a network of versa was trained on; left out, as its run says.
+        bank: a token2pose bank (`python -m preprocessing.bank`), for real poses with faces and hands; left out, the
+            motion's joints are projected, and face and hands are the picture's own.
         size: longer side of the video in pixels; left out, that of the picture for poses (at most 1024, or 512 without
             one), and the network's own for pictures.
         fps: of a re-enacted video, 25 where left out; for the other networks only to make sure: an error unless the
@@ -98,6 +109,10 @@ def animate(
         half=half,
         steps=steps,
         guidance=guidance,
+        text=text,
+        seconds=seconds,
+        tokenizer=tokenizer,
+        bank=bank,
     )
     kind = ANIMATORS.get(export.stage)
     wanted.check(kind.takes, export.stage)

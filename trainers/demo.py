@@ -4,8 +4,6 @@
 """
 
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -13,12 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from settings import build, command
+from trainers.demo_steps import DemoError, run_step
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "mmgt" / "smga" / "tiny.yaml"
-
-
-class DemoError(RuntimeError):
-    """A step of the demo failed; what it said stands above."""
 
 
 def demo(
@@ -54,7 +49,7 @@ def demo(
     source, options = videos, [f"size={size}"]
     if videos is None:
         folder = output / "videos"
-        _step(
+        run_step(
             "Making synthetic speakers",
             "preprocessing.synthetic",
             [f"output={folder}", f"speakers={speakers}", f"clips_per_speaker={clips_per_speaker}", f"size={size}"]
@@ -63,37 +58,24 @@ def demo(
         source = str(folder / "manifest.jsonl")
         # Drawn people: their key points are known exactly, and no detector is asked about them.
         options += ["pose=sidecar", "face=keypoints"]
-    _step(
+    run_step(
         "Videos to shards", "preprocessing.run", [f"input={source}", f"output={shards}", f"workers={workers}", *options]
     )
     held_out = _held_out(shards)
     training = [f"data.shards={shards}", f"run={run}", f"trainer.max_steps={steps}"]
-    _step("Training SMGA", "trainers.fit", ["--config", str(config), *training], threads=workers)
+    run_step("Training SMGA", "trainers.fit", ["--config", str(config), *training], threads=workers)
     if not _newer(run / "evaluation" / "figures.json", run / "export" / "model.safetensors"):
-        _step("Measuring it beside the baselines", "trainers.evaluate", [f"run={run}", "clips=12"], threads=workers)
+        run_step("Measuring it beside the baselines", "trainers.evaluate", [f"run={run}", "clips=12"], threads=workers)
     speech, pose = _speech_and_first_pose(shards, held_out, output)
     result = output / "generated.mp4"
     words = [f"run={run}", f"pose={pose}", f"audio={speech}", f"out={result}"]
-    _step("Speech to a pose video", "trainers.animate", words, threads=workers)
-    _step("Writing the report", "trainers.report", [str(run)])
+    run_step("Speech to a pose video", "trainers.animate", words, threads=workers)
+    run_step("Writing the report", "trainers.report", [str(run)])
     print(
         f"\nDone in {(time.monotonic() - started) / 60:.1f} min. Shards: {shards}  Network: {run / 'export'}  "
         f"Video: {result}  Reports: {shards / 'report.html'}, {run / 'report.html'}"
     )
     return result
-
-
-def _step(title: str, module: str, words: Sequence[str], threads: int = 1) -> None:
-    """Run one command as a user would, in a process of its own."""
-    print(f"\n== {title}\n   python -m {module} {' '.join(words)}", flush=True)
-    started = time.monotonic()
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    status = subprocess.run([sys.executable, "-m", module, *words], check=False, env=environment).returncode
-    if status:
-        raise DemoError(
-            f"`python -m {module}` ended with status {status}; the demo goes on from here when it is run again"
-        )
-    print(f"   {time.monotonic() - started:.0f} s", flush=True)
 
 
 def _newer(path: Path, than: Path) -> bool:

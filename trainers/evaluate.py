@@ -39,9 +39,10 @@ def evaluate(
     Args:
         run: a run folder, a saved network (export/), or a hub name like owner/name.
         data: folder or URL of the shards; left out, those that the run was trained on.
-        evaluator: a trained pose autoencoder for FGD and Diversity (run folder, export or hub name); left out, one is
-            trained on the same shards and kept in the output folder.
-        evaluator_config: how that one is trained; left out, configs/human/pose_autoencoder/tiny.yaml.
+        evaluator: a trained network that others are measured by (run folder, export or hub name):
+            human.pose_autoencoder for FGD and Diversity, versa.evaluator for R-precision and FID of motion; left out,
+            one is trained on the same shards and kept in the output folder.
+        evaluator_config: how that one is trained; left out, its tiny.yaml in configs/.
         out: output folder; left out, RUN/evaluation.
         splits: which splits are measured, each on its own; left out, test and test_unseen, and where there is neither,
             val, or (saying so) train.

@@ -11,6 +11,10 @@ STAGES = Registry(
         "mmgt.smga": "trainers.mmgt.smga:SMGAStage",
         "implicit_motion.base": "trainers.implicit_motion.base:BaseStage",
         "implicit_motion.motion": "trainers.implicit_motion.motion:MotionStage",
+        "versa.tokenizer": "trainers.versa.tokenizer:TokenizerStage",
+        "versa.evaluator": "trainers.versa.evaluator:EvaluatorStage",
+        "versa.text_motion": "trainers.versa.text_motion:TextMotionStage",
+        "versa.audio_motion": "trainers.versa.audio_motion:AudioMotionStage",
         "human.pose_autoencoder": "trainers.human.pose_autoencoder:PoseAutoencoderStage",
     },
 )
@@ -22,6 +26,8 @@ ANIMATORS = Registry(
         "mmgt.smga": "trainers.animation.smga:SMGAAnimator",
         "implicit_motion.base": "trainers.animation.implicit_motion:Reenactor",
         "implicit_motion.motion": "trainers.animation.implicit_motion:MotionAnimator",
+        "versa.text_motion": "trainers.animation.versa:VersaAnimator",
+        "versa.audio_motion": "trainers.animation.versa:VersaAnimator",
     },
 )
 """Stage to the class that turns its trained network into files: `Animator(export, fps, device).animate(wanted)`."""
@@ -32,6 +38,9 @@ EVALUATORS = Registry(
         "mmgt.smga": "trainers.evaluation.gestures:measure_gestures",
         "implicit_motion.base": "trainers.evaluation.reenactment:measure_reenactment",
         "implicit_motion.motion": "trainers.evaluation.speech_motion:measure_speech_motion",
+        "versa.tokenizer": "trainers.evaluation.tokenizer:measure_tokenizer",
+        "versa.text_motion": "trainers.evaluation.text_motion:measure_text_motion",
+        "versa.audio_motion": "trainers.evaluation.gesturing:measure_gesturing",
     },
 )
 """Stage to the function that measures it: `measure(export, plan, folder)` gives figures, splits and the paper's own."""

@@ -36,13 +36,14 @@ class Attention(nn.Module):
         self.other = nn.Linear(width, 2 * width, bias=False) if cross else None
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, turns: Tensor, memory: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, turns: Tensor, memory: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
         """Attend from every position of x.
 
         Args:
             x: (B, T, W).
             turns: (T, W / heads / 2) complex, from `rotary_turns`.
             memory: (B, T, W), in step with x, for cross-attention.
+            seen: (B, T) bool, the positions that may be attended to, at least one in each row; all where None.
 
         Returns:
             (B, T, W).
@@ -52,15 +53,16 @@ class Attention(nn.Module):
         parts = [self.inner(x).view(size)]
         if self.other is not None:
             parts.append(self.other(memory).view(size))
-        return self.out(rotary_attention(turns, *parts))
+        return self.out(rotary_attention(turns, *parts, seen=seen))
 
 
-def rotary_attention(turns: Tensor, *parts: Tensor) -> Tensor:
+def rotary_attention(turns: Tensor, *parts: Tensor, seen: Tensor | None = None) -> Tensor:
     """Attention of queries and keys that are turned by their positions first.
 
     Args:
         turns: (T, D / 2) complex.
         parts: tensors (B, T, n, H, D) that hold, one after another along n, the query, the key and the value.
+        seen: (B, T) bool, the positions that may be attended to; all where None.
 
     Returns:
         (B, T, H D).
@@ -68,10 +70,13 @@ def rotary_attention(turns: Tensor, *parts: Tensor) -> Tensor:
     first = parts[0]
     small = first.device.type == "cpu" and first.dtype == torch.float32 and first.shape[1] <= LONGEST
     if small and not torch.compiler.is_compiling():
-        return _CachedAttention.apply(turns, *parts)
+        return _CachedAttention.apply(turns, seen, *parts)
     query, key, value = _slots(parts)
     query, key = rotate(query, turns), rotate(key, turns)
-    attended = F.scaled_dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+    mask = None if seen is None else seen[:, None, None]
+    attended = F.scaled_dot_product_attention(
+        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask
+    )
     return attended.transpose(1, 2).flatten(2)
 
 
@@ -92,7 +97,7 @@ class _CachedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, turns: Tensor, *parts: Tensor) -> Tensor:
+    def forward(ctx: Any, turns: Tensor, seen: Tensor | None, *parts: Tensor) -> Tensor:
         query, key, value = (slot.transpose(1, 2) for slot in _slots(parts))
         batch, heads, length, channels = query.shape
         heads_first = query.new_empty(3, batch, heads, length, channels)
@@ -101,6 +106,8 @@ class _CachedAttention(torch.autograd.Function):
         heads_first[2].copy_(value)
         q, k, v = heads_first.flatten(1, 2)
         weights = torch.bmm(q, k.transpose(1, 2))
+        if seen is not None:
+            weights.view(batch, heads, length, length).masked_fill_(~seen[:, None, None], float("-inf"))
         torch.softmax(weights, -1, out=weights)
         ctx.save_for_backward(turns, heads_first, weights)
         ctx.sizes = [part.shape[2] for part in parts]
@@ -120,4 +127,4 @@ class _CachedAttention(torch.autograd.Function):
         back = turns.conj().resolve_conj()
         torch.mul(_pairs(torch.bmm(scores, k).view(query.shape)), back * channels**-0.5, out=_pairs(query))
         torch.mul(_pairs(torch.bmm(scores.transpose(1, 2), q).view(key.shape)), back, out=_pairs(key))
-        return None, *parts
+        return None, None, *parts

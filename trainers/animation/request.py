@@ -29,19 +29,20 @@ class Request:
         picture: (H, W, 3) uint8 RGB, None when only a pose was given.
         first_pose: (134, 3) as fractions of the frame and score.
         audio: (N,) float32 at 16 kHz, for the network.
-        sound: (M,) float32 at 44.1 kHz, for the video.
+        sound: (M,) float32 at 44.1 kHz, for the video; None makes a silent one.
         height, width: of the video in pixels, even.
         out: the video to write; other files take its name.
         seed: equal seeds give equal files.
         steps: denoising steps; None is the network's own number.
         guidance: weight of classifier-free guidance; None is the network's own.
         inputs: SHA-256 of each input file.
+        more: what else the video says it depends on.
     """
 
     picture: np.ndarray | None
     first_pose: np.ndarray
     audio: np.ndarray
-    sound: np.ndarray
+    sound: np.ndarray | None
     height: int
     width: int
     out: Path
@@ -49,10 +50,11 @@ class Request:
     steps: int | None
     guidance: float | None
     inputs: dict[str, str] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)
 
     def metadata(self, model: dict[str, str]) -> dict[str, Any]:
         """What the video says of itself: that it is generated, by what, from what."""
-        settings = {"seed": self.seed, "steps": self.steps, "guidance": self.guidance}
+        settings = {"seed": self.seed, "steps": self.steps, "guidance": self.guidance, **self.more}
         return notice(model, self.inputs, settings)
 
 
@@ -155,8 +157,12 @@ def detect_first_pose(picture: np.ndarray, path: Path) -> np.ndarray:
         raise MediaError(f"{error}; or give the first pose yourself with pose=FILE") from None
 
 
-def read_first_pose(path: Path) -> np.ndarray:
+def read_first_pose(path: Path, face: bool = True) -> np.ndarray:
     """The first pose (134, 3) in which somebody is seen, from the schema's npz or DWPose's own.
+
+    Args:
+        path: the file.
+        face: whether the face has to be seen.
 
     Raises:
         MediaError: not such a file, or nobody in it.
@@ -167,17 +173,18 @@ def read_first_pose(path: Path) -> np.ndarray:
     poses = np.concatenate([keypoints, scores.clip(0, 1)[..., None]], -1).astype(np.float32)
     poses[poses[..., 2] <= 0] = (-1, -1, 0)
     for pose in poses:
-        if has_person(pose):
+        if has_person(pose, face):
             return pose
     raise MediaError(
-        f"{path}: none of its {len(poses)} poses shows a person (half a face and {_FEWEST_POINTS} points of the body)"
+        f"{path}: none of its {len(poses)} poses shows a person ({'half a face and ' if face else ''}{_FEWEST_POINTS} "
+        "points of the body)"
     )
 
 
-def has_person(pose: np.ndarray) -> bool:
+def has_person(pose: np.ndarray, face: bool = True) -> bool:
     """Whether a pose (134, 3) shows enough of a person to start from: half the face and four points of the body."""
     seen = pose[:, 2] > 0
-    return bool(seen[FACE].mean() >= 0.5 and seen[BODY].sum() >= _FEWEST_POINTS)
+    return bool((not face or seen[FACE].mean() >= 0.5) and seen[BODY].sum() >= _FEWEST_POINTS)
 
 
 def video_size(shape: tuple[int, int], size: int | None) -> tuple[int, int]:

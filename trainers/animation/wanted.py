@@ -29,6 +29,10 @@ class Wanted:
     half: bool | None = None
     steps: int | None = None
     guidance: float | None = None
+    text: list[str] | None = None
+    seconds: float | None = None
+    tokenizer: str | None = None
+    bank: str | None = None
 
     def check(self, takes: frozenset[str], stage: str) -> None:
         """Raises ConfigError for what a stage's animator does not take, or values that make no sense anywhere."""
@@ -45,5 +49,7 @@ class Wanted:
             raise ConfigError(f"steps={self.steps}: at least 1 denoising step is needed")
         if self.size is not None and not 32 <= self.size <= 8192:
             raise ConfigError(f"size={self.size}: the longer side of the video is from 32 to 8192 pixels")
+        if self.seconds is not None and not 0 < self.seconds < float("inf"):
+            raise ConfigError(f"seconds={self.seconds:g}: the motion has to be longer than nothing")
         if self.batch is not None and self.batch < 1:
             raise ConfigError(f"batch={self.batch}: at least 1 frame has to be made at once")

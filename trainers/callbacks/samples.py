@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import WandbLogger
 
+from models.human.motion import FPS, recover_joints
 from trainers.options import SampleOptions
 from trainers.stage import Stage
 
@@ -17,7 +18,8 @@ from trainers.stage import Stage
 class SampleVideos(L.Callback):
     """Writes `samples/step-00000100_<clip>.mp4` of a validation's first clips: real left, generated right, with sound.
 
-    What is shown is what the stage's `sample` returns for the first clips of the first validation batch, poses drawn.
+    What is shown is what the stage's `sample` returns for the first clips of the first validation batch; poses and
+    motion are drawn.
 
     Args:
         folder: where they go.
@@ -51,9 +53,12 @@ class SampleVideos(L.Callback):
         if not sampled or not trainer.is_global_zero:
             return
         kind, made = next(iter(sampled.items()))
-        pictures = _poses_drawn if kind == "pose" else _frames_beside
+        pictures = _PICTURES[kind]
+        fps = FPS if kind == "motion" else some.fps
         written = [
-            self._write(trainer.global_step, some, i, pictures(some, i, made[i].float().cpu(), self.options.height))
+            self._write(
+                trainer.global_step, some, i, pictures(some, i, made[i].float().cpu(), self.options.height), fps
+            )
             for i in range(len(some.ids))
         ]
         for logger in trainer.loggers:
@@ -72,7 +77,7 @@ class SampleVideos(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._validations = state_dict["validations"]
 
-    def _write(self, step: int, batch: Any, i: int, frames: Iterator[np.ndarray]) -> Path:
+    def _write(self, step: int, batch: Any, i: int, frames: Iterator[np.ndarray], fps: float) -> Path:
         from datamodules.media import write_video  # brings the video encoder
 
         clip = batch.ids[i].replace("@", "-")
@@ -81,7 +86,7 @@ class SampleVideos(L.Callback):
         write_video(
             path,
             frames,
-            batch.fps,
+            fps,
             audio=sound,
             sample_rate=16000,
             metadata={"left": "real", "right": "generated", "step": step, "clip": batch.ids[i]},
@@ -111,6 +116,21 @@ def _frames_beside(batch: Any, i: int, generated: torch.Tensor, height: int) -> 
         size = [height // 2 * 2, round(height * both.shape[-1] / both.shape[-2] / 2) * 2]
         scaled = torch.nn.functional.interpolate(both, size, mode="bilinear", antialias=True)
         yield scaled[0].round().to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def _motions_drawn(batch: Any, i: int, generated: torch.Tensor, height: int) -> Iterator[np.ndarray]:
+    """Frames of 22 joints, the real motion left and the generated one (M, 263) right."""
+    from models.human.draw_joints import draw_joints  # brings OpenCV
+
+    real = [batch.motion[i].float().cpu()] if batch.motion is not None else []
+    frames = min(len(motion) for motion in (*real, generated))
+    if batch.lengths is not None:  # what lies beyond is padding
+        frames = min(frames, max(1, round(float(batch.lengths[i]) / batch.fps * FPS)))
+    joints = torch.stack([recover_joints(motion[:frames]) for motion in (*real, generated)])
+    yield from draw_joints(joints.numpy(), height // 2 * 2)
+
+
+_PICTURES = {"pose": _poses_drawn, "motion": _motions_drawn, "video": _frames_beside}
 
 
 def first(batch: Any, count: int) -> Any:

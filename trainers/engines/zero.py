@@ -155,6 +155,9 @@ class Zero(InPieces, DDPStrategy):
                 config=self._engine_config(part, trainer), model=part, optimizer=optimizer,
                 model_parameters=[p for p in part.parameters() if p.requires_grad], dist_init_required=False,
             )  # fmt: skip
+        if self.level == 3:
+            # Behind DeepSpeed's own hook, which has it look out for weights to gather in all that lies below.
+            part.register_forward_pre_hook(_leave_frozen)
         return engine
 
     def _engine_config(self, part: nn.Module, trainer: Any) -> dict[str, Any]:
@@ -234,6 +237,14 @@ class ZeroPrecision(Precision):
 
     def clip_gradients(self, *args: Any, **kwargs: Any) -> None:
         """The engine clips."""
+
+
+def _leave_frozen(part: nn.Module, inputs: Any) -> None:
+    """Let a forward pass read the weights of frozen modules as they are: every rank has them whole."""
+    for frozen in frozen_modules(part).values():
+        for module in frozen.modules():
+            if hasattr(module._parameters, "_in_forward"):
+                module._parameters._in_forward = False
 
 
 @contextmanager

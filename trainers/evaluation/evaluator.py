@@ -1,4 +1,4 @@
-"""The pose autoencoder behind FGD and Diversity: given, kept from before, or trained now on the same shards."""
+"""The networks that others are measured by: given, kept from before, or trained now on the same shards."""
 
 import json
 import os
@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from models.human.autoencoder import PoseAutoencoder
+from models.versa.evaluator import TextMotionEvaluator
 from settings import ConfigError, get_logger
 from trainers.exports import Export, find_export, load_network
 
 logger = get_logger(__name__)
 
 STAGE = "human.pose_autoencoder"
+TEXT_MOTION = "versa.evaluator"
 _ROOT = Path(__file__).resolve().parents[2]
-_CONFIGS = _ROOT / "configs" / "human" / "pose_autoencoder"
 
 
 def load_evaluator(
@@ -32,23 +33,37 @@ def load_evaluator(
     Raises:
         ConfigError: what was given is another network.
     """
-    if given is None:
-        if not (folder / "export" / "model.safetensors").is_file():
-            train_evaluator(folder, shards, Path(config or _CONFIGS / "tiny.yaml").resolve())
-        given = str(folder)
-    export = find_export(given)
-    if export.stage != STAGE:
-        raise ConfigError(f"evaluator={given} is a network of {export.stage}; give one of {STAGE}")
+    export = _export(given, folder, shards, config, STAGE)
     return load_network(PoseAutoencoder, export), export
 
 
+def load_text_motion_evaluator(
+    given: str | None, folder: Path, shards: str, config: Path | str | None = None
+) -> tuple[TextMotionEvaluator, Export]:
+    """The network of texts and motions (VA-17), likewise."""
+    export = _export(given, folder, shards, config, TEXT_MOTION)
+    return load_network(TextMotionEvaluator, export), export
+
+
+def _export(given: str | None, folder: Path, shards: str, config: Path | str | None, stage: str) -> Export:
+    if given is None:
+        if not (folder / "export" / "model.safetensors").is_file():
+            tiny = _ROOT / "configs" / Path(*stage.split(".")) / "tiny.yaml"
+            train_evaluator(folder, shards, Path(config or tiny).resolve())
+        given = str(folder)
+    export = find_export(given)
+    if export.stage != stage:
+        raise ConfigError(f"evaluator={given} is a network of {export.stage}; give one of {stage}")
+    return export
+
+
 def train_evaluator(folder: Path, shards: str, config: Path) -> None:
-    """Train the stage `human.pose_autoencoder` into a run folder of its own, in a process of its own.
+    """Train such a network into a run folder of its own, in a process of its own.
 
     Raises:
         ConfigError: training failed; the message ends with what it said.
     """
-    logger.info("training the pose autoencoder of FGD and Diversity in %s", folder)
+    logger.info("training the network that is measured by (%s) in %s", config, folder)
     where = shards if "://" in shards else str(Path(shards).resolve())
     words = [f"data.shards={json.dumps(where)}", f"run={json.dumps(str(folder.resolve()))}", "resume=auto"]
     # A process of its own: seeds, threads and signal handlers of training stay out of the measuring.
@@ -65,7 +80,9 @@ def train_evaluator(folder: Path, shards: str, config: Path) -> None:
     done = subprocess.run(command, cwd=_ROOT, env=inherited, capture_output=True, text=True, check=False)
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
-        raise ConfigError(f"the pose autoencoder could not be trained (config {config}, run folder {folder}):\n{said}")
+        raise ConfigError(
+            f"the network that is measured by could not be trained (config {config}, run folder {folder}):\n{said}"
+        )
 
 
 def describe(export: Export) -> dict[str, Any]:

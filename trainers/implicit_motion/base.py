@@ -194,7 +194,8 @@ class BaseStage(Stage):
             height, width = video.shape[-2:]
             raise ConfigError(
                 f"stage.image_size is {wanted}, but the frames are {width} x {height} pixels; set "
-                f"data.video_size=[{wanted},{wanted}] (`preprocessing.run crop=square` makes videos that it does not distort)"
+                f"data.video_size=[{wanted},{wanted}] (`preprocessing.run crop=square` makes videos that this does not "
+                "distort)"
             )
         return video.contiguous().to(next(self.network.parameters()).dtype) / 255
 

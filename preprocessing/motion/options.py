@@ -1,0 +1,82 @@
+"""Every option of `python -m preprocessing.motion`. The typed class is the command's schema and its help."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from settings import ConfigError
+
+HOW_ONLY: Final = ("input", "output", "model", "cache", "workers", "restart", "progress")
+"""Options that say where and how fast, not what."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Make shards of motion clips (VA-1): vectors of body motion at 20 fps, with sound and words where there are any.
+
+    Stop it at any time and start it again with the same options: finished shards are kept. What cannot be used is left
+    out, counted by reason and named in summary.json.
+
+    Args:
+        input: folder of SMPL-X files (AMASS, BEAT2), a HumanML3D folder, or folder or URL of shards.
+        output: folder for shards, index and summary.
+        format: what the input is; auto looks.
+        up: axis that points up in SMPL-X files; auto looks which way the bodies stand, file by file.
+        model: SMPL-X model file; its joints for each file's betas take the place of the stated skeleton's.
+        rotations: of HumanML3D clips: found anew from the joints, as ours are defined, or kept as they are.
+        speech: hand-crafted features of the sound.
+        min_clip_seconds: shorter pieces are dropped.
+        max_clip_seconds: longer takes are cut into equal pieces; at most 30.
+        language: of what is spoken or written, such as en; kept in every clip.
+        licence: kept in every clip.
+        splits: share of the files for each split, where the data set does not say.
+        split_by: what stays together in one split.
+        seed: of the splits.
+        files_per_shard: shard k holds the clips of files k n to (k + 1) n of the sorted list.
+        cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
+        workers: processes that read files; 0 reads in this one.
+        restart: throw away what an earlier run left in the output folder.
+        progress: show a progress bar where there is a terminal.
+    """
+
+    input: str
+    output: str
+    format: Literal["auto", "smplx", "humanml3d", "shards"] = "auto"
+    up: Literal["auto", "y", "z"] = "auto"
+    model: Path | None = None
+    rotations: Literal["found", "kept"] = "found"
+    speech: bool = True
+    min_clip_seconds: float = 1.0
+    max_clip_seconds: float = 30.0
+    language: str | None = None
+    licence: str | None = None
+    splits: dict[str, float] = field(default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1})
+    split_by: Literal["source", "speaker"] = "source"
+    seed: int = 0
+    files_per_shard: int = 64
+    cache: Path | None = None
+    workers: int = 0
+    restart: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name, good, wanted in (
+            ("max_clip_seconds", 0 < self.max_clip_seconds <= 30, "above 0, at most 30, the longest clip there is"),
+            (
+                "min_clip_seconds",
+                0 < self.min_clip_seconds <= self.max_clip_seconds,
+                "above 0, at most max_clip_seconds",
+            ),
+            ("files_per_shard", self.files_per_shard >= 1, "at least 1"),
+            ("workers", self.workers >= 0, "0 or more"),
+            ("splits", bool(self.splits) and min(self.splits.values()) >= 0, "shares of 0 or more"),
+            ("splits", abs(sum(self.splits.values()) - 1) < 1e-6, "shares that add up to 1 (set all of them)"),
+        ):
+            if not good:
+                raise ConfigError(f"'{name}' must be {wanted}, got {getattr(self, name)!r}")
+
+    def what(self) -> dict[str, Any]:
+        """The options that decide what comes out, as plain values."""
+        return {name: value for name, value in asdict(self).items() if name not in HOW_ONLY}

@@ -1,0 +1,114 @@
+"""The command `python -m preprocessing.motion input=DATA output=FOLDER [key=value ...]`."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from datamodules.cache import ShardError
+from datamodules.index import IndexFileError
+from preprocessing.motion.clips import Read
+from preprocessing.motion.options import Options
+from preprocessing.motion.plan import Plan, make_plan
+from preprocessing.motion.work import MotionWork
+from preprocessing.work import RunError
+from preprocessing.writer import OutputError
+from settings import ConfigError, build, command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    values = command(Options, argv, prog="python -m preprocessing.motion")
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        options = build(values, Options)
+        made = import_motion(options)
+    except ConfigError as error:
+        print(f"config error: {error}", file=sys.stderr)
+        return 2
+    except (OutputError, RunError, ShardError, IndexFileError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; start it again with the same options and it goes on", file=sys.stderr)
+        return 130
+    dropped = ", ".join(f"{count} {reason}" for reason, count in made["dropped"].items()) or "none"
+    print(f"{made['files']} files, {made['clips']} clips in {options.output}; left out: {dropped}")
+    for entry in made["drops"][:20]:
+        print(f"  not usable: {entry['file']}: {entry['reason']} ({entry['detail']})")
+    if len(made["drops"]) > 20:
+        print(f"  and {len(made['drops']) - 20} more, see {Path(options.output) / 'summary.json'}")
+    return 0
+
+
+def import_motion(options: Options) -> dict[str, Any]:
+    """Write the shards; go on where an earlier run stopped.
+
+    Returns:
+        What `summary.json` holds: "files", "clips", "frames", "with_motion", "splits", "dropped" (counts by reason),
+        "drops", "warnings", "unlisted".
+
+    Raises:
+        ConfigError: nothing there that can be imported, or output on top of the input.
+        RunError, OutputError: the output folder holds something else, or cannot be written.
+        IndexFileError, ShardError: the shards are not there.
+    """
+    options = build(vars(options), Options)  # in full, so that a default spelled out and one left out are the same
+    output = Path(options.output).expanduser()
+    plan = make_plan(options)
+    work = MotionWork(output, options, plan)
+    if options.restart:
+        work.discard()
+    work.claim()
+    done = work.finished()
+    if done is not None:
+        return done
+    with ExitStack() as stack:
+        bar = stack.enter_context(tqdm(total=plan.jobs, unit="file", disable=None if options.progress else True))
+        pool = None
+        if options.workers:
+            context = multiprocessing.get_context("spawn")
+            pool = stack.enter_context(ProcessPoolExecutor(options.workers, context, torch.set_num_threads, (1,)))
+        for name, jobs in plan.shards:
+            if work.is_made(name):
+                bar.update(len(jobs))
+            else:
+                work.write(name, _read_all(plan, jobs, pool, 2 * options.workers, bar))
+    return work.finish()
+
+
+def _read_all(plan: Plan, jobs: list[Any], pool: ProcessPoolExecutor | None, ahead: int, bar: tqdm) -> Iterator[Read]:
+    """What became of each job, in order; with a pool some are read ahead."""
+    waiting: deque[Future[Read]] = deque()
+    left = iter(jobs)
+    for _ in jobs:
+        if pool is None:
+            read = plan.read(next(left))
+        else:
+            while len(waiting) < ahead and (job := next(left, None)) is not None:
+                waiting.append(pool.submit(plan.read, job))
+            try:
+                read = waiting.popleft().result()
+            except BrokenProcessPool:
+                raise RunError(
+                    "a process that reads files was killed, perhaps for memory; take fewer workers"
+                ) from None
+        bar.update()
+        yield read
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """A polite end by a cluster or a person: the same as Ctrl-C."""
+    raise KeyboardInterrupt

@@ -1,0 +1,1 @@
+"""SMPL-X bodies fitted to the 2D key points of a clip."""

@@ -1,0 +1,1 @@
+"""Synthetic text and motion: named actions, captions and speech gestures whose truth is known."""

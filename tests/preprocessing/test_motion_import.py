@@ -1,0 +1,367 @@
+"""`python -m preprocessing.motion`: SMPL-X files, HumanML3D folders and shards into shards with body motion (VA-1)."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datamodules.clip import ClipInfo, decode, encode
+from datamodules.index import Index
+from datamodules.members import read_members
+from models.human.body import OFFSETS, PARENTS, forward_kinematics
+from models.human.motion import PARTS, from_smplx, recover_joints, recover_rotations
+from preprocessing.motion import run
+from preprocessing.motion.options import Options
+from preprocessing.motion.run import import_motion, main
+from preprocessing.verify import verify
+from preprocessing.work import RunError
+from preprocessing.writer import END, member
+from settings import ConfigError
+from tests.models.body_motions import parameters
+from tests.preprocessing.body_model_file import write_body_model
+from tests.preprocessing.clips import contents
+from tests.preprocessing.motion_files import write_grid, write_humanml3d, write_smplx, write_wav
+from tests.shards import write_shards
+
+WORDS = [(0.0, 0.5, ""), (0.5, 1.0, "hello"), (1.0, 2.4, "world"), (2.4, 2.9, "")]
+PHONES = [(0.5, 0.7, "HH"), (0.7, 1.0, "OW1"), (1.0, 2.4, "AH0"), (2.4, 2.9, "sp")]
+
+
+def options(data: Path, output: Path, **more) -> Options:
+    return Options(input=str(data), output=str(output), progress=False, **more)
+
+
+def clips_of(folder: Path) -> dict[str, tuple[ClipInfo, dict, dict[str, bytes]]]:
+    """Description, values and bytes of every clip by id."""
+    found = {}
+    for shard in Index.load(folder).shards:
+        raw = (folder / shard.name).read_bytes()
+        for sample in shard.samples:
+            members = read_members(raw[sample.offset : sample.offset + sample.size], sample.id, tuple(sample.keys))
+            values = {key: decode(key, data, sample.id) for key, data in members.items()}
+            found[sample.id] = (values.pop("clip.json"), values, members)
+    return found
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory) -> tuple[Path, np.ndarray]:
+    """One take with sound and words, as BEAT2 has them, imported; and the sound."""
+    data = tmp_path_factory.mktemp("beat")
+    write_smplx(data / "2_scott_0_1_1.npz", seconds=3.0, seed=1)
+    sound = write_wav(data / "2_scott_0_1_1.wav", 3.2)
+    write_grid(data / "2_scott_0_1_1.TextGrid", 2.9, {"words": WORDS, "phones": PHONES})
+    output = tmp_path_factory.mktemp("made") / "out"
+    made = import_motion(options(data, output, language="en", licence="made up"))
+    assert made["clips"] == 1
+    assert not made["drops"]
+    assert not made["warnings"]
+    return output, sound
+
+
+@pytest.mark.paper("VA-1")
+def test_a_take_becomes_a_clip_with_motion_sound_words_and_features(talk):
+    output, sound = talk
+    assert list(verify(output)) == []
+    ((info, values, _),) = clips_of(output).values()
+    # The shortest of motion (3.0 s, 30 fps), sound (3.2 s) and words (2.9 s).
+    assert (info.fps, info.frames, info.start, info.end) == (20.0, 58, 0.0, 2.9)
+    assert (info.speaker, info.language, info.licence) == ("scott", "en", "made up")
+    wanted = from_smplx(parameters(3.0, 30.0, 1), 30.0)
+    np.testing.assert_allclose(values["motion.npz"]["motion"], wanted[:58], atol=1e-4)
+    assert info.samples == len(values["audio.flac"]) == round(58 / 20 * 16000)
+    np.testing.assert_allclose(values["audio.flac"], sound[: info.samples], atol=2e-4)
+    assert values["speech.npz"]["handcrafted"].shape == (58, 35)
+    assert [(c.start, c.end, c.text) for c in info.captions] == [(0.5, 1.0, "hello"), (1.0, 2.4, "world")]
+    assert info.extra["phonemes"][:2] == [
+        {"name": "HH", "start": 0.5, "end": 0.7, "stress": 0},
+        {"name": "OW", "start": 0.7, "end": 1.0, "stress": 2},
+    ]
+    assert len(info.extra["phonemes"]) == 3
+    assert info.extra["captions"] == "words"
+    assert len(info.sha256) == 64
+
+
+def test_the_index_has_the_statistics_of_the_training_split(tmp_path):
+    write_smplx(tmp_path / "in" / "a.npz", 2.0, seed=1)
+    write_smplx(tmp_path / "in" / "b.npz", 3.0, seed=2)
+    (tmp_path / "in" / "train_test_split.csv").write_text("id,type\na,train\nb,test\n")
+    import_motion(options(tmp_path / "in", tmp_path / "out"))
+    statistics = Index.load(tmp_path / "out").statistics["body_motion"]
+    motion = next(v["motion.npz"]["motion"] for i, v, _ in clips_of(tmp_path / "out").values() if i.split == "train")
+    assert len(motion) == 39
+    np.testing.assert_allclose(statistics["mean"], motion.mean(0), atol=1e-5)
+    for part in PARTS.values():
+        wanted = motion[:, part].astype(np.float64).std(0).mean()
+        np.testing.assert_allclose(statistics["std"][part], wanted, rtol=1e-4, atol=2e-4)
+    assert min(statistics["std"]) > 0
+    assert Index.load(tmp_path / "out").fps == 20
+
+
+def test_a_long_take_is_cut_into_equal_clips_that_follow_on_each_other(tmp_path):
+    write_smplx(tmp_path / "in" / "long.npz", 65.0, seed=3)
+    sound = write_wav(tmp_path / "in" / "long.wav", 64.0)
+    words = [(i * 2.0, i * 2.0 + 1.0, f"w{i}") for i in range(32)]
+    write_grid(tmp_path / "in" / "long.TextGrid", 64.5, {"words": words})
+    made = import_motion(options(tmp_path / "in", tmp_path / "out", speech=False))
+    clips = [(info, values) for info, values, _ in clips_of(tmp_path / "out").values()]
+    assert [info.frames for info, _ in clips] == [427, 426, 427]
+    assert made["frames"] == 1280
+    assert [info.start for info, _ in clips] == [0.0, 21.35, 42.65]
+    whole = np.concatenate([values["motion.npz"]["motion"] for _, values in clips])
+    np.testing.assert_allclose(whole, from_smplx(parameters(65.0, 30.0, 3), 30.0)[:1280], atol=2e-3)
+    np.testing.assert_allclose(np.concatenate([v["audio.flac"] for _, v in clips]), sound, atol=2e-4)
+    info = clips[1][0]
+    assert {c.text: round(c.start + info.start, 4) for c in info.captions if c.text in ("w12", "w20")} == {
+        "w12": 24.0, "w20": 40.0,
+    }  # fmt: skip
+    assert "speech.npz" not in clips[0][1]
+
+
+@pytest.mark.parametrize("up", ["auto", "z"])
+def test_amass_stands_on_its_feet(tmp_path, up):
+    write_smplx(tmp_path / "in" / "set" / "ann" / "walk_stageii.npz", seed=4, up="z", mocap_frame_rate=None,
+                mocap_framerate=np.array(30.0))  # fmt: skip
+    import_motion(options(tmp_path / "in", tmp_path / "out", up=up))
+    ((info, values, _),) = clips_of(tmp_path / "out").values()
+    wanted = from_smplx(parameters(3.0, 30.0, 4), 30.0)
+    np.testing.assert_allclose(values["motion.npz"]["motion"], wanted, atol=1e-4)
+    assert info.speaker == "set/ann"
+    assert info.extra == {"frame_rate": 30.0, "up": "z"}
+    assert info.samples is None
+
+
+def test_with_a_model_file_everybody_has_bones_of_their_own(tmp_path, capsys):
+    model = write_body_model(tmp_path / "SMPLX_NEUTRAL.npz")
+    betas = np.zeros(300, np.float32)
+    betas[:3] = [2.0, -1.0, 1.5]
+    write_smplx(tmp_path / "in" / "a.npz", 1.5, betas=betas)
+    import_motion(options(tmp_path / "in", tmp_path / "out", model=model))
+    with np.load(model) as file:
+        skin = file["v_template"] + file["shapedirs"][..., :3] @ betas[:3]
+        rest = (file["J_regressor"] @ skin)[:22]
+    ((_, values, _),) = clips_of(tmp_path / "out").values()
+    joints = recover_joints(values["motion.npz"]["motion"])
+    for joint, parent in enumerate(PARENTS[1:], 1):
+        length = np.linalg.norm(joints[:, joint] - joints[:, parent], axis=-1)
+        np.testing.assert_allclose(length, np.linalg.norm(rest[joint] - rest[parent]), atol=1e-4)
+    stated = np.linalg.norm(OFFSETS[1:].numpy(), axis=-1)
+    own = np.linalg.norm(rest[1:] - rest[list(PARENTS[1:])], axis=-1)
+    assert np.abs(own - stated).max() > 0.005, "this body is another than the stated one"
+    with pytest.raises(ConfigError, match="nowhere"):
+        import_motion(options(tmp_path / "in", tmp_path / "no", model=tmp_path / "nowhere.npz"))
+    assert not (tmp_path / "no").exists()
+
+
+BAD = {
+    "unreadable": lambda path: path.write_bytes(b"PK\x03\x04 broken"),
+    "missing_key": lambda path: write_smplx(path, trans=None),
+    "wrong_shape": lambda path: write_smplx(path, poses=np.zeros((90, 63), np.float32)),
+    "not_finite": lambda path: write_smplx(path, trans=np.full((90, 3), np.nan)),
+    "wrong_rate": lambda path: write_smplx(path, mocap_frame_rate=np.array(0)),
+    "unknown_up": lambda path: write_smplx(path, poses=np.tile([np.pi, *np.zeros(164)], (90, 1))),
+    "too_short": lambda path: write_smplx(path, poses=np.zeros((1, 165)), trans=np.zeros((1, 3))),
+}
+
+
+def test_what_cannot_be_used_is_named_and_counted_and_the_rest_goes_on(tmp_path):
+    for reason, write in BAD.items():
+        (tmp_path / "in").mkdir(exist_ok=True)
+        write(tmp_path / "in" / f"{reason}.npz")
+    write_smplx(tmp_path / "in" / "no_rate.npz", mocap_frame_rate=None)
+    write_smplx(tmp_path / "in" / "short.npz", 0.5)
+    write_smplx(tmp_path / "in" / "good.npz", 2.0)
+    (tmp_path / "in" / "good.wav").write_bytes(b"no sound")
+    (tmp_path / "in" / "good.TextGrid").write_text("no grid")
+    made = import_motion(options(tmp_path / "in", tmp_path / "out"))
+    assert made["clips"] == 1
+    assert made["files"] == 10
+    named = {entry["file"].removesuffix(".npz"): entry["reason"] for entry in made["drops"]}
+    assert named == {reason: reason for reason in BAD} | {"no_rate": "missing_key", "short": "too_short"}
+    assert made["dropped"]["missing_key"] == made["dropped"]["too_short"] == 2
+    assert [entry["file"] for entry in made["warnings"]] == ["good.npz", "good.npz"]
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == made
+    assert list(verify(tmp_path / "out")) == []
+
+
+def test_nothing_to_import_is_a_clear_error(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(ConfigError, match=r"no \.npz file"):
+        import_motion(options(tmp_path / "in", tmp_path / "out"))
+    with pytest.raises(ConfigError, match="does not exist"):
+        import_motion(options(tmp_path / "nowhere", tmp_path / "out"))
+    assert main([f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}"]) == 2
+    assert "no .npz file" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}", "formt=smplx"])
+    assert "did you mean 'format'" in capsys.readouterr().err
+
+
+@pytest.mark.paper("VA-1")
+def test_humanml3d_comes_with_its_splits_and_captions(tmp_path):
+    names = {"000001": ("train", 3.0), "M000001": ("train", 3.0), "000002": ("val", 2.0), "000003": ("test", 2.0)}
+    motions = write_humanml3d(tmp_path / "in", names)
+    made = import_motion(options(tmp_path / "in", tmp_path / "out"))
+    assert made["splits"] == {"test": 1, "train": 2, "val": 1}
+    assert list(verify(tmp_path / "out")) == []
+    for info, values, _ in clips_of(tmp_path / "out").values():
+        name = Path(info.source).stem
+        seconds = len(motions[name]) / 20
+        assert info.split == names[name][0]
+        assert [(c.start, c.end) for c in info.captions] == [(0.0, seconds), (0.5, 1.5)]
+        assert info.captions[1].text == "someone bows."
+        assert info.extra == {"captions": "description", "mirrored": name.startswith("M")}
+        motion = values["motion.npz"]["motion"]
+        there = np.ones(263, bool)
+        there[PARTS["rotations"]] = False
+        np.testing.assert_array_equal(motion[:, there], motions[name][:, there])
+        np.testing.assert_array_equal(recover_joints(motion), recover_joints(motions[name]))
+
+
+def test_rotations_of_humanml3d_are_found_anew_or_kept(tmp_path):
+    motions = write_humanml3d(tmp_path / "in", {"a": ("train", 2.0)})
+    for how in ("found", "kept"):
+        import_motion(options(tmp_path / "in", tmp_path / how, rotations=how))
+    kept, found = (
+        next(iter(clips_of(tmp_path / how).values()))[1]["motion.npz"]["motion"] for how in ("kept", "found")
+    )
+    np.testing.assert_array_equal(kept, motions["a"])
+    joints = recover_joints(found)
+    posed = forward_kinematics(recover_rotations(found), joints[:, 0])
+    np.testing.assert_allclose(posed, joints, atol=1e-3)  # of the stated skeleton, so the rotations explain all
+    assert np.abs(found - kept)[:, PARTS["rotations"]].max() > 0.1  # arms that twist about themselves
+
+
+def test_bad_motions_and_texts_of_humanml3d_are_counted(tmp_path):
+    data = tmp_path / "in"
+    write_humanml3d(
+        data, dict.fromkeys(("ok", "nan", "kit", "mute", "gone", "lost", "one", "odd", "late"), ("train", 2.0))
+    )
+    motion = np.load(data / "new_joint_vecs" / "ok.npy")
+    np.save(data / "new_joint_vecs" / "nan.npy", np.where(motion > 0.5, np.nan, motion))
+    np.save(data / "new_joint_vecs" / "kit.npy", np.zeros((40, 251), np.float32))
+    np.save(data / "new_joint_vecs" / "one.npy", motion[:1])
+    (data / "new_joint_vecs" / "odd.npy").write_bytes(b"no array")
+    (data / "new_joint_vecs" / "gone.npy").unlink()
+    (data / "texts" / "lost.txt").unlink()
+    (data / "texts" / "mute.txt").write_text("#a/DET#0.0#0.0\n\n")
+    (data / "texts" / "late.txt").write_text("after the end#x#50.0#60.0\n")
+    (data / "texts" / "ok.txt").write_text("no marks\na wave#x#nan#nan\nlate#x#50.0#60.0\npast the end#x#1.0#99.0\n")
+    np.save(data / "new_joint_vecs" / "extra.npy", motion)
+    made = import_motion(options(data, tmp_path / "out"))
+    assert {Path(e["file"]).stem: e["reason"] for e in made["drops"]} == {
+        "nan": "not_finite", "kit": "wrong_shape", "one": "too_short", "odd": "unreadable", "gone": "missing_file",
+        "lost": "missing_file", "mute": "no_text", "late": "no_text",
+    }  # fmt: skip
+    assert made["unlisted"] == ["extra"]
+    ((info, _, _),) = clips_of(tmp_path / "out").values()
+    said = [(c.start, c.end, c.text) for c in info.captions]
+    assert said == [(0.0, 1.95, "no marks"), (0.0, 1.95, "a wave"), (1.0, 1.95, "past the end")]
+
+
+HAND_WRITTEN = {"left_hand_pose": 45, "right_hand_pose": 45, "jaw_pose": 3, "expression": 10}
+
+
+def smplx_arrays(seed: int) -> dict[str, np.ndarray]:
+    """`smplx.npz` of 2 s at 25 fps."""
+    values = {name: array.astype(np.float32) for name, array in parameters(2.0, 25.0, seed).items()}
+    values |= {name: np.zeros((50, width), np.float32) for name, width in HAND_WRITTEN.items()}
+    return values | {"betas": np.zeros(10), "camera": np.zeros(3), "error": np.zeros(50)}
+
+
+def add_smplx(folder: Path, arrays: dict[str, dict[str, np.ndarray]]) -> None:
+    """Put `smplx.npz` into clips of a folder of shards, by id."""
+    index = Index.load(folder)
+    for shard in index.shards:
+        old, new = (folder / shard.name).read_bytes(), b""
+        for sample in shard.samples:
+            body = old[sample.offset : sample.offset + sample.size]
+            if sample.id in arrays:
+                encoded = encode("smplx.npz", arrays[sample.id])
+                body += member(f"{sample.id}.smplx.npz", encoded)
+                sample.keys["smplx.npz"] = len(encoded)
+            sample.offset, sample.size = len(new), len(body)
+            new += body
+        new += END
+        (folder / shard.name).write_bytes(new)
+        shard.bytes, shard.sha256 = len(new), hashlib.sha256(new).hexdigest()
+    index.save(folder)
+    assert list(verify(folder)) == []
+
+
+@pytest.mark.paper("VA-1")
+def test_clips_with_smplx_parameters_get_motion(tmp_path):
+    data = tmp_path / "in"
+    write_shards(data, clips=3, per_shard=2, seconds=2.0, fps=25.0, keys=("pose.npz", "speech.npz"))
+    ids = [sample.id for shard in Index.load(data).shards for sample in shard.samples]
+    arrays = {ids[0]: smplx_arrays(0), ids[2]: smplx_arrays(2)}
+    add_smplx(data, arrays)
+    made = import_motion(options(data, tmp_path / "out"))
+    assert list(verify(tmp_path / "out")) == []
+    assert (made["clips"], made["with_motion"], len(made["warnings"])) == (3, 2, 1)
+    old, new = Index.load(data), Index.load(tmp_path / "out")
+    assert set(new.statistics) == set(old.statistics) | {"body_motion"}
+    assert {name: new.statistics[name] for name in old.statistics} == old.statistics
+    assert new.fps == 25
+    before, after = clips_of(data), clips_of(tmp_path / "out")
+    assert list(after) == ids
+    for clip in ids:
+        (info, _, raw), (info_after, values, raw_after) = before[clip], after[clip]
+        assert info == info_after
+        assert {key: data for key, data in raw_after.items() if key != "motion.npz"} == raw
+        assert ("motion.npz" in values) == (clip in arrays)
+        if clip in arrays:
+            parts = {name: arrays[clip][name] for name in ("global_orient", "body_pose", "transl")}
+            wanted = from_smplx(parts, 25.0, frames=40)
+            np.testing.assert_allclose(values["motion.npz"]["motion"], wanted, atol=1e-6)
+    with pytest.raises(ConfigError, match="folder of the input"):
+        import_motion(options(data, data))
+
+
+def test_a_stopped_import_goes_on_and_gives_the_same_bytes(tmp_path, monkeypatch):
+    for number in range(5):
+        write_smplx(tmp_path / "in" / f"t{number}.npz", 1.2, seed=number)
+    import_motion(options(tmp_path / "in", tmp_path / "whole", files_per_shard=2))
+    true_plan, read = run.make_plan, []
+
+    def stopping(opts):
+        plan = true_plan(opts)
+
+        def one(job):
+            read.append(job[0].name)
+            if len(read) == 4:
+                raise KeyboardInterrupt
+            return plan.read(job)
+
+        return type(plan)(plan.shards, one, plan.fps, plan.made_of)
+
+    monkeypatch.setattr(run, "make_plan", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        import_motion(options(tmp_path / "in", tmp_path / "out", files_per_shard=2))
+    assert not (tmp_path / "out" / "index.json").exists()
+    assert any("not finished" in fault for fault in verify(tmp_path / "out"))
+    read += ["from here on nothing stops it"]
+    import_motion(options(tmp_path / "in", tmp_path / "out", files_per_shard=2))
+    assert read[5:] == ["t2.npz", "t3.npz", "t4.npz"], "the first shard is not made again"
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+    assert list(verify(tmp_path / "out")) == []
+    with pytest.raises(RunError, match="another options"):
+        import_motion(options(tmp_path / "in", tmp_path / "out", files_per_shard=2, language="en"))
+    import_motion(options(tmp_path / "in", tmp_path / "out", files_per_shard=2, language="en", restart=True))
+
+
+def test_the_command_with_workers_gives_the_same_bytes(tmp_path):
+    for number in range(3):
+        write_smplx(tmp_path / "in" / f"t{number}.npz", 1.2, seed=number)
+    import_motion(options(tmp_path / "in", tmp_path / "one"))
+    done = subprocess.run(
+        [sys.executable, "-m", "preprocessing.motion", f"input={tmp_path / 'in'}", f"output={tmp_path / 'two'}",
+         "workers=1"],
+        capture_output=True, text=True, timeout=200,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "3 files, 3 clips" in done.stdout
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")

@@ -1,0 +1,211 @@
+"""Measuring audio to motion: hands that follow speech, and text that is still done meanwhile (VA-8, VA-9)."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from datamodules.index import Index
+from models.human.motion import FPS, recover_joints
+from models.human.projection import project_joints
+from models.versa.decoding import Wish
+from models.versa.text import SPEECH
+from settings import ConfigError, get_logger
+from trainers.evaluation.acting import Act, Actor, chosen, load_acts, present_splits
+from trainers.evaluation.comparison import Figure, spread, verdict
+from trainers.evaluation.plan import Plan
+from trainers.evaluation.tables import meanings
+from trainers.evaluation.text_motion import by_action, done
+from trainers.exports import Export
+
+logger = get_logger(__name__)
+
+LABELS: Final = {
+    "model": "this model",
+    "shuffled_audio": "shuffled audio",
+    "text_alone": "text branch alone",
+    "random": "random tokens",
+    "tokens": "truth through tokens",
+    "truth": "truth",
+}
+FIGURES: Final = {
+    "strokes": Figure(
+        "Strokes F1", "higher", "beat gestures within 0.12 s of the true ones, where those are known: F1"
+    ),
+    "bas": Figure("BAS", "near", "beat alignment of motion beats with speech onsets, 0 to 1"),
+    "bas_distance": Figure("|BAS - truth|", "lower", "distance of BAS from the truth's own"),
+    "speed": Figure("Speed", "near", "mean speed of the wrists, metres a second"),
+    "action": Figure("Action while speaking", "higher", "share of actions asked for by text that are done meanwhile"),
+}
+KEYS: Final = ("motion.npz", "speech.npz", "audio.flac")
+PAPER: Final[list[dict[str, Any]]] = [{"system": "VersaAnimator"}]
+NOTE: Final = "The paper measures videos, not body motion, of speech."
+NEAR: Final = 0.12  # seconds
+_WRISTS: Final = [20, 21]
+
+
+def measure_gesturing(export: Export, plan: Plan, folder: Path) -> dict[str, Any]:
+    """Figures of an audio-to-motion network for `trainers.evaluate`.
+
+    Speech alone directs where hands are measured. For "Action while speaking" each clip in which something is done,
+    too, is made once more with its text in time; where the split has no such clips, the texts of silent clips are asked
+    for over the speech. What "shuffled audio" does in that row is without the text.
+
+    Raises:
+        ConfigError: no clips with motion and speech in the splits, or earlier networks that are not there.
+    """
+    index, actor = Index.load(plan.shards), Actor(export, plan.device)
+    splits, figures = {}, dict(FIGURES)
+    for split in present_splits(index, plan, KEYS):
+        acts = load_acts(plan.shards, chosen(index, split, KEYS, plan), KEYS)
+        silent = [
+            act
+            for act in load_acts(plan.shards, chosen(index, split, ("motion.npz",), plan), ("motion.npz",))
+            if act.actions and act.text
+        ]
+        splits[split] = _measure_split(actor, acts, silent, plan) | {"seen_in_training": split == "train"}
+        for name in splits[split]["systems"]["model"]:
+            if name.startswith("action_"):
+                which = name.removeprefix("action_")
+                figures[name] = Figure(f"  {which}", "higher", f"the same for the action '{which}'")
+    return {
+        "figures": meanings(figures),
+        "splits": splits,
+        "paper": {"source": "VersaAnimator", "rows": PAPER, "note": NOTE},
+    }
+
+
+def _measure_split(actor: Actor, acts: Sequence[Act], silent: Sequence[Act], plan: Plan) -> dict[str, Any]:
+    talks = [act for act in acts if not act.actions] or list(acts)
+    tasks = [(act, act.spans, act) for act in acts if act.spans and act.actions]
+    if not tasks and silent:
+        # Texts of others over the speech; a clip too short for what is asked is passed over.
+        pairs = [(talks[i % len(talks)], other) for i, other in enumerate(silent)]
+        tasks = [
+            (talk, [(0.0, other.seconds, other.text or "")], other)
+            for talk, other in pairs
+            if other.seconds <= talk.seconds
+        ]
+
+    def speaking(seed: int, audio: Sequence[np.ndarray | None], text: str | None = None) -> list[np.ndarray]:
+        wishes = [Wish(text, own, act.seconds, act.info.fps) for act, own in zip(talks, audio, strict=True)]
+        return actor.perform(wishes, plan, seed)
+
+    def acting(seed: int, with_text: bool, others: bool = False) -> list[np.ndarray]:
+        speech = _others([talk for talk, *_ in tasks], seed) if others else [talk.speech for talk, *_ in tasks]
+        wishes = [
+            Wish(spans if with_text else None, own, talk.seconds, talk.info.fps)
+            for (talk, spans, _), own in zip(tasks, speech, strict=True)
+        ]
+        return actor.perform(wishes, plan, seed)
+
+    own = [act.speech for act in talks]
+    answers: dict[str, Callable[[int], list[np.ndarray]]] = {
+        "model": lambda seed: speaking(seed, own),
+        "shuffled_audio": lambda seed: speaking(seed, _others(talks, seed)),
+        "random": lambda seed: [actor.random(act, seed + i) for i, act in enumerate(talks)],
+    }
+    if actor.network.text is not None:
+        answers["text_alone"] = lambda seed: speaking(seed, [None] * len(talks), SPEECH)
+    fixed = {"tokens": [actor.through_tokens(act.motion) for act in talks], "truth": [act.motion for act in talks]}
+    systems = {}
+    for name in (label for label in LABELS if label in answers or label in fixed):
+        started = time.perf_counter()
+        if name in fixed:
+            systems[name] = spread([measure(fixed[name], talks)] * len(plan.seeds))
+            continue
+        found = [measure(answers[name](seed), talks) for seed in plan.seeds]
+        if tasks and actor.network.text is not None and name in ("model", "shuffled_audio"):
+            for seed, one in zip(plan.seeds, found, strict=True):
+                one |= _acted(acting(seed, name == "model", name != "model"), tasks, whole=name == "model")
+        systems[name] = spread(found)
+        logger.info("  %s: %.0f s", LABELS[name], time.perf_counter() - started)
+    labels = {name: LABELS[name] for name in systems}
+    rivals = {name: systems[name] for name in systems if name != "tokens"}  # a bound, no rival
+    deciding = [name for name in ("strokes", "bas_distance", "action") if name in systems["model"]]
+    return {
+        "clips": len(talks),
+        "clips_with_text": len(tasks),
+        "seconds": float(sum(act.seconds for act in talks)),
+        "speakers": len({act.info.speaker for act in talks}),
+        "systems": systems,
+        "labels": labels,
+        "verdicts": {name: verdict(rivals, name, FIGURES[name], LABELS) for name in deciding},
+    }
+
+
+def measure(motions: Sequence[np.ndarray], acts: Sequence[Act]) -> dict[str, float]:
+    """Figures of one answer: motions (M, 263), one for each clip of somebody who speaks."""
+    from metrics import BeatAlignmentScore
+    from metrics.actions import strokes
+    from metrics.beats import audio_onsets
+
+    score, true_score = BeatAlignmentScore(), BeatAlignmentScore()
+    speeds, hits, made_count, true_count = [], 0.0, 0, 0
+    for motion, act in zip(motions, acts, strict=True):
+        if act.audio is None:
+            raise ConfigError(f"{act.info.id} has no sound")
+        onsets = audio_onsets(act.audio)
+        score.update(_seen(motion), onsets, FPS)
+        true_score.update(_seen(act.motion), onsets, FPS)
+        wrists = np.asarray(recover_joints(motion.astype(np.float64)))[:, _WRISTS]
+        speeds.append(np.linalg.norm(np.diff(wrists, axis=0), axis=-1).mean() * FPS)
+        truth = np.asarray(act.info.extra.get("truth", {}).get("strokes", []), np.float64)
+        if len(truth):
+            found = strokes(motion)
+            hits += matched(found, truth)
+            made_count, true_count = made_count + len(found), true_count + len(truth)
+    figures = {
+        "bas": float(score.compute()),
+        "bas_distance": float((score.compute() - true_score.compute()).abs()),
+        "speed": float(np.mean(speeds)),
+    }
+    if true_count:
+        figures["strokes"] = 2 * hits / (made_count + true_count)
+    return figures
+
+
+def matched(found: np.ndarray, truth: np.ndarray, near: float = NEAR) -> int:
+    """How many of two ascending lists of times belong together, one to one, no farther apart than `near` seconds."""
+    i = j = count = 0
+    while i < len(found) and j < len(truth):
+        if abs(found[i] - truth[j]) <= near:
+            i, j, count = i + 1, j + 1, count + 1
+        elif found[i] < truth[j]:
+            i += 1
+        else:
+            j += 1
+    return count
+
+
+def _acted(motions: Sequence[np.ndarray], tasks: Sequence[tuple[Act, Any, Act]], whole: bool) -> dict[str, float]:
+    asked = [other for *_, other in tasks]
+    cut = [motion[: max(1, len(act.motion))] for motion, act in zip(motions, asked, strict=True)]
+    found = {"action": done(cut, asked)["action"]}
+    if whole:
+        found |= {f"action_{name}": share for name, share in by_action(cut, asked).items()}
+    return found
+
+
+def _seen(motion: np.ndarray) -> torch.Tensor:
+    """A motion (M, 263) as poses (M, 134, 3), as beats are counted in."""
+    keypoints, scores = project_joints(recover_joints(torch.from_numpy(motion).double()))
+    return torch.cat([keypoints, scores[..., None]], -1)
+
+
+def _others(acts: Sequence[Act], seed: int) -> list[np.ndarray | None]:
+    """The speech of another clip for each, repeated or cut to its length."""
+    shift = 1 + int(np.random.default_rng(seed).integers(max(1, len(acts) - 1)))
+    made: list[np.ndarray | None] = []
+    for i, act in enumerate(acts):
+        speech, other = act.speech, acts[(i + shift) % len(acts)].speech
+        if speech is None or other is None:
+            made.append(None)
+            continue
+        if len(acts) == 1:
+            other = np.roll(speech, len(speech) // 2, 0)
+        made.append(other[np.arange(len(speech)) % len(other)])
+    return made

@@ -1,0 +1,1 @@
+"""Stages of VersaAnimator: `tokenizer`, then the two branches of its transformer."""

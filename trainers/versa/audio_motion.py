@@ -1,0 +1,201 @@
+"""VersaAnimator's third stage: speech to motion tokens, beside the frozen text branch."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from models.versa.audio import HANDCRAFTED
+from models.versa.decoding import Wish, generate_all
+from models.versa.masking import hidden_tokens, token_loss
+from models.versa.spans import RATE, speech_layout
+from models.versa.text import SPEECH
+from models.versa.transformer import MotionTransformer
+from settings import Choice, ConfigError
+from settings.schema import keys
+from trainers.exports import load_network
+from trainers.optimizers import OPTIMIZERS
+from trainers.schedules import SCHEDULES
+from trainers.stage import Stage
+from trainers.versa.frozen import TEXT_MOTION, check_tokenizer, find_stage, find_tokenizer, motion_tokens
+
+
+class AudioMotionStage(Stage):
+    """Trains the audio branch under the text "A person is giving a speech." (VA-8; Eq. 5).
+
+    The text branch is frozen. In the windows of which nothing is shown, the loss is the cross-entropy of each motion
+    token, as in Eq. 5. The others (**ours**) show some of their tokens, as unmasking does from its second step on, and
+    the loss is of those that are hidden.
+
+    Args:
+        tokenizer: run folder, saved network or hub name of the motion tokenizer; only a plan does without.
+        text_motion: the same of the trained text branch; only a plan does without.
+        text_branch: false leaves the text branch out (ablation).
+        fusion: "layer" sums the branches layer by layer, "last" their last features only (ablation).
+        codes: entries of the tokenizer's codebook.
+        width: channels, as of the text branch.
+        layers: layers, as of the text branch.
+        heads: attention heads, as of the text branch.
+        feedforward: hidden channels of feed-forwards, as of the text branch.
+        dropout: probability of dropout on residual branches of the audio branch.
+        text: kind of the text branch's encoder.
+        clip_model: its CLIP model.
+        text_channels: channels of the CLIP model's text vectors.
+        text_buckets: vectors that "words" has for pieces of words.
+        text_layers: transformer layers of "words".
+        audio: "handcrafted", 35 features a frame, or "layers" of a pretrained model at 50 Hz (VA-5).
+        speech_channels: features a step.
+        shown: share of the windows that show some of their tokens; 0 is Eq. 5 alone.
+        drop_audio: probability of training without speech where there is no text branch.
+        window: tokens generated at once.
+        steps: steps of unmasking when generating.
+        temperature: of sampling.
+        guidance: weight of classifier-free guidance by text when generating.
+        audio_guidance: the same by speech.
+        fps: frames a second of the data.
+        optimizer: optimiser and its options.
+        schedule: learning-rate schedule and its options.
+
+    Raises:
+        ConfigError: sizes that do not go together, or an earlier stage's network that cannot be used.
+    """
+
+    network: MotionTransformer
+
+    def __init__(
+        self,
+        *,
+        tokenizer: str | None = None,
+        text_motion: str | None = None,
+        text_branch: bool = True,
+        fusion: Literal["layer", "last"] = "layer",
+        codes: int = 512,
+        width: int = 512,
+        layers: int = 8,
+        heads: int = 8,
+        feedforward: int = 1024,
+        dropout: float = 0.1,
+        text: Literal["words", "clip"] = "words",
+        clip_model: str = "openai/clip-vit-base-patch32",
+        text_channels: int = 512,
+        text_buckets: int = 8192,
+        text_layers: int = 2,
+        audio: Literal["handcrafted", "layers"] = "handcrafted",
+        speech_channels: int = HANDCRAFTED,
+        shown: float = 0.5,
+        drop_audio: float = 0.1,
+        window: int = 50,
+        steps: int = 10,
+        temperature: float = 1.0,
+        guidance: float = 2.0,
+        audio_guidance: float = 1.5,
+        fps: float = 20.0,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
+    ):
+        options = locals()
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        for name, chance in (("shown", shown), ("drop_audio", drop_audio)):
+            if not 0 <= chance <= 1:
+                raise ConfigError(f"stage.{name} is a probability, got {chance}")
+        if text_motion is not None and not text_branch:
+            raise ConfigError("stage.text_motion is given, but stage.text_branch=false leaves it out: drop one of them")
+        self.needs = ("motion.npz", "speech.npz", "audio.flac")  # type: ignore[misc]
+        self.shown, self.drop_audio = shown, drop_audio
+        self.trained_text = text_motion is not None
+        self.tokenizer = None if tokenizer is None else find_tokenizer(tokenizer, codes)
+        sizes = {name: options[name] for name in keys(MotionTransformer) if name in options}
+        try:
+            self.network = MotionTransformer(**sizes, audio_branch=True)
+            if text_motion is not None:
+                trained = find_stage(text_motion, "text_motion", *TEXT_MOTION)
+                with torch.device("cpu"):
+                    other = load_network(MotionTransformer, trained)
+                self.network.take_text_branch(other)
+            elif text_branch:
+                self.network.take_text_branch(self.network)
+        except ValueError as error:
+            raise ConfigError(f"stage: {error}") from None
+
+    def use_statistics(self, statistics: Mapping[str, Any]) -> None:
+        """Take the index's statistics of speech; looks whether what a training needs is there."""
+        check_tokenizer(self.tokenizer)
+        if self.network.text is not None and not self.trained_text:
+            raise ConfigError(
+                "stage.text_motion is missing: give the run folder of a trained versa.text_motion, or leave the text "
+                "branch out with stage.text_branch=false"
+            )
+        try:
+            self.network.read([SPEECH])
+        except ValueError as error:
+            raise ConfigError(f"stage.clip_model: {error}") from None
+        super().use_statistics(statistics)
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The loss of one batch; logs it with the share of hidden tokens that are likeliest."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The same loss on held-out windows, with the same tokens hidden every time."""
+        return self._step(batch, "val")
+
+    def sample(self, batch: Any) -> dict[str, Tensor]:
+        """Motion for the speech of the batch's windows, `motion` (B, M, 263)."""
+        if self.tokenizer is None:
+            return {}
+        audio, steps = self._speech(batch)
+        lengths = motion_tokens(batch, None)[1].clamp(max=self.network.window)  # ranks ask the network equally often
+        wishes = [
+            Wish(None, row[..., :count, :].float().cpu(), length / RATE, batch.fps)
+            for row, count, length in zip(audio, steps.tolist(), lengths.tolist(), strict=True)
+        ]
+        made = generate_all(self.network, wishes, seed=self.seed, every_step=True)
+        return {"motion": self.tokenizer.decode(made)}
+
+    def _step(self, batch: Any, part: str) -> Tensor:
+        random, (tokens, lengths) = self.generator(batch), motion_tokens(batch, self.tokenizer)
+        chances = random.uniform(3)
+        share = torch.where(chances[:, 1] < self.shown, chances[:, 0], 0)
+        hidden = hidden_tokens(share, random.uniform(tokens.shape[1]), lengths)
+        audio, heard = self._speech(batch)
+        layout = speech_layout(tokens)
+        network, text = self.network, {}
+        if network.text is not None:
+            text = {"text": network.read([SPEECH], tokens.device), "which": layout.which}
+        else:
+            text = {"drop_audio": chances[:, 2] < self.drop_audio}
+        logits = network(
+            tokens.masked_fill(hidden, network.codes),
+            layout.places,
+            audio=audio,
+            lengths=lengths,
+            heard=heard,
+            fps=batch.fps,
+            **text,
+        )
+        loss, accuracy = token_loss(logits, tokens, hidden)
+        self.log(f"{part}/loss", loss, batch_size=len(batch))
+        self.log(f"{part}/accuracy", accuracy, batch_size=len(batch))
+        return loss
+
+    def _speech(self, batch: Any) -> tuple[Tensor, Tensor]:
+        """Features of the batch's speech, and how many steps (B,) of each window count."""
+        reader = self.network.hearing.audio
+        kind = reader.kind
+        features = batch.speech if kind == "handcrafted" else batch.speech_layers
+        if features is None:
+            raise ConfigError(
+                "stage.audio=layers, but the clips have no features of a pretrained model; make them with "
+                "`python -m preprocessing.run speech=[transformers] ...`, or take stage.audio=handcrafted"
+            )
+        if features.shape[-1] != reader.channels:
+            raise ConfigError(
+                f"stage.speech_channels is {reader.channels}, but the clips give {features.shape[-1]}; "
+                f"set stage.speech_channels={features.shape[-1]}"
+            )
+        steps = features.shape[-2]
+        if batch.lengths is None:
+            return features, torch.full((len(batch),), steps, device=features.device)
+        rate = 1.0 if kind == "handcrafted" else 50 / batch.fps
+        return features, (batch.lengths * rate).round().long().clamp(1, steps)

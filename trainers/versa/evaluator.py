@@ -1,0 +1,93 @@
+"""The network that text-to-motion is measured by (VA-17)."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from models.versa.evaluator import TextMotionEvaluator
+from settings import Choice, ConfigError
+from settings.schema import keys
+from trainers.optimizers import OPTIMIZERS
+from trainers.schedules import SCHEDULES
+from trainers.stage import Stage
+from trainers.versa.captions import batch_layout
+from trainers.versa.frozen import FRAMES, motion_lengths
+
+
+class EvaluatorStage(Stage):
+    """Trains texts and motions into one space: each motion is to find its own caption among a batch's (VA-17).
+
+    Args:
+        width: channels of the motion encoder and of "words".
+        layers: its layers.
+        heads: attention heads.
+        features: numbers of a vector.
+        text: "words", an encoder trained with the motion encoder, or "clip", a pretrained network.
+        clip_model: folder or hub name of the CLIP model.
+        text_channels: channels of the CLIP model's text vectors.
+        text_buckets: vectors that "words" has for pieces of words.
+        text_layers: transformer layers of "words".
+        optimizer: optimiser and its options.
+        schedule: learning-rate schedule and its options.
+
+    Raises:
+        ConfigError: sizes that do not go together.
+    """
+
+    network: TextMotionEvaluator
+    needs = ("motion.npz",)
+
+    def __init__(
+        self,
+        *,
+        width: int = 256,
+        layers: int = 4,
+        heads: int = 4,
+        features: int = 256,
+        text: Literal["words", "clip"] = "words",
+        clip_model: str = "openai/clip-vit-base-patch32",
+        text_channels: int = 512,
+        text_buckets: int = 8192,
+        text_layers: int = 2,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
+    ):
+        options = locals()
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        try:
+            self.network = TextMotionEvaluator(**{name: options[name] for name in keys(TextMotionEvaluator)})
+        except ValueError as error:
+            raise ConfigError(f"stage: {error}") from None
+
+    def use_statistics(self, statistics: Mapping[str, Any]) -> None:
+        """Take the index's statistics of motion; looks whether the text network is there."""
+        try:
+            self.network.read(["a person"])
+            self.network.set_statistics(dict(statistics))
+        except ValueError as error:
+            raise ConfigError(f"stage: {error}") from None
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The loss of one batch; logs it with the share of motions whose own text is the nearest."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The same on held-out windows."""
+        return self._step(batch, "val")
+
+    def _step(self, batch: Any, part: str) -> Tensor:
+        lengths = motion_lengths(batch)
+        counts = torch.div(lengths + FRAMES - 1, FRAMES, rounding_mode="floor")
+        size = -(-batch.motion.shape[1] // FRAMES)
+        tokens = torch.zeros(len(batch), size, dtype=torch.long, device=batch.motion.device)
+        chances = torch.stack(
+            [tokens.new_zeros(len(batch)).float(), self.generator(batch).uniform()], 1
+        )  # of all of it
+        texts, layout = batch_layout(batch, tokens, counts, chances)
+        which = layout.which.max(1).values.clamp(min=0)  # a window without a caption is one of somebody who speaks
+        loss, right = self.network(batch.motion, lengths, self.network.read(texts, batch.motion.device), which)
+        self.log(f"{part}/loss", loss, batch_size=len(batch))
+        self.log(f"{part}/right", right, batch_size=len(batch))
+        return loss

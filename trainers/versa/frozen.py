@@ -1,0 +1,112 @@
+"""What of an earlier stage a later one takes, frozen: found by path, and in no checkpoint."""
+
+from typing import Any, Final, Self
+
+import torch
+from torch import Tensor, nn
+
+from models.human.motion import FPS
+from models.versa.spans import RATE
+from models.versa.tokenizer import MotionTokenizer
+from settings import ConfigError
+from trainers.exports import Export, find_export, load_network
+
+TOKENIZER: Final = "versa.tokenizer"
+TEXT_MOTION: Final = ("versa.text_motion", "versa.audio_motion")  # the one holds the branch of the other
+FRAMES: Final = 4  # of a token
+
+
+def find_stage(run: str, option: str, *stages: str) -> Export:
+    """The saved network of a run folder, an export or a hub name.
+
+    Args:
+        run: where it is.
+        option: of the config that says so, for messages.
+        stages: one of which has to have trained it.
+
+    Raises:
+        ConfigError: nothing there, or a network of another stage.
+    """
+    try:
+        export = find_export(run)
+    except ConfigError as error:
+        raise ConfigError(f"stage.{option}: {error}") from None
+    if export.stage not in stages:
+        raise ConfigError(f"stage.{option}: {run} is a network of {export.stage}; one of {stages[0]} is needed")
+    return export
+
+
+class FrozenTokenizer(nn.Module):
+    """A motion tokenizer that is not trained any more; its buffers, the codebook among them, are in no checkpoint.
+
+    Args:
+        run: run folder, saved network or hub name.
+
+    Raises:
+        ConfigError: it cannot be found or read.
+    """
+
+    def __init__(self, run: str):
+        super().__init__()
+        export = find_stage(run, "tokenizer", TOKENIZER)
+        with torch.device("cpu"):
+            self.network = load_network(MotionTokenizer, export).requires_grad_(False)
+        for module in self.network.modules():
+            module._non_persistent_buffers_set.update(module._buffers)
+        self.eval()
+
+    def train(self, mode: bool = True) -> Self:
+        """Evaluation mode, whatever is asked for."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def encode(self, motion: Tensor, lengths: Tensor) -> Tensor:
+        """Motion (B, M, 263), of which (B,) frames count, to tokens (B, ceil(M / rate))."""
+        return self.network.encode(motion.float(), lengths)
+
+    @torch.no_grad()
+    def decode(self, tokens: list[Tensor]) -> Tensor:
+        """Tokens of several lengths to motion (B, M, 263), the last frame of a shorter one repeated."""
+        rate, device = self.network.rate, self.network.motion_mean.device
+        lengths = torch.tensor([len(each) * rate for each in tokens], device=device)
+        padded = nn.utils.rnn.pad_sequence(tokens, batch_first=True).to(device)
+        motion = self.network.decode(padded, lengths)
+        last = torch.minimum(torch.arange(motion.shape[1], device=device)[None], lengths[:, None] - 1)
+        return motion.gather(1, last[..., None].expand_as(motion))
+
+
+def motion_lengths(batch: Any) -> Tensor:
+    """Motion frames (B,) of each window of a batch, at least one."""
+    longest = batch.motion.shape[1]
+    if batch.lengths is None:
+        return torch.full((len(batch),), longest, device=batch.motion.device)
+    return (batch.lengths / batch.fps * FPS).round().long().clamp(1, longest)
+
+
+def find_tokenizer(run: str, codes: int) -> FrozenTokenizer:
+    """The tokenizer of a stage that has so many codes. Raises ConfigError where it does not fit."""
+    tokenizer = FrozenTokenizer(run)
+    network = tokenizer.network
+    if network.codes != codes:
+        raise ConfigError(
+            f"stage.codes is {codes}, but the tokenizer {run} has {network.codes}; set stage.codes to that"
+        )
+    if FPS / network.rate != RATE:
+        raise ConfigError(f"stage.tokenizer: {run} makes a token of {network.rate} frames; one of 4 is needed")
+    return tokenizer
+
+
+def check_tokenizer(tokenizer: FrozenTokenizer | None) -> None:
+    """Raise ConfigError where a training has no tokenizer."""
+    if tokenizer is None:
+        raise ConfigError("stage.tokenizer is missing: give the run folder of a trained versa.tokenizer")
+
+
+def motion_tokens(batch: Any, tokenizer: FrozenTokenizer | None) -> tuple[Tensor, Tensor]:
+    """Tokens (B, N) of a batch's motion, and how many (B,) of each window count; without a tokenizer all are 0."""
+    lengths = motion_lengths(batch)
+    counts = torch.div(lengths + FRAMES - 1, FRAMES, rounding_mode="floor")
+    if tokenizer is None:
+        size = -(-batch.motion.shape[1] // FRAMES)
+        return torch.zeros(len(batch), size, dtype=torch.long, device=batch.motion.device), counts
+    return tokenizer.encode(batch.motion, lengths), counts

@@ -1,0 +1,138 @@
+"""VersaAnimator's second stage: text to motion tokens."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from models.versa.decoding import Wish, generate_all
+from models.versa.masking import hidden_tokens, token_loss
+from models.versa.spans import RATE
+from models.versa.transformer import MotionTransformer
+from settings import Choice, ConfigError
+from settings.schema import keys
+from trainers.optimizers import OPTIMIZERS
+from trainers.schedules import SCHEDULES
+from trainers.stage import Stage
+from trainers.versa.captions import batch_layout, drop, spans_of
+from trainers.versa.frozen import check_tokenizer, find_tokenizer, motion_tokens
+
+
+class TextMotionStage(Stage):
+    """Trains the text branch to fill in hidden motion tokens (VA-7; Eq. 3, 4).
+
+    Args:
+        tokenizer: run folder, saved network or hub name of the motion tokenizer; only a plan does without.
+        codes: entries of its codebook.
+        width: channels.
+        layers: number of layers.
+        heads: attention heads.
+        feedforward: hidden channels of feed-forwards.
+        dropout: probability of dropout on residual branches.
+        text: "words", an encoder trained with the rest that needs no download, or "clip", a pretrained network.
+        clip_model: folder or hub name of the CLIP model.
+        text_channels: channels of its text vectors.
+        text_buckets: vectors that "words" has for pieces of words.
+        text_layers: transformer layers of "words".
+        text_dropout: share of the words that training leaves out, with "words".
+        drop_text: probability of training without text, for classifier-free guidance.
+        window: tokens generated at once.
+        steps: steps of unmasking when generating.
+        temperature: of sampling.
+        guidance: weight of classifier-free guidance when generating.
+        fps: frames a second of the data.
+        optimizer: optimiser and its options.
+        schedule: learning-rate schedule and its options.
+
+    Raises:
+        ConfigError: sizes that do not go together, or a tokenizer or CLIP model that cannot be used.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("motion.npz",)
+    network: MotionTransformer
+
+    def __init__(
+        self,
+        *,
+        tokenizer: str | None = None,
+        codes: int = 512,
+        width: int = 512,
+        layers: int = 8,
+        heads: int = 8,
+        feedforward: int = 1024,
+        dropout: float = 0.1,
+        text: Literal["words", "clip"] = "words",
+        clip_model: str = "openai/clip-vit-base-patch32",
+        text_channels: int = 512,
+        text_buckets: int = 8192,
+        text_layers: int = 2,
+        text_dropout: float = 0.0,
+        drop_text: float = 0.1,
+        window: int = 50,
+        steps: int = 10,
+        temperature: float = 1.0,
+        guidance: float = 2.0,
+        fps: float = 20.0,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
+    ):
+        options = locals()
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        if not 0 <= drop_text <= 1:
+            raise ConfigError(f"stage.drop_text is a probability, got {drop_text}")
+        self.drop_text = drop_text
+        self.tokenizer = None if tokenizer is None else find_tokenizer(tokenizer, codes)
+        sizes = {name: options[name] for name in keys(MotionTransformer) if name in options}
+        try:
+            self.network = MotionTransformer(**sizes)
+        except ValueError as error:
+            raise ConfigError(f"stage: {error}") from None
+
+    def use_statistics(self, statistics: Mapping[str, Any]) -> None:
+        """There is nothing to normalise; looks whether what a training needs is there."""
+        check_tokenizer(self.tokenizer)
+        try:
+            self.network.read(["a person"])
+        except ValueError as error:
+            raise ConfigError(f"stage.clip_model: {error}") from None
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The loss of one batch; logs it with the share of hidden tokens that are likeliest."""
+        return self._step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The same loss on held-out windows, with the same tokens hidden every time."""
+        return self._step(batch, "val")
+
+    def sample(self, batch: Any) -> dict[str, Tensor]:
+        """Motion for the texts of the batch's windows, `motion` (B, M, 263)."""
+        if self.tokenizer is None:
+            return {}
+        tokens, lengths = motion_tokens(batch, self.tokenizer)
+        texts, layout = batch_layout(batch, tokens, lengths, torch.zeros(len(batch), 2))
+        # One window of each, so that all ranks ask the network equally often.
+        rows = zip(layout.which.tolist(), lengths.clamp(max=self.network.window).tolist(), strict=True)
+        wishes = [Wish(spans_of(texts, row[:length]), seconds=length / RATE) for row, length in rows]
+        made = generate_all(self.network, wishes, seed=self.seed, every_step=True)
+        return {"motion": self.tokenizer.decode(made)}
+
+    def _step(self, batch: Any, part: str) -> Tensor:
+        random, (tokens, lengths) = self.generator(batch), motion_tokens(batch, self.tokenizer)
+        chances = random.uniform(3)
+        texts, layout = batch_layout(batch, tokens, lengths, chances[:, :2])
+        layout = drop(layout, chances[:, 2] < self.drop_text)
+        hidden = hidden_tokens(random.uniform(), random.uniform(tokens.shape[1]), lengths)
+        logits = self.network(
+            tokens.masked_fill(hidden, self.network.codes),
+            layout.places,
+            self.network.read(texts, tokens.device),
+            layout.which,
+            lengths=lengths,
+        )
+        loss, accuracy = token_loss(logits, tokens, hidden)
+        self.log(f"{part}/loss", loss, batch_size=len(batch))
+        self.log(f"{part}/accuracy", accuracy, batch_size=len(batch))
+        said = (layout.which >= 0).any(1).float().mean()  # the others train without text
+        self.log(f"{part}/with_text", said, batch_size=len(batch))
+        return loss

@@ -1,0 +1,122 @@
+"""VersaAnimator's first stage: motion to tokens and back."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from torch import Tensor
+
+from models.human.motion import FPS
+from models.versa.tokenizer import MotionTokenizer, Reconstruction
+from models.versa.tokenizer_loss import tokenizer_errors, tokenizer_loss
+from settings import Choice, ConfigError
+from settings.schema import keys
+from trainers.optimizers import OPTIMIZERS
+from trainers.schedules import SCHEDULES
+from trainers.stage import Stage
+from trainers.versa.code_use import CodeUse
+
+
+class TokenizerStage(Stage):
+    """Trains the VQ-VAE of motion vectors (VA-3, VA-4; Eq. 2).
+
+    Args:
+        codes: entries of the codebook.
+        code_width: channels of an entry.
+        width: channels of the convolutions.
+        depth: dilated blocks at each rate.
+        growth: factor from one dilation to the next.
+        rate: frames of a token, a power of two.
+        decay: of the codebook's moving averages.
+        reset_below: share of the mean use below which a code is given to another latent; 0 keeps all codes.
+        beta: weight of the commitment.
+        position_weight: weight of the places of joints.
+        velocity_weight: weight of the velocities of joints.
+        optimizer: optimiser and its options.
+        schedule: learning-rate schedule and its options.
+
+    Raises:
+        ConfigError: sizes that make no sense, or data without statistics of body motion.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ("motion.npz",)
+    network: MotionTokenizer
+
+    def __init__(
+        self,
+        *,
+        codes: int = 512,
+        code_width: int = 512,
+        width: int = 512,
+        depth: int = 3,
+        growth: int = 3,
+        rate: int = 4,
+        decay: float = 0.99,
+        reset_below: float = 0.125,
+        beta: float = 0.02,
+        position_weight: float = 2.0,
+        velocity_weight: float = 0.2,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
+    ):
+        options = locals()
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        try:
+            self.network = MotionTokenizer(**{name: options[name] for name in keys(MotionTokenizer)})
+        except ValueError as error:
+            raise ConfigError(f"stage: {error}") from None
+        self.weights = {"beta": beta, "position_weight": position_weight, "velocity_weight": velocity_weight}
+        self.code_use, self.code_perplexity = CodeUse(codes), CodeUse(codes, "perplexity")
+
+    def use_statistics(self, statistics: Mapping[str, Any]) -> None:
+        """Take the index's statistics of body motion."""
+        try:
+            super().use_statistics(statistics)
+        except ValueError as error:
+            raise ConfigError(
+                f"data.shards: {error}; make shards of motion with `python -m preprocessing.motion`"
+            ) from None
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The loss of one batch; logs it with its parts."""
+        made = self._through(batch, self.generator(batch).uniform(-(-batch.motion.shape[1] // self.network.rate)))
+        losses = tokenizer_loss(self.network, made, **self.weights)
+        self._log("train", losses, batch)
+        return losses["loss"]
+
+    def on_before_optimizer_step(self, optimizer: Any) -> None:
+        """Move the codebook, once for all batches of the step; logs how many codes are in use."""
+        quantizer = self.network.quantizer
+        quantizer.update()
+        self.log("train/perplexity", quantizer.perplexity, batch_size=1)
+        self.log("train/codes_reset", float(quantizer.resets), batch_size=1)
+
+    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The same loss on held-out windows, errors of joints and of the vector's parts, and the codes that come."""
+        made = self._through(batch)
+        losses = tokenizer_loss(self.network, made, **self.weights)
+        self._log("val", losses | tokenizer_errors(self.network, made), batch)
+        for name, metric in (("code_use", self.code_use), ("perplexity", self.code_perplexity)):
+            metric.update(made.tokens, made.token_mask)
+            self.log(f"val/{name}", metric, batch_size=len(batch))
+        return losses["loss"]
+
+    def sample(self, batch: Any) -> dict[str, Tensor]:
+        """The windows through their tokens and back, `motion` (B, M, 263)."""
+        return {"motion": self.network.denormalise(self._through(batch).motion.float())}
+
+    def _through(self, batch: Any, chances: Tensor | None = None) -> Reconstruction:
+        return self.network(batch.motion, _lengths(batch), chances)
+
+    def _log(self, part: str, figures: Mapping[str, Tensor], batch: Any) -> None:
+        for name, value in figures.items():
+            self.log(f"{part}/{name}", value.detach(), batch_size=len(batch))
+
+
+def _lengths(batch: Any) -> Tensor | None:
+    """Motion frames (B,) of each window; None where they are known to be all there are."""
+    if batch.lengths is None:
+        return None
+    longest = batch.motion.shape[1]
+    lengths = (batch.lengths / batch.fps * FPS).round().long().clamp(1, longest)
+    # On an accelerator a look would wait for the device.
+    return None if lengths.device.type == "cpu" and int(lengths.min()) == longest else lengths
