@@ -23,13 +23,13 @@ TEXTS = (
 def demo_versa(
     *,
     output: Path = Path("demo-versa"),
-    clips: int = 900,
+    clips: int = 1500,
     workers: int = 2,
-    tokenizer_steps: int = 2000,
-    text_steps: int = 2500,
+    tokenizer_steps: int = 3000,
+    text_steps: int = 3000,
     audio_steps: int = 600,
     evaluator_steps: int = 800,
-    measured: int = 64,
+    measured: int = 256,
 ) -> Path:
     """Go the whole way; what is finished already is not done again.
 

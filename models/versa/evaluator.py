@@ -125,7 +125,8 @@ class TextMotionEvaluator(
         logits = motions @ texts.T * self.scale.exp().clamp(max=100)
         right = F.one_hot(which, len(texts)).to(logits)
         by_text = logits.T.log_softmax(1)  # a text's motions share its probability
-        used = right.sum(0) > 0
-        of_texts = -(by_text * right.T).sum(1)[used] / right.sum(0)[used]
-        loss = (F.cross_entropy(logits, which) + of_texts.mean()) / 2
+        count = right.sum(0)
+        of_texts = -(by_text * right.T).sum(1) / count.clamp(min=1)
+        used = (count > 0).to(logits)  # a text of the list that no motion belongs to
+        loss = (F.cross_entropy(logits, which) + (of_texts * used).sum() / used.sum()) / 2
         return loss, (logits.argmax(1) == which).float().mean()
