@@ -1,6 +1,6 @@
 """The token2pose bank on held-out motion: the cheapest way through its snippets beside each token's first one.
 
-    python -m benchmarks.token2pose SHARDS TOKENIZER BANK [--split test] [--clips 64] [--autoencoder RUN]
+    python -m benchmarks.token2pose SHARDS TOKENIZER BANK [--split test] [--clips 256] [--autoencoder RUN]
 
 Clips with motion and poses that the bank has not seen are brought to tokens and back to poses: by dynamic programming
 with blending, by dynamic programming alone, and by the first snippet of every token. Beside the true poses, in widths
@@ -19,12 +19,13 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe, write_result
+from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
 from datamodules.index import Index
 from models.human.keypoints import BODY
 from models.human.motion import recover_joints
 from models.human.retarget import BONES, Lengths, lengths_of, retarget
-from models.versa.token2pose import FPS, PoseBank
+from models.versa.token2pose import FPS, PoseBank, normalised, size_of
 from models.versa.tokenizer import MotionTokenizer
 from preprocessing.bank import KEYS, at_25
 from preprocessing.frozen import load_frozen
@@ -41,17 +42,6 @@ def held_out(shards: str, split: str, limit: int) -> list[str]:
     """Clips of a split with motion and poses."""
     samples = [sample for shard in Index.load(shards).shards for sample in shard.samples]
     return [one.id for one in samples if one.split == split and set(KEYS) <= set(one.keys)][:limit]
-
-
-def normalised(keypoints: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Poses in the bank's units: widths of the shoulders from the neck's mean place."""
-    from models.versa.token2pose import _unit
-    from models.versa.token2pose import normalised as brought
-
-    unit = _unit(keypoints, scores)
-    if unit is None:
-        raise SystemExit("a clip shows no shoulders")
-    return brought(keypoints, scores, *unit)
 
 
 def measure(shards: str, tokenizer: str, bank_folder: str, split: str, limit: int, encoder: Any) -> dict[str, Any]:
@@ -73,7 +63,10 @@ def measure(shards: str, tokenizer: str, bank_folder: str, split: str, limit: in
             tokens = network.encode(motion[None])[0]
             joints = recover_joints(network.decode(tokens[None])[0])
         keypoints, scores = at_25(values["pose.npz"]["keypoints"], values["pose.npz"]["scores"], info)
-        truth = normalised(keypoints, scores)
+        size = size_of(keypoints, scores)
+        if size is None:
+            raise SystemExit(f"{info.id} shows no shoulders")
+        truth = normalised(keypoints, scores, *size)
         stretch = 0.7 + 0.6 * torch.rand(len(BONES), generator=generator)
         for name, how in WAYS.items():
             made = bank.look_up(tokens, joints, **how)
@@ -82,7 +75,7 @@ def measure(shards: str, tokenizer: str, bank_folder: str, split: str, limit: in
             rows[name]["acceleration"].append(_acceleration_error(made.keypoints[:count], truth[:count], both))
             rows[name]["seam"].append(made.seam_cost)
             for poses, seen, generated in ((made.keypoints, made.scores, True), (truth, scores, False)):
-                fgd[name].update(_framed(poses[:count], seen[:count]), generated=generated)
+                fgd[name].update(_framed(poses[:count], seen[:count], info, *size), generated=generated)
             have = lengths_of(made.keypoints, made.scores)
             target = Lengths(have.bones * stretch, *have[1:])
             moved = lengths_of(retarget(made.keypoints, made.scores, target), made.scores).bones
@@ -113,9 +106,12 @@ def _acceleration_error(made: torch.Tensor, truth: torch.Tensor, seen: torch.Ten
     return float(difference.norm(dim=-1)[there].mean())
 
 
-def _framed(poses: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    """Poses (T, 134, 3) as fractions of a frame that holds the whole body."""
-    inside = torch.where((scores > 0)[..., None], poses / 8 + torch.tensor([0.5, 0.3]), -1.0)
+def _framed(
+    poses: torch.Tensor, scores: torch.Tensor, info: ClipInfo, unit: torch.Tensor, home: torch.Tensor
+) -> torch.Tensor:
+    """Poses in widths of the shoulders at the true person's place and size: (T, 134, 3) as fractions of the frame."""
+    square = torch.tensor([info.width or 1, info.height or 1])
+    inside = torch.where((scores > 0)[..., None], (poses * unit + home) / square, -1.0)
     return torch.cat([inside, scores[..., None]], -1)
 
 
@@ -126,7 +122,7 @@ def main() -> None:
     parser.add_argument("tokenizer")
     parser.add_argument("bank")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--clips", type=int, default=256)
     parser.add_argument("--autoencoder", help="a trained human.pose_autoencoder; trained now where it is left out")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

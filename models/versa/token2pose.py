@@ -99,7 +99,7 @@ class PoseBank(
         """
         found: dict[int, list[tuple[Tensor, Tensor, tuple[int, int]]]] = {}
         for clip, template in enumerate(templates):
-            unit = _unit(template.keypoints, template.scores)
+            unit = size_of(template.keypoints, template.scores)
             if unit is None:
                 continue
             keypoints = normalised(template.keypoints, template.scores, *unit)
@@ -209,7 +209,7 @@ class PoseBank(
         """The motion as poses of the bank's kind, (count frames + 2 CONTEXT, 134, ...)."""
         wanted = count * self.frames
         keypoints, scores = project_joints(resample_joints(joints, 20, FPS, wanted))
-        unit = _unit(keypoints, scores)
+        unit = size_of(keypoints, scores)
         assert unit is not None
         times = torch.arange(-CONTEXT, wanted + CONTEXT).clamp(0, wanted - 1)
         return normalised(keypoints, scores, *unit)[times], scores[times]
@@ -242,7 +242,7 @@ def normalised(keypoints: Tensor, scores: Tensor, unit: Tensor, home: Tensor) ->
     return torch.where((scores > 0)[..., None], (keypoints - home) / unit, -1.0)
 
 
-def _unit(keypoints: Tensor, scores: Tensor) -> tuple[Tensor, Tensor] | None:
+def size_of(keypoints: Tensor, scores: Tensor) -> tuple[Tensor, Tensor] | None:
     """A clip's longest width of the shoulders (95th percentile) and the mean place of its neck; None without them."""
     seen = (scores[:, [LEFT_SHOULDER, RIGHT_SHOULDER, NECK]] > 0).all(1)
     if not seen.any():

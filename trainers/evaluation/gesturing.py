@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from models.human.projection import project_joints
 from models.versa.decoding import Wish
 from models.versa.text import SPEECH
 from settings import ConfigError, get_logger
-from trainers.evaluation.acting import Act, Actor, chosen, load_acts, present_splits
+from trainers.evaluation.acting import Act, Actor, Spans, chosen, load_acts, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
@@ -39,6 +39,7 @@ FIGURES: Final = {
     "bas_distance": Figure("|BAS - truth|", "lower", "distance of BAS from the truth's own"),
     "speed": Figure("Speed", "near", "mean speed of the wrists, metres a second"),
     "action": Figure("Action while speaking", "higher", "share of actions asked for by text that are done meanwhile"),
+    "action_both": Figure("Action, both shown", "higher", "the same for clips that themselves show speech and action"),
 }
 KEYS: Final = ("motion.npz", "speech.npz", "audio.flac")
 PAPER: Final[list[dict[str, Any]]] = [{"system": "VersaAnimator"}]
@@ -47,12 +48,27 @@ NEAR: Final = 0.12  # seconds
 _WRISTS: Final = [20, 21]
 
 
+class Task(NamedTuple):
+    """Something to do while speaking.
+
+    Attributes:
+        talk: whose speech.
+        text: what is asked for, in time.
+        shown: a clip that shows it, from the same beginning.
+    """
+
+    talk: Act
+    text: Spans
+    shown: Act
+
+
 def measure_gesturing(export: Export, plan: Plan, folder: Path) -> dict[str, Any]:
     """Figures of an audio-to-motion network for `trainers.evaluate`.
 
-    Speech alone directs where hands are measured. For "Action while speaking" each clip in which something is done,
-    too, is made once more with its text in time; where the split has no such clips, the texts of silent clips are asked
-    for over the speech. What "shuffled audio" does in that row is without the text.
+    Speech alone directs where hands are measured. "Action while speaking": the texts of silent clips are asked for over
+    the beginning of others' speech. "Action, both shown": the text of each clip that itself shows speech and an action,
+    in its own time; "truth through tokens" is then what the tokenizer lets through. What "shuffled audio" does in these
+    rows is without the text.
 
     Raises:
         ConfigError: no clips with motion and speech in the splits, or earlier networks that are not there.
@@ -68,8 +84,8 @@ def measure_gesturing(export: Export, plan: Plan, folder: Path) -> dict[str, Any
         ]
         splits[split] = _measure_split(actor, acts, silent, plan) | {"seen_in_training": split == "train"}
         for name in splits[split]["systems"]["model"]:
-            if name.startswith("action_"):
-                which = name.removeprefix("action_")
+            if name.startswith("action "):
+                which = name.removeprefix("action ")
                 figures[name] = Figure(f"  {which}", "higher", f"the same for the action '{which}'")
     return {
         "figures": meanings(figures),
@@ -80,25 +96,17 @@ def measure_gesturing(export: Export, plan: Plan, folder: Path) -> dict[str, Any
 
 def _measure_split(actor: Actor, acts: Sequence[Act], silent: Sequence[Act], plan: Plan) -> dict[str, Any]:
     talks = [act for act in acts if not act.actions] or list(acts)
-    tasks = [(act, act.spans, act) for act in acts if act.spans and act.actions]
-    if not tasks and silent:
-        # Texts of others over the speech; a clip too short for what is asked is passed over.
-        pairs = [(talks[i % len(talks)], other) for i, other in enumerate(silent)]
-        tasks = [
-            (talk, [(0.0, other.seconds, other.text or "")], other)
-            for talk, other in pairs
-            if other.seconds <= talk.seconds
-        ]
+    asked = _asked(talks, silent)
+    both = [Task(act, act.spans, act) for act in acts if act.spans and act.actions]
 
     def speaking(seed: int, audio: Sequence[np.ndarray | None], text: str | None = None) -> list[np.ndarray]:
         wishes = [Wish(text, own, act.seconds, act.info.fps) for act, own in zip(talks, audio, strict=True)]
         return actor.perform(wishes, plan, seed)
 
-    def acting(seed: int, with_text: bool, others: bool = False) -> list[np.ndarray]:
-        speech = _others([talk for talk, *_ in tasks], seed) if others else [talk.speech for talk, *_ in tasks]
+    def acting(tasks: Sequence[Task], seed: int, with_text: bool) -> list[np.ndarray]:
         wishes = [
-            Wish(spans if with_text else None, own, talk.seconds, talk.info.fps)
-            for (talk, spans, _), own in zip(tasks, speech, strict=True)
+            Wish(task.text if with_text else None, task.talk.speech, task.talk.seconds, task.talk.info.fps)
+            for task in tasks
         ]
         return actor.perform(wishes, plan, seed)
 
@@ -115,12 +123,19 @@ def _measure_split(actor: Actor, acts: Sequence[Act], silent: Sequence[Act], pla
     for name in (label for label in LABELS if label in answers or label in fixed):
         started = time.perf_counter()
         if name in fixed:
-            systems[name] = spread([measure(fixed[name], talks)] * len(plan.seeds))
+            one = measure(fixed[name], talks)
+            if both:
+                motions = [task.shown.motion for task in both]
+                motions = [actor.through_tokens(motion) for motion in motions] if name == "tokens" else motions
+                one["action_both"] = done(motions, [task.shown for task in both])["action"]
+            systems[name] = spread([one] * len(plan.seeds))
             continue
         found = [measure(answers[name](seed), talks) for seed in plan.seeds]
-        if tasks and actor.network.text is not None and name in ("model", "shuffled_audio"):
+        if actor.network.text is not None and name in ("model", "shuffled_audio"):
             for seed, one in zip(plan.seeds, found, strict=True):
-                one |= _acted(acting(seed, name == "model", name != "model"), tasks, whole=name == "model")
+                for kind, tasks in (("action", asked), ("action_both", both)):
+                    if tasks:
+                        one |= _acted(acting(tasks, seed, name == "model"), tasks, kind, name == "model")
         systems[name] = spread(found)
         logger.info("  %s: %.0f s", LABELS[name], time.perf_counter() - started)
     labels = {name: LABELS[name] for name in systems}
@@ -128,7 +143,7 @@ def _measure_split(actor: Actor, acts: Sequence[Act], silent: Sequence[Act], pla
     deciding = [name for name in ("strokes", "bas_distance", "action") if name in systems["model"]]
     return {
         "clips": len(talks),
-        "clips_with_text": len(tasks),
+        "texts_over_speech": len(asked),
         "seconds": float(sum(act.seconds for act in talks)),
         "speakers": len({act.info.speaker for act in talks}),
         "systems": systems,
@@ -181,12 +196,23 @@ def matched(found: np.ndarray, truth: np.ndarray, near: float = NEAR) -> int:
     return count
 
 
-def _acted(motions: Sequence[np.ndarray], tasks: Sequence[tuple[Act, Any, Act]], whole: bool) -> dict[str, float]:
-    asked = [other for *_, other in tasks]
-    cut = [motion[: max(1, len(act.motion))] for motion, act in zip(motions, asked, strict=True)]
-    found = {"action": done(cut, asked)["action"]}
-    if whole:
-        found |= {f"action_{name}": share for name, share in by_action(cut, asked).items()}
+def _asked(talks: Sequence[Act], silent: Sequence[Act]) -> list[Task]:
+    """The texts of silent clips, each over the beginning of the speech of a clip that is long enough."""
+    tasks = []
+    for i, other in enumerate(silent):
+        around = (talks[(i + step) % len(talks)] for step in range(len(talks)))
+        talk = next((one for one in around if one.seconds >= other.seconds), None)
+        if talk is not None:
+            tasks.append(Task(talk, [(0.0, other.seconds, other.text or "")], other))
+    return tasks
+
+
+def _acted(motions: Sequence[np.ndarray], tasks: Sequence[Task], kind: str, each: bool) -> dict[str, float]:
+    shown = [task.shown for task in tasks]
+    cut = [motion[: len(act.motion)] for motion, act in zip(motions, shown, strict=True)]
+    found = {kind: done(cut, shown)["action"]}
+    if each and kind == "action":
+        found |= {f"action {name}": share for name, share in by_action(cut, shown).items()}
     return found
 
 
