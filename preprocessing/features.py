@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,7 +29,7 @@ from models.implicit_motion.motion_encoder import MOTION
 from preprocessing.feature_work import FeatureWork
 from preprocessing.frozen import device_of, load_frozen
 from preprocessing.work import RunError
-from preprocessing.writer import END, OutputError, member, whole_file
+from preprocessing.writer import OutputError, SampleWriter, member, whole_file
 from settings import ConfigError, build, command
 
 KEY: Final = "implicit.npz"
@@ -193,9 +192,10 @@ def _write(
     path: Path, shard: ShardEntry, clips: Iterator[Read | str], sha256: str, options: Options, bad: BadSamples
 ) -> dict[str, Any]:
     """Write a shard; gives its record: entry of the index (None where no clip is good), moments, clips left out."""
-    whole, samples, offset, skipped = hashlib.sha256(), [], 0, {}
+    skipped = {}
     features, moves = Moments((MOTION,)), Moments((MOTION,))
     with whole_file(path) as file:
+        writer = SampleWriter(file)
         for sample, read in zip(shard.samples, clips, strict=True):
             try:
                 members = _members(sample, read, sha256)
@@ -205,21 +205,16 @@ def _write(
                 continue
             kept = {key: members[key] for key in KEYS if key in members and key not in options.drop}
             data = b"".join(member(f"{sample.id}.{key}", value) for key, value in kept.items())
-            file.write(data)
-            whole.update(data)
             sizes = {key: len(value) for key, value in kept.items()}
-            samples.append(sample.model_copy(update={"keys": sizes, "offset": offset, "size": len(data)}).model_dump())
-            offset += len(data)
+            writer.append(data, sample.model_copy(update={"keys": sizes}).model_dump())
             if sample.split == "train" and isinstance(read, Read):
                 features.add(read.motion)
                 moves.add(read.motion - read.motion.mean(0))
-        file.write(END)
-        whole.update(END)
-    entry = {"name": shard.name, "bytes": offset + len(END), "sha256": whole.hexdigest(), "samples": samples}
-    if not samples:
+        entry = writer.end(shard.name)
+    if not writer.samples:
         path.unlink()
     return {
-        "entry": entry if samples else None,
+        "entry": entry if writer.samples else None,
         "features": features.state(),
         "moves": moves.state(),
         "skipped": skipped,

@@ -109,8 +109,8 @@ def sample_values(draft: Draft) -> dict[str, Any]:
     return {key: values[key] for key in KEYS if key in values}
 
 
-class PartWriter:
-    """Writes the samples of one video behind each other.
+class SampleWriter:
+    """Writes samples behind each other, and keeps what an index says of them.
 
     Args:
         file: where to.
@@ -125,6 +125,26 @@ class PartWriter:
     def sha256(self) -> str:
         """Of everything written so far."""
         return self._hash.hexdigest()
+
+    def append(self, data: bytes, entry: dict[str, Any]) -> None:
+        """Write the members of one sample; the entry is as `sample_entry` gives it, with any offset."""
+        self._write(data)
+        self.samples.append({**entry, "offset": self.bytes, "size": len(data)})
+        self.bytes += len(data)
+
+    def end(self, name: str) -> dict[str, Any]:
+        """Close the tar; gives what the index says of the shard."""
+        self._write(END)
+        size = self.bytes + len(END)
+        return {"name": name, "bytes": size, "sha256": self.sha256, "samples": self.samples}
+
+    def _write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._hash.update(data)
+
+
+class PartWriter(SampleWriter):
+    """Writes the samples of one video behind each other."""
 
     def add(self, draft: Draft) -> None:
         """Append one clip, after checking that what will be read back keeps the schema.
@@ -141,12 +161,7 @@ class PartWriter:
                 raise BadSample(f"{key}: {error}", info.id) from error
             check(key, decode(key, encoded[key], info.id), info, info.id)
         data = b"".join(member(f"{info.id}.{key}", value) for key, value in encoded.items())
-        self._file.write(data)
-        self._hash.update(data)
-        self.samples.append(
-            sample_entry(info, {key: len(value) for key, value in encoded.items()}, self.bytes, len(data))
-        )
-        self.bytes += len(data)
+        self.append(data, sample_entry(info, {key: len(value) for key, value in encoded.items()}, 0, len(data)))
 
 
 def sample_entry(info: ClipInfo, keys: dict[str, int], offset: int, size: int) -> dict[str, Any]:

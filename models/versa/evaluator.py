@@ -12,7 +12,7 @@ from models.human.motion import SIZE
 from models.layers.dropout import Draw
 from models.layers.rotary import rotary_turns
 from models.layers.transformer import EncoderLayer, normalise
-from models.versa.text import WordEncoder, clip_text, hash_texts
+from models.versa.text import WordEncoder, read_texts
 
 
 class TextMotionEvaluator(
@@ -101,11 +101,7 @@ class TextMotionEvaluator(
 
     def read(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
         """Texts as `encode_text` takes them. Raises ValueError: an empty one, or a CLIP model that cannot be loaded."""
-        if self.text_kind == "words":
-            return hash_texts(texts, self.text_buckets).to(device)
-        if torch.device(device).type == "meta":
-            return torch.empty(len(texts), self.text_channels, device=device)
-        return clip_text(self.clip_model)(texts).to(device)
+        return read_texts(texts, self.text_kind, self.text_buckets, self.clip_model, self.text_channels, device)
 
     def encode_text(self, read: Tensor) -> Tensor:
         """Vectors (K, D) of length 1 of K texts."""

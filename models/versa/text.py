@@ -156,6 +156,26 @@ def clip_text(model: str) -> ClipText:
     return ClipText(model)
 
 
+def read_texts(
+    texts: Sequence[str], kind: str, buckets: int, clip_model: str, channels: int, device: torch.device | str
+) -> Tensor:
+    """Texts as a network takes them: pieces of words ("words", see `hash_texts`), or CLIP's vectors (K, channels).
+
+    Raises:
+        ValueError: an empty text, or a CLIP model that cannot be loaded or has other channels.
+    """
+    if kind == "words":
+        return hash_texts(texts, buckets).to(device)
+    if torch.device(device).type == "meta":  # shapes alone are wanted
+        return torch.empty(len(texts), channels, device=device)
+    features = clip_text(clip_model)(texts)
+    if features.shape[1] != channels:
+        raise ValueError(
+            f"CLIP text model '{clip_model}' gives {features.shape[1]} channels, text_channels is {channels}"
+        )
+    return features.to(device)
+
+
 def _load_clip(model: str) -> tuple[Any, Any]:
     from transformers import AutoTokenizer, CLIPTextModel
 

@@ -14,7 +14,7 @@ from models.layers.transformer import EncoderLayer
 from models.versa.audio import HANDCRAFTED, AudioTokens
 from models.versa.branches import AudioBranch, Branch, TextBranch, sines
 from models.versa.spans import NONE
-from models.versa.text import WordEncoder, clip_text, hash_texts
+from models.versa.text import WordEncoder, read_texts
 
 
 class Guidance(NamedTuple):
@@ -213,17 +213,7 @@ class MotionTransformer(
         Raises:
             ValueError: an empty text, or a CLIP model that cannot be loaded or has other channels.
         """
-        if self.text_kind == "words":
-            return hash_texts(texts, self.text_buckets).to(device)
-        if torch.device(device).type == "meta":  # shapes alone are wanted
-            return torch.empty(len(texts), self.text_channels, device=device)
-        features = clip_text(self.clip_model)(texts)
-        if features.shape[1] != self.text_channels:
-            raise ValueError(
-                f"CLIP text model '{self.clip_model}' gives {features.shape[1]} channels, text_channels is "
-                f"{self.text_channels}"
-            )
-        return features.to(device)
+        return read_texts(texts, self.text_kind, self.text_buckets, self.clip_model, self.text_channels, device)
 
     def forward(
         self,

@@ -22,7 +22,14 @@ from preprocessing.motion.clips import REASONS, Read
 from preprocessing.motion.options import Options
 from preprocessing.motion.plan import Plan
 from preprocessing.work import RunError
-from preprocessing.writer import END, member, refused_as_output_error, sample_entry, whole_file, write_json
+from preprocessing.writer import (
+    SampleWriter,
+    member,
+    refused_as_output_error,
+    sample_entry,
+    whole_file,
+    write_json,
+)
 from settings import get_logger
 
 RUN: Final = "motion.json"
@@ -96,34 +103,28 @@ class MotionWork:
 
     def write(self, name: str, reads: Iterable[Read]) -> None:
         """Make a shard of what was read, then its record; a shard without clips gets a record alone."""
-        whole, offset = hashlib.sha256(), 0
-        samples: list[dict[str, Any]] = []
         left_out: list[dict[str, str]] = []
         warnings: list[dict[str, str]] = []
         statistics = StatisticsAccumulator()
         with whole_file(self.output / name) as file:
+            writer = SampleWriter(file)
             for read in reads:
                 left_out += read.left_out
                 warnings += [{"file": read.file, "warning": text} for text in read.warnings]
                 for clip in read.clips:
                     data = b"".join(member(f"{clip.info.id}.{key}", value) for key, value in clip.members.items())
-                    file.write(data)
-                    whole.update(data)
                     sizes = {key: len(value) for key, value in clip.members.items()}
-                    samples.append(sample_entry(clip.info, sizes, offset, len(data)))
-                    offset += len(data)
+                    writer.append(data, sample_entry(clip.info, sizes, 0, len(data)))
                     if clip.info.split == "train":
                         known = {key: value for key, value in clip.members.items() if key in COUNTED}
                         statistics.add({key: decode(key, value, clip.info.id) for key, value in known.items()})
-            file.write(END)
-            whole.update(END)
-        entry = {"name": name, "bytes": offset + len(END), "sha256": whole.hexdigest(), "samples": samples}
-        if not samples:
+            entry = writer.end(name)
+        if not writer.samples:
             (self.output / name).unlink()
         write_json(
             self._record(name),
             {
-                "entry": entry if samples else None,
+                "entry": entry if writer.samples else None,
                 "statistics": statistics.state(),
                 "left_out": left_out,
                 "warnings": warnings,

@@ -1,6 +1,5 @@
 """Writes a set of synthetic motion clips as shards with their index."""
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -17,12 +16,12 @@ import torch
 from tqdm import tqdm
 
 from datamodules.clip import check, decode, encode
-from datamodules.index import FILE_NAME, Index, SampleEntry, ShardEntry
+from datamodules.index import FILE_NAME, Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
 from models.human.motion import FPS
 from preprocessing.synthetic_motion.actions import held_out
 from preprocessing.synthetic_motion.clips import Recipe, make_clip
-from preprocessing.writer import END, member, refused_as_output_error, sample_entry, whole_file, write_json
+from preprocessing.writer import SampleWriter, member, refused_as_output_error, sample_entry, whole_file, write_json
 from settings import ConfigError, get_logger
 
 RECIPE: Final = "recipe.json"
@@ -200,16 +199,11 @@ def _make(recipe: Recipe, number: int) -> _Made:
 
 
 def _write(path: Path, clips: Iterator[_Made], statistics: StatisticsAccumulator, counts: Counter[str]) -> ShardEntry:
-    whole, samples, offset = hashlib.sha256(), [], 0
     with whole_file(path) as file:
+        writer = SampleWriter(file)
         for clip in clips:
-            file.write(clip.data)
-            whole.update(clip.data)
-            samples.append(SampleEntry(**{**clip.entry, "offset": offset}))
-            offset += len(clip.data)
+            writer.append(clip.data, clip.entry)
             counts.update([f"split {clip.entry['split']}", f"kind {clip.kind}"])
             if clip.entry["split"] == "train":
                 statistics.add(clip.arrays)
-        file.write(END)
-        whole.update(END)
-    return ShardEntry(name=path.name, bytes=offset + len(END), sha256=whole.hexdigest(), samples=samples)
+        return ShardEntry(**writer.end(path.name))
