@@ -1,5 +1,6 @@
 """`preprocessing.features`: shards with the base network's features in them."""
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def test_every_clip_gets_what_the_base_network_says_of_its_frames(shards, networ
         np.testing.assert_allclose(found["motion"], motion, atol=1e-4)
         np.testing.assert_allclose(found["appearance"], appearance[0], atol=1e-4)
         weights = (network / "export" / "model.safetensors").read_bytes()
-        assert bytes(found["network"]) == features.hashlib.sha256(weights).digest()
+        assert bytes(found["network"]) == hashlib.sha256(weights).digest()
 
 
 def test_what_is_written_is_whole(made):
