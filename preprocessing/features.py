@@ -165,11 +165,11 @@ def make_features(options: Options) -> dict[str, Any]:
     total = sum(sample.frames for shard in index.shards for sample in shard.samples)
     with tqdm(total=total, desc="frames", unit="frame", disable=None if options.progress else True) as bar:
         for shard in index.shards:
-            if work.is_made(shard):
+            if work.is_made(shard.name):
                 bar.update(sum(sample.frames for sample in shard.samples))
                 continue
             clips = _clips(network, Clips(folder, shard, network.image_size), options, bar)
-            work.record(shard, _write(work.path(shard), shard, clips, sha256, options, bad))
+            work.record(shard.name, _write(output / shard.name, shard, clips, sha256, options, bad))
     return work.finish()
 
 

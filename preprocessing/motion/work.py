@@ -1,44 +1,29 @@
-"""What is done and what is left of an import, so that it can go on after any stop.
-
-output/motion.json         what is being made, of what
-output/work/               record of every finished shard
-output/shard-000000.tar    finished shards
-"""
+"""An import of motion: its state, its shards and its index."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from datamodules.clip import VERSION, decode
-from datamodules.index import FILE_NAME, Index, ShardEntry
+from datamodules.index import Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
 from preprocessing.motion.clips import REASONS, Read
 from preprocessing.motion.options import Options
 from preprocessing.motion.plan import Plan
-from preprocessing.work import RunError
-from preprocessing.writer import (
-    SampleWriter,
-    member,
-    refused_as_output_error,
-    sample_entry,
-    whole_file,
-    write_json,
-)
+from preprocessing.shard_work import ShardWork
+from preprocessing.writer import SampleWriter, member, sample_entry, whole_file
 from settings import get_logger
 
-RUN: Final = "motion.json"
-SUMMARY: Final = "summary.json"
 COUNTED: Final = ("pose.npz", "speech.npz", "motion.npz")
 logger = get_logger(__name__)
 
 
-class MotionWork:
+class MotionWork(ShardWork):
     """The state of an import.
 
     Args:
@@ -47,59 +32,16 @@ class MotionWork:
         plan: what there is to make.
     """
 
+    run: ClassVar = "motion.json"
+    what: ClassVar = "motion"
+
     def __init__(self, output: Path, options: Options, plan: Plan) -> None:
-        self.output, self.plan, self._folder = output, plan, output / "work"
         of = json.dumps(plan.made_of, sort_keys=True).encode()
-        self._made = {"version": VERSION, "options": options.what(), "input": hashlib.sha256(of).hexdigest()}
+        made = {"version": VERSION, "options": options.what(), "input": hashlib.sha256(of).hexdigest()}
         if options.model is not None:
-            self._made["model"] = _sha256(options.model)
-
-    def claim(self) -> None:
-        """Begin, or go on with what an earlier run left.
-
-        Raises:
-            RunError: the folder holds something else.
-            preprocessing.writer.OutputError: it cannot be written.
-        """
-        with refused_as_output_error(self.output):
-            self.output.mkdir(parents=True, exist_ok=True)
-        path = self.output / RUN
-        if path.exists():
-            there = _read(path) or {}
-            differing = [key for key, value in self._made.items() if there.get(key) != value]
-            if differing:
-                raise RunError(
-                    f"{self.output} holds motion made with another {' and '.join(differing)}; give another output, or "
-                    "restart=true to throw it away"
-                )
-        else:
-            others = [found.name for found in (*self.output.glob("*.tar"), *self.output.glob(FILE_NAME))]
-            if others:
-                raise RunError(f"{self.output} holds {others[0]} of another run; give another output")
-            write_json(path, self._made)
-        if not (self.output / FILE_NAME).exists():
-            with refused_as_output_error(self.output):
-                self._folder.mkdir(exist_ok=True)
-
-    def finished(self) -> dict[str, Any] | None:
-        """The summary of an earlier run that has made all of this.
-
-        Raises:
-            RunError: it has, but a shard is missing or of another size.
-        """
-        if self._folder.exists() or not (self.output / FILE_NAME).exists():
-            return None
-        for shard in Index.load(self.output).shards:
-            if not _is_whole(self.output / shard.name, shard.bytes):
-                raise RunError(f"{self.output / shard.name} is missing or damaged; make all anew with restart=true")
-        return _read(self.output / SUMMARY)
-
-    def is_made(self, name: str) -> bool:
-        """Whether a shard is finished and still there."""
-        record = _read(self._record(name))
-        if record is None:
-            return False
-        return record["entry"] is None or _is_whole(self.output / name, record["entry"]["bytes"])
+            made["model"] = _sha256(options.model)
+        super().__init__(output, made, [name for name, _ in plan.shards])
+        self.plan = plan
 
     def write(self, name: str, reads: Iterable[Read]) -> None:
         """Make a shard of what was read, then its record; a shard without clips gets a record alone."""
@@ -121,8 +63,8 @@ class MotionWork:
             entry = writer.end(name)
         if not writer.samples:
             (self.output / name).unlink()
-        write_json(
-            self._record(name),
+        self.record(
+            name,
             {
                 "entry": entry if writer.samples else None,
                 "statistics": statistics.state(),
@@ -133,7 +75,7 @@ class MotionWork:
 
     def finish(self) -> dict[str, Any]:
         """Write index and summary from the shards' records, then remove these; returns the summary."""
-        records = [record for record in (_read(self._record(name)) for name, _ in self.plan.shards) if record]
+        records = self.records()
         statistics = StatisticsAccumulator()
         for record in records:
             statistics.merge(record["statistics"])
@@ -158,36 +100,8 @@ class MotionWork:
             "warnings": [entry for record in records for entry in record["warnings"]],
             "unlisted": self.plan.unlisted,
         }
-        write_json(self.output / SUMMARY, summary)
-        with whole_file(self.output / FILE_NAME) as file:
-            file.write(Index(fps=self.plan.fps, shards=shards, statistics=result).to_bytes())
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self.close(Index(fps=self.plan.fps, shards=shards, statistics=result), summary)
         return summary
-
-    def discard(self) -> None:
-        """Throw away what earlier runs of this command made; other files stay."""
-        if not (self.output / RUN).exists():
-            return
-        with refused_as_output_error(self.output):
-            for path in (*self.output.glob("shard-*.tar"), *(self.output / name for name, _ in self.plan.shards)):
-                path.unlink(missing_ok=True)
-            for name in (FILE_NAME, SUMMARY, RUN):
-                (self.output / name).unlink(missing_ok=True)
-            shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _record(self, name: str) -> Path:
-        return self._folder / f"{name}.json"
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _is_whole(path: Path, size: int) -> bool:
-    return path.exists() and path.stat().st_size == size
 
 
 def _sha256(path: Path) -> str:
