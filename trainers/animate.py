@@ -34,6 +34,7 @@ def animate(
     seconds: float | None = None,
     tokenizer: str | None = None,
     bank: str | None = None,
+    speech: str | None = None,
     size: int | None = None,
     fps: float | None = None,
     device: str = "auto",
@@ -72,6 +73,8 @@ def animate(
         tokenizer: the motion tokenizer that a network of versa was trained on; left out, as its run says.
         bank: a token2pose bank (`python -m preprocessing.bank`), for real poses with faces and hands; left out, the
             motion's joints are projected, and face and hands are the picture's own.
+        speech: folder or hub name of the pretrained speech network that a network listens to the layers of: the one
+            that preprocessing was told (mmgt.smga, versa.audio_motion); networks of hand-crafted features need none.
         size: longer side of the video in pixels; left out, that of the picture for poses (at most 1024, or 512 without
             one), and the network's own for pictures.
         fps: of a re-enacted video, 25 where left out; for the other networks only to make sure: an error unless the
@@ -113,6 +116,7 @@ def animate(
         seconds=seconds,
         tokenizer=tokenizer,
         bank=bank,
+        speech=speech,
     )
     kind = ANIMATORS.get(export.stage)
     wanted.check(kind.takes, export.stage)

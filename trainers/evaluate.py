@@ -55,7 +55,8 @@ def evaluate(
         neighbours: training windows that the nearest-neighbour baseline looks through.
         weights: files of pretrained networks for figures of videos: {alexnet: LPIPS, inception: FID, i3d: FVD,
             arcface: CSIM}; figures without one are left out and named.
-        beside: other runs of the stage for the same table, such as ablations: {name: run} (implicit_motion.motion).
+        beside: other runs of the stage for the same table, such as ablations: {name: run} (implicit_motion.motion,
+            versa.audio_motion).
         device: cpu, cuda, or auto.
 
     Returns:

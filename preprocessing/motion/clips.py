@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from datamodules.clip import KEYS, SAMPLE_RATE, ClipInfo, check, decode, encode
 from models.human.motion import FPS, SIZE
+from preprocessing.motion.options import Options
+from preprocessing.steps import SPEECH
 
 REASONS: Final[dict[str, str]] = {
     "unreadable": "the file cannot be read",
@@ -105,20 +110,39 @@ def pieces(frames: int, least_seconds: float, most_seconds: float) -> list[tuple
     return list(pairwise(edges))
 
 
-def sound_values(audio: np.ndarray, frames: int, speech: bool) -> dict[str, Any]:
-    """The keys that a clip's sound gives: itself, and the hand-crafted features at 20 fps.
+class SpeechFeatures(Protocol):
+    """What makes features of speech (`preprocessing.steps.SPEECH`)."""
+
+    def add(self, arrays: dict[str, np.ndarray], audio: np.ndarray, frames: int, fps: float) -> None:
+        """Add features of sound (N,), 16 kHz mono, over so many frames to the arrays of `speech.npz`."""
+
+
+def speech_features(options: Options) -> list[SpeechFeatures]:
+    """Those that an import was told to make; built once in every process.
+
+    Raises:
+        ConfigError: a pretrained model that is not there.
+    """
+    return _built(json.dumps(options.speech, sort_keys=True))
+
+
+@cache
+def _built(speech: str) -> list[SpeechFeatures]:
+    return [SPEECH.build(one) for one in json.loads(speech)]
+
+
+def sound_values(audio: np.ndarray, frames: int, speech: Sequence[SpeechFeatures]) -> dict[str, Any]:
+    """The keys that a clip's sound gives: itself, and its features, hand-crafted ones at 20 fps.
 
     Args:
         audio: (N,) 16 kHz mono in [-1, 1], N = round(frames / 20 * 16000).
         frames: of the clip.
-        speech: with features.
+        speech: what makes the features.
     """
-    values: dict[str, Any] = {"audio.flac": audio}
-    if speech:
-        from preprocessing.speech.handcrafted import features
-
-        values["speech.npz"] = {"handcrafted": features(audio, frames, float(FPS))}
-    return values
+    arrays: dict[str, np.ndarray] = {}
+    for one in speech:
+        one.add(arrays, audio, frames, float(FPS))
+    return {"audio.flac": audio} | ({"speech.npz": arrays} if arrays else {})
 
 
 def samples_of(frames: int) -> int:

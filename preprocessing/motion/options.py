@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from settings import ConfigError
+from preprocessing.steps import SPEECH
+from settings import Choice, ConfigError
 
 HOW_ONLY: Final = ("input", "output", "model", "cache", "workers", "restart", "progress")
 """Options that say where and how fast, not what."""
@@ -26,7 +27,7 @@ class Options:
         up: axis that points up in SMPL-X files; auto looks which way the bodies stand, file by file.
         model: SMPL-X model file; its joints for each file's betas take the place of the stated skeleton's.
         rotations: of HumanML3D clips: found anew from the joints, as ours are defined, or kept as they are.
-        speech: hand-crafted features of the sound.
+        speech: features of the sound, one kind or several; an empty list leaves them out.
         min_clip_seconds: shorter pieces are dropped.
         max_clip_seconds: longer takes are cut into equal pieces; at most 30.
         language: of what is spoken or written, such as en; kept in every clip.
@@ -47,7 +48,7 @@ class Options:
     up: Literal["auto", "y", "z"] = "auto"
     model: Path | None = None
     rotations: Literal["found", "kept"] = "found"
-    speech: bool = True
+    speech: list[Annotated[dict, Choice(SPEECH)]] = field(default_factory=lambda: [{"name": "handcrafted"}])
     min_clip_seconds: float = 1.0
     max_clip_seconds: float = 30.0
     language: str | None = None

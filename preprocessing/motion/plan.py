@@ -13,7 +13,7 @@ from datamodules.cache import ShardFolder
 from datamodules.index import FILE_NAME, Index
 from models.human.motion import FPS
 from preprocessing.manifest import assign_splits
-from preprocessing.motion.clips import Read
+from preprocessing.motion.clips import Read, speech_features
 from preprocessing.motion.from_shards import read_sample
 from preprocessing.motion.humanml3d import MOTIONS, TEXTS, read_humanml3d
 from preprocessing.motion.options import Options
@@ -55,7 +55,7 @@ def make_plan(options: Options) -> Plan:
     """Look at the input.
 
     Raises:
-        ConfigError: nothing there that can be imported, or no body model at `model`.
+        ConfigError: nothing there that can be imported, or no body model at `model`, no pretrained model for speech.
         datamodules.index.IndexFileError: shards without an index.
     """
     location = Path(options.input).expanduser()
@@ -73,8 +73,10 @@ def make_plan(options: Options) -> Plan:
     if kind == "humanml3d":
         sources, unlisted = _humanml3d(location)
         return _of_files(options, sources, partial(read_humanml3d, options=options), unlisted)
+    # What is wrong with a pretrained model is said before anything is written.
     if options.model is not None:
-        rest_of(options.model)  # what is wrong with it is said before anything is written
+        rest_of(options.model)
+    speech_features(options)
     return _of_files(options, _smplx(location, options), partial(read_smplx_file, options=options), [])
 
 

@@ -26,7 +26,16 @@ from models.human.body import offsets_of
 from models.human.body_model import BodyModelError, load_body_model
 from models.human.motion import FPS, from_smplx, pose_of
 from preprocessing.manifest import cut_spans, slug
-from preprocessing.motion.clips import LeftOut, Read, check_finite, encode_clip, pieces, samples_of, sound_values
+from preprocessing.motion.clips import (
+    LeftOut,
+    Read,
+    check_finite,
+    encode_clip,
+    pieces,
+    samples_of,
+    sound_values,
+    speech_features,
+)
 from preprocessing.motion.options import Options
 from preprocessing.motion.words import Words, read_words
 from preprocessing.sound import Sound, read_sound
@@ -137,7 +146,7 @@ def _read_pieces(
         )
         values: dict[str, Any] = {"motion.npz": {"motion": motion[start:stop]}}
         if sound is not None:
-            values |= sound_values(sound.read(samples_of(start), samples), stop - start, options.speech)
+            values |= sound_values(sound.read(samples_of(start), samples), stop - start, speech_features(options))
         try:
             read.clips.append(encode_clip(info, values))
         except LeftOut as error:

@@ -28,9 +28,11 @@ class Handcrafted:
     def __call__(self, draft: Draft) -> None:
         """Add the features of the clip's sound."""
         if draft.audio is not None:
-            draft.arrays.setdefault("speech.npz", {})["handcrafted"] = features(
-                draft.audio, draft.info.frames, draft.fps
-            )
+            self.add(draft.arrays.setdefault("speech.npz", {}), draft.audio, draft.info.frames, draft.fps)
+
+    def add(self, arrays: dict[str, np.ndarray], audio: np.ndarray, frames: int, fps: float) -> None:
+        """Add `handcrafted` (T, 35) of sound (N,), 16 kHz mono, to the arrays of `speech.npz`."""
+        arrays["handcrafted"] = features(audio, frames, fps)
 
 
 def features(audio: np.ndarray, frames: int, fps: float = 25.0) -> np.ndarray:

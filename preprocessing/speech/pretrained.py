@@ -51,18 +51,22 @@ class PretrainedSpeech:
         )
         self._network, self.normalize = _load(model, normalize)
         self._network.to(self.device).eval()
+        self.channels: int = self._network.config.hidden_size
         self.layer_ids = _chosen(layers, self._network.config.num_hidden_layers + 1, model)
         self.chunk, self.context = max(1, round(chunk_seconds * RATE)), round(context_seconds * RATE)
         self._handcrafted = Handcrafted()
 
     def __call__(self, draft: Draft) -> None:
         """Add the layers, and the hand-crafted features unless they are there; a clip without sound gets none."""
-        if draft.audio is None:
-            return
-        if "handcrafted" not in draft.arrays.get("speech.npz", {}):
-            self._handcrafted(draft)
-        draft.arrays["speech.npz"]["layers"] = self.features(draft.audio, round(draft.info.frames / draft.fps * RATE))
-        draft.arrays["speech.npz"]["layer_ids"] = np.array(self.layer_ids, np.int16)
+        if draft.audio is not None:
+            self.add(draft.arrays.setdefault("speech.npz", {}), draft.audio, draft.info.frames, draft.fps)
+
+    def add(self, arrays: dict[str, np.ndarray], audio: np.ndarray, frames: int, fps: float) -> None:
+        """Add the same to the arrays of `speech.npz`, of sound (N,), 16 kHz mono, over T frames."""
+        if "handcrafted" not in arrays:
+            self._handcrafted.add(arrays, audio, frames, fps)
+        arrays["layers"] = self.features(audio, round(frames / fps * RATE))
+        arrays["layer_ids"] = np.array(self.layer_ids, np.int16)
 
     def features(self, audio: np.ndarray, steps: int) -> np.ndarray:
         """Hidden states of sound (N,), 16 kHz mono in [-1, 1].

@@ -17,6 +17,7 @@ from models.human.motion import PARTS, from_smplx, recover_joints, recover_rotat
 from preprocessing.motion import run
 from preprocessing.motion.options import Options
 from preprocessing.motion.run import import_motion, main
+from preprocessing.speech.pretrained import PretrainedSpeech
 from preprocessing.verify import verify
 from preprocessing.work import RunError
 from preprocessing.writer import END, member
@@ -26,6 +27,7 @@ from tests.preprocessing.body_model_file import write_body_model
 from tests.preprocessing.clips import contents
 from tests.preprocessing.motion_files import write_grid, write_humanml3d, write_smplx, write_wav
 from tests.shards import write_shards
+from tests.speech_models import saved_speech_model
 
 WORDS = [(0.0, 0.5, ""), (0.5, 1.0, "hello"), (1.0, 2.4, "world"), (2.4, 2.9, "")]
 PHONES = [(0.5, 0.7, "HH"), (0.7, 1.0, "OW1"), (1.0, 2.4, "AH0"), (2.4, 2.9, "sp")]
@@ -101,12 +103,43 @@ def test_the_index_has_the_statistics_of_the_training_split(tmp_path):
     assert Index.load(tmp_path / "out").fps == 20
 
 
+@pytest.mark.paper("VA-5")
+def test_layers_of_a_pretrained_speech_network_beside_the_hand_crafted_features(tmp_path):
+    saved_speech_model(tmp_path / "wav2vec", "Wav2Vec2")
+    for name, seconds in (("a", 2.0), ("b", 3.1)):
+        write_smplx(tmp_path / "in" / f"{name}.npz", seconds, seed=3)
+        write_wav(tmp_path / "in" / f"{name}.wav", seconds)
+    words = [f"input={tmp_path / 'in'}", "progress=false"]
+    words.append(f"speech=[handcrafted,{{name: transformers, model: {tmp_path / 'wav2vec'}, layers: [2]}}]")
+    assert main([*words, f"output={tmp_path / 'out'}"]) == 0
+    assert main([*words, f"output={tmp_path / 'two'}", "workers=2"]) == 0
+    assert list(verify(tmp_path / "out")) == []
+    assert contents(tmp_path / "out") == contents(tmp_path / "two")
+    found = clips_of(tmp_path / "out").values()
+    assert len(found) == 2
+    for info, values, _ in found:
+        speech = values["speech.npz"]
+        assert speech["handcrafted"].shape == (info.frames, 35)
+        assert speech["layers"].shape == (1, round(info.frames / 20 * 50), 16)
+        assert speech["layer_ids"].tolist() == [2]
+        again = PretrainedSpeech(str(tmp_path / "wav2vec"), layers=[2])
+        np.testing.assert_array_equal(again.features(values["audio.flac"], speech["layers"].shape[1]), speech["layers"])
+
+
+def test_a_speech_network_that_is_not_there_stops_before_anything_is_written(tmp_path, capsys):
+    write_smplx(tmp_path / "in" / "a.npz")
+    words = [f"input={tmp_path / 'in'}", f"output={tmp_path / 'out'}"]
+    assert main([*words, f"speech=[{{name: transformers, model: {tmp_path / 'nowhere'}}}]"]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_long_take_is_cut_into_equal_clips_that_follow_on_each_other(tmp_path):
     write_smplx(tmp_path / "in" / "long.npz", 65.0, seed=3)
     sound = write_wav(tmp_path / "in" / "long.wav", 64.0)
     words = [(i * 2.0, i * 2.0 + 1.0, f"w{i}") for i in range(32)]
     write_grid(tmp_path / "in" / "long.TextGrid", 64.5, {"words": words})
-    made = import_motion(options(tmp_path / "in", tmp_path / "out", speech=False))
+    made = import_motion(options(tmp_path / "in", tmp_path / "out", speech=[]))
     clips = [(info, values) for info, values, _ in clips_of(tmp_path / "out").values()]
     assert [info.frames for info, _ in clips] == [427, 426, 427]
     assert made["frames"] == 1280

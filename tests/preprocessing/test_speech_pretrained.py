@@ -7,35 +7,13 @@ import torch
 from datamodules.clip import ClipInfo, check
 from preprocessing.speech.pretrained import PretrainedSpeech
 from preprocessing.step import Draft, Source
-
-SIZES = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "conv_dim": (8,) * 7,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-    "feat_extract_norm": "layer",
-    "conv_bias": True,
-}
-
-
-def saved(folder, kind: str, do_normalize: bool = True, **changes):
-    import transformers
-
-    torch.manual_seed(0)
-    config = getattr(transformers, f"{kind}Config")(**{**SIZES, **changes})
-    network = getattr(transformers, f"{kind}Model")(config).eval()
-    network.save_pretrained(folder)
-    transformers.Wav2Vec2FeatureExtractor(do_normalize=do_normalize).save_pretrained(folder)
-    return network
+from tests.speech_models import saved_speech_model
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
-    return {kind: (root / kind, saved(root / kind, kind)) for kind in ("Wav2Vec2", "WavLM", "Hubert")}
+    return {kind: (root / kind, saved_speech_model(root / kind, kind)) for kind in ("Wav2Vec2", "WavLM", "Hubert")}
 
 
 def speech(seconds: float) -> np.ndarray:
@@ -81,7 +59,7 @@ def test_long_sound_in_pieces_is_close_to_the_whole(models):
 
 
 def test_the_models_own_normalisation_is_kept(tmp_path):
-    saved(tmp_path / "plain", "Wav2Vec2", do_normalize=False)
+    saved_speech_model(tmp_path / "plain", "Wav2Vec2", do_normalize=False)
     plain = PretrainedSpeech(str(tmp_path / "plain"))
     assert not plain.normalize
     audio = speech(1)
@@ -92,7 +70,8 @@ def test_the_models_own_normalisation_is_kept(tmp_path):
 
 
 def test_another_rate_of_states_is_brought_to_50_hz(tmp_path):
-    saved(tmp_path / "slow", "Wav2Vec2", conv_kernel=(10, 3, 3, 3, 3, 2, 4), conv_stride=(5, 2, 2, 2, 2, 2, 4))
+    sizes = {"conv_kernel": (10, 3, 3, 3, 3, 2, 4), "conv_stride": (5, 2, 2, 2, 2, 2, 4)}
+    saved_speech_model(tmp_path / "slow", "Wav2Vec2", **sizes)
     assert PretrainedSpeech(str(tmp_path / "slow"), layers=[0]).features(speech(2), 100).shape == (1, 100, 16)
 
 

@@ -20,8 +20,11 @@ from models.human.keypoints import BODY, FACE, LIPS
 from models.mmgt.masks import motion_masks
 from models.mmgt.smga import SMGA
 from settings import ConfigError
+from tests.speech_models import saved_speech_model
 from trainers.animate import animate, main
+from trainers.animation.hearing import PretrainedHearing
 from trainers.animation.request import read_request, read_speech, video_size
+from trainers.animation.smga import SMGAAnimator
 from trainers.exports import file_hash, find_export
 
 
@@ -97,6 +100,42 @@ def test_the_performance_starts_from_the_first_pose_and_follows_the_sound(made, 
 
 
 @pytest.mark.paper("MMGT-13")
+@pytest.mark.paper("MMGT-6")
+def test_layers_of_a_pretrained_network_are_made_from_the_sound(run, first_pose, speech, tmp_path, capsys):
+    wavlm = saved_speech_model(tmp_path / "wavlm", "WavLM")
+    torch.manual_seed(0)
+    network = SMGA(
+        width=16, layers=1, heads=2, feedforward=32, audio_layers=1, window=20, sampling_steps=2, audio_channels=35 + 16
+    )
+    network.save_pretrained(tmp_path / "run" / "export")
+    told = {"stage": {"name": "mmgt.smga"}, "data": {"name": "clips", "speech_layers": [1]}}
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(told))
+    words = [f"run={tmp_path / 'run'}", f"pose={first_pose}", f"audio={speech}", "size=64"]
+    words.append(f"out={tmp_path / 'out.mp4'}")
+    assert main(words) == 2
+    assert "give speech=MODEL" in capsys.readouterr().err
+    assert main([*words, f"speech={tmp_path / 'wavlm'}"]) == 0
+    assert len(list(read_frames(tmp_path / "out.mp4"))) == 50
+    assert read_metadata(tmp_path / "out.mp4")["settings"]["speech"] == str(tmp_path / "wavlm")
+    assert main([*words, f"run={run}", f"speech={tmp_path / 'wavlm'}"]) == 2
+    assert "listens to hand-crafted features" in capsys.readouterr().err
+    # A second of them, from the sound as from a clip's speech.npz: layer 1, by hand on normalised sound.
+    animator = SMGAAnimator(find_export(str(tmp_path / "run")), device="cpu")
+    sound = read_speech(speech)[0][:16_000]
+    heard = animator.listen(sound, PretrainedHearing(animator.export, str(tmp_path / "wavlm"), 16))
+    normal = np.pad((sound - sound.mean()) / np.sqrt(sound.var() + 1e-7), 40).astype(np.float32)
+    with torch.inference_mode():
+        states = wavlm(torch.from_numpy(normal)[None], output_hidden_states=True).hidden_states
+    stored = {
+        "handcrafted": heard[:, :35],
+        "layers": torch.stack(states)[:, 0].numpy().astype(np.float16),
+        "layer_ids": np.arange(3),
+    }
+    assert heard.shape == (25, 51)
+    np.testing.assert_allclose(animator.hear(stored, "clip"), heard, atol=5e-3)
+    np.testing.assert_allclose(heard[:, 35:], states[1][0].reshape(25, 2, 16).mean(1), atol=5e-3)
+
+
 def test_mask_videos_show_the_masks_of_the_poses(made):
     assert set(made.masks) == {"face_hands", "lips", "background"}
     expected = motion_masks(made.poses, 128, 128)

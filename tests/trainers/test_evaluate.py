@@ -50,6 +50,9 @@ class Knowing:
     def __init__(self, shards: Path):
         self.known = [clip for split in ("test", "test_unseen") for clip in load_clips(shards, split, None, None)]
 
+    def hear(self, speech, clip_id):
+        return speech["handcrafted"]
+
     def poses(self, first_poses, speech, *, seed, steps, guidance):
         made = []
         for first, heard in zip(first_poses, speech, strict=True):

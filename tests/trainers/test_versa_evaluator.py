@@ -176,6 +176,8 @@ def chain(tmp_path_factory) -> dict[str, Path]:
     runs["text"] = saved(folder / "text", MotionTransformer(**SIZES), "versa.text_motion", **told)
     both = MotionTransformer(**SIZES, audio_branch=True)
     runs["audio"] = saved(folder / "audio", both, "versa.audio_motion", **told)
+    alone = MotionTransformer(**SIZES, audio_branch=True, text_branch=False)
+    runs["alone"] = saved(folder / "alone", alone, "versa.audio_motion", **told)
     runs["evaluator"] = saved(folder / "evaluator", network(), "versa.evaluator")
     return runs
 
@@ -199,6 +201,23 @@ def test_the_command_measures_speech_to_motion(chain, tmp_path, capsys):
     said = capsys.readouterr().out
     for title in ("Strokes F1", "BAS", "Action while speaking", "text branch alone", "shuffled audio"):
         assert title in said
+
+
+def test_other_runs_stand_in_the_same_table(chain, tmp_path, capsys):
+    from trainers.evaluate import evaluate, main
+    from trainers.evaluation.tables import as_text
+
+    options = {"data": str(chain["shards"]), "steps": 2, "seeds": [0], "splits": ["train"], "clips": 4}
+    one, other = str(chain["audio"]), str(chain["alone"])
+    both = evaluate(run=one, beside={"speech alone": other}, out=tmp_path / "both", **options)
+    apart = evaluate(run=other, out=tmp_path / "apart", **options)["splits"]["train"]["systems"]
+    systems = both["splits"]["train"]["systems"]
+    assert systems["speech alone"] == apart["model"]
+    assert systems["speech alone"]["speed"] != systems["model"]["speed"]
+    assert "speech alone" in as_text(both)
+    assert "speech alone" not in [v["best_baseline"] for v in both["splits"]["train"]["verdicts"].values()]
+    assert main([f"run={one}", f"beside={{truth: {other}}}", f"data={chain['shards']}", f"out={tmp_path}"]) == 2
+    assert "'truth' is the name of a baseline" in capsys.readouterr().err
 
 
 def test_a_wish_is_as_long_as_its_clip(chain):

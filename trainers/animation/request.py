@@ -87,8 +87,9 @@ def read_request(
     seed: int,
     steps: int | None,
     guidance: float | None,
+    more: Mapping[str, Any] = {},
 ) -> Request:
-    """Read the inputs of `animate`; the arguments are its own.
+    """Read the inputs of `animate`; the arguments are its own, `more` is what else the video says it depends on.
 
     Raises:
         MediaError: a file that is missing or cannot be read, silent or too short sound, a picture of nobody.
@@ -105,7 +106,9 @@ def read_request(
     else:
         first_pose = detect_first_pose(picture, image)  # type: ignore[arg-type]
     height, width = video_size(PLAIN if picture is None else picture.shape[:2], size)
-    return Request(picture, first_pose, speech, sound, height, width, out, seed, steps, guidance, hashes(files))
+    return Request(
+        picture, first_pose, speech, sound, height, width, out, seed, steps, guidance, hashes(files), dict(more)
+    )
 
 
 def check_files(files: Mapping[str, Path | None]) -> None:

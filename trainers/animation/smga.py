@@ -7,10 +7,13 @@ import numpy as np
 import torch
 
 from datamodules.index import Index, IndexFileError
+from datamodules.media import SAMPLE_RATE
 from models.mmgt.generate import generate
 from models.mmgt.smga import HANDCRAFTED, SMGA
+from models.mmgt.speech import join_speech
 from settings import ConfigError
 from trainers.animation.files import PoseAnimation, write_animation
+from trainers.animation.hearing import PretrainedHearing, layer_numbers, mean_layer
 from trainers.animation.request import read_request
 from trainers.animation.wanted import Wanted
 from trainers.exports import Export, load_network
@@ -27,21 +30,17 @@ class SMGAAnimator:
         device: where it runs; `auto` is a GPU where there is one.
 
     Raises:
-        ConfigError: another frame rate than the network was trained at, or speech features that need another program.
+        ConfigError: another frame rate than the network was trained at.
     """
 
-    takes: ClassVar = frozenset({"image", "audio", "pose", "steps", "guidance"})
+    takes: ClassVar = frozenset({"image", "audio", "pose", "speech", "steps", "guidance"})
 
     def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export = export
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.network = load_network(SMGA, export).to(self.device)
-        channels = self.network.get_buffer("audio_mean").numel()
-        if channels != HANDCRAFTED:
-            raise ConfigError(
-                f"{export.name} listens to {channels} speech features a frame; only the {HANDCRAFTED} hand-crafted "
-                "ones can be made from a sound file here"
-            )
+        self.layer_channels = self.network.get_buffer("audio_mean").numel() - HANDCRAFTED
+        self.layers = layer_numbers(export.settings)
         self.fps = trained_fps(self.network, export)
         if fps is not None and abs(fps - self.fps) > 1e-3:
             raise ConfigError(
@@ -54,12 +53,19 @@ class SMGAAnimator:
         """Name, stage and hash of the network."""
         return {"name": self.export.name, "stage": self.export.stage, "sha256": self.export.sha256}
 
-    def listen(self, audio: np.ndarray) -> np.ndarray:
-        """Speech features (T, 35) of audio (N,) at 16 kHz, one row a video frame."""
+    def listen(self, audio: np.ndarray, layers: PretrainedHearing | None = None) -> np.ndarray:
+        """Speech features (T, 35) of audio (N,) at 16 kHz, one row a video frame, with those of layers behind them."""
         from preprocessing.speech.handcrafted import features
 
-        frames = max(1, round(len(audio) / 16_000 * self.fps))
-        return features(audio, frames, self.fps)
+        frames = max(1, round(len(audio) / SAMPLE_RATE * self.fps))
+        handcrafted = features(audio, frames, self.fps)
+        return handcrafted if layers is None else with_layers(handcrafted, layers(audio))
+
+    def hear(self, speech: dict[str, np.ndarray], clip_id: str) -> np.ndarray:
+        """The same (T, C) from a clip's speech.npz. Raises ConfigError where it lacks the layers."""
+        if not self.layer_channels:
+            return speech["handcrafted"]
+        return with_layers(speech["handcrafted"], mean_layer(speech, self.layers, clip_id))
 
     def poses(
         self,
@@ -70,7 +76,7 @@ class SMGAAnimator:
         steps: int | None = None,
         guidance: float | None = None,
     ) -> list[np.ndarray]:
-        """Poses (T, 134, 3) for each first pose (134, 3) and speech (T, 35), all in one batch.
+        """Poses (T, 134, 3) for each first pose (134, 3) and speech (T, C), all in one batch.
 
         Shorter speech is filled up with its last frame, which its last window hears: lengths had better be close.
         """
@@ -91,6 +97,7 @@ class SMGAAnimator:
         """Generate and write what was asked for."""
         if wanted.audio is None:
             raise ConfigError("give audio=FILE: the speech to move to")
+        layers = self._hearing(wanted.speech)
         request = read_request(
             image=wanted.image,
             audio=wanted.audio,
@@ -100,15 +107,29 @@ class SMGAAnimator:
             seed=wanted.seed,
             steps=self.network.sampling_steps if wanted.steps is None else wanted.steps,
             guidance=self.network.guidance if wanted.guidance is None else wanted.guidance,
+            more={} if wanted.speech is None else {"speech": wanted.speech},
         )
         poses = self.poses(
             [request.first_pose],
-            [self.listen(request.audio)],
+            [self.listen(request.audio, layers)],
             seed=request.seed,
             steps=request.steps,
             guidance=request.guidance,
         )[0]
         return write_animation(request, poses, self.fps, self.model)
+
+    def _hearing(self, model: str | None) -> PretrainedHearing | None:
+        if self.layer_channels:
+            return PretrainedHearing(self.export, model, self.layer_channels, self.device.type)
+        if model is not None:
+            raise ConfigError(f"speech={model}: {self.export.name} listens to hand-crafted features; leave it out")
+        return None
+
+
+def with_layers(handcrafted: np.ndarray, layer: np.ndarray) -> np.ndarray:
+    """Hand-crafted features (T, 35) and, behind them, a mean of layers (S, C) at the video's rate (MMGT-6)."""
+    joined = join_speech(torch.from_numpy(handcrafted)[None], torch.from_numpy(layer)[None, None])
+    return joined[0].numpy()
 
 
 def trained_fps(network: SMGA, export: Export) -> float:

@@ -1,6 +1,7 @@
 """Text and speech to poses of the whole body with VersaAnimator's motion half (VA-9, VA-10)."""
 
 import math
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 import numpy as np
@@ -19,6 +20,7 @@ from models.versa.transformer import MotionTransformer
 from preprocessing.frozen import load_frozen
 from settings import ConfigError
 from trainers.animation.files import PoseAnimation, write_animation
+from trainers.animation.hearing import PretrainedHearing
 from trainers.animation.request import (
     PLAIN,
     Request,
@@ -52,7 +54,9 @@ class VersaAnimator:
         ConfigError: another frame rate.
     """
 
-    takes: ClassVar = frozenset({"image", "audio", "pose", "text", "seconds", "tokenizer", "bank", "steps", "guidance"})
+    takes: ClassVar = frozenset(
+        {"image", "audio", "pose", "text", "seconds", "tokenizer", "bank", "speech", "steps", "guidance"}
+    )
 
     def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export = export
@@ -71,12 +75,13 @@ class VersaAnimator:
             )
         tokenizer = self._tokenizer(wanted.tokenizer)
         bank = self._bank(wanted.bank, tokenizer)
+        hearing = self._hearing(wanted)
         request, text = self._request(wanted), read_texts(wanted.text)
         try:
             tokens = generate(
                 self.network,
                 text,
-                self._listen(request.audio) if wanted.audio else None,
+                hearing(request.audio) if hearing else None,
                 wanted.seconds,
                 seed=wanted.seed,
                 steps=wanted.steps,
@@ -140,18 +145,28 @@ class VersaAnimator:
         guidance = self.network.guidance if wanted.guidance is None else wanted.guidance
         return Request(
             picture, first_pose, speech, sound, height, width, wanted.out, wanted.seed, steps, guidance, hashes(files),
-            {"text": wanted.text} if wanted.text else {},
+            {name: value for name in ("text", "speech") if (value := getattr(wanted, name))},
         )  # fmt: skip
 
-    def _listen(self, audio: np.ndarray) -> np.ndarray:
-        from preprocessing.speech.handcrafted import features
-
-        if self.network.hearing.audio.kind != "handcrafted":
+    def _hearing(self, wanted: Wanted) -> Callable[[np.ndarray], np.ndarray] | None:
+        """What makes features of a sound, before anything else is begun."""
+        if wanted.audio is None:
+            return None
+        reader = self.network.hearing.audio
+        if reader.kind == "layers":
+            return PretrainedHearing(self.export, wanted.speech, reader.channels, self.device.type)
+        if wanted.speech is not None:
             raise ConfigError(
-                f"{self.export.name} listens to features of a pretrained model; only the hand-crafted ones can be made "
-                "from a sound file here"
+                f"speech={wanted.speech}: {self.export.name} listens to hand-crafted features; leave it out"
             )
-        return features(audio, max(1, round(len(audio) / SAMPLE_RATE * MOTION_FPS)), MOTION_FPS)
+        return listen
+
+
+def listen(audio: np.ndarray) -> np.ndarray:
+    """Hand-crafted features (T, 35) at 20 frames a second of sound (N,) at 16 kHz."""
+    from preprocessing.speech.handcrafted import features
+
+    return features(audio, max(1, round(len(audio) / SAMPLE_RATE * MOTION_FPS)), MOTION_FPS)
 
 
 def poses_of(

@@ -33,6 +33,7 @@ class Wanted:
     seconds: float | None = None
     tokenizer: str | None = None
     bank: str | None = None
+    speech: str | None = None
 
     def check(self, takes: frozenset[str], stage: str) -> None:
         """Raises ConfigError for what a stage's animator does not take, or values that make no sense anywhere."""

@@ -16,6 +16,7 @@ from models.versa.text import SPEECH
 from models.versa.tokenizer import MotionTokenizer
 from models.versa.transformer import MotionTransformer
 from settings import ConfigError
+from trainers.animation.hearing import layer_numbers, mean_layer
 from trainers.evaluation.clips import evenly
 from trainers.evaluation.plan import Plan
 from trainers.exports import Export, find_export, load_network
@@ -32,13 +33,13 @@ class Act:
     Attributes:
         info: its clip.json.
         motion: (M, 263) at 20 fps.
-        speech: (T, 35) hand-crafted features, or None.
+        speech: arrays of its speech.npz, or None.
         audio: (N,) at 16 kHz, or None.
     """
 
     info: ClipInfo
     motion: np.ndarray
-    speech: np.ndarray | None
+    speech: dict[str, np.ndarray] | None
     audio: np.ndarray | None
 
     @property
@@ -88,12 +89,11 @@ def load_acts(shards: str, ids: Sequence[str], keys: tuple[str, ...]) -> list[Ac
     """Clips by their ids, with the keys they need beside motion.npz."""
     acts = []
     for info, values in read_clips(shards, keys, where={"id": list(ids)}):
-        speech = values.get("speech.npz")
         acts.append(
             Act(
                 info,
                 values["motion.npz"]["motion"],
-                None if speech is None else speech["handcrafted"],
+                values.get("speech.npz"),
                 values.get("audio.flac"),
             )
         )
@@ -139,12 +139,21 @@ class Actor:
     def __init__(self, export: Export, device: str = "auto"):
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.network = load_network(MotionTransformer, export).to(self.device)
+        self._layers = layer_numbers(export.settings)
         name = export.settings.get("stage", {}).get("tokenizer")
         if name is None:
             raise ConfigError(
                 f"{export.name} does not say which tokenizer it was trained on: give its whole run folder"
             )
         self.tokenizer = load_network(MotionTokenizer, find_export(name)).to(self.device)
+
+    def hear(self, act: Act) -> np.ndarray | None:
+        """The clip's speech as the network reads it: hand-crafted features (T, 35), or a mean of layers (S, C)."""
+        if act.speech is None or self.network.audio is None:
+            return None
+        if self.network.hearing.audio.kind == "handcrafted":
+            return act.speech["handcrafted"]
+        return mean_layer(act.speech, self._layers, act.info.id)
 
     def perform(self, wishes: Sequence[Wish], plan: Plan, seed: int, **options: Any) -> list[np.ndarray]:
         """Motions (M, 263) for wishes, in batches of such with like length."""

@@ -93,7 +93,7 @@ class NearestNeighbour:
     def _follow(self, clip: Clip) -> np.ndarray:
         own = np.flatnonzero(self._speakers == clip.info.speaker) if clip.info.speaker is not None else np.zeros(0, int)
         bank = own if len(own) else np.arange(len(self))
-        features, pieces = self._standard(clip.speech), []
+        features, pieces = self._standard(clip.speech[:, : len(self._mean)]), []
         for start in range(0, clip.frames, self.window):
             part = features[start : start + self.window]
             gaps = np.square(self._speech[bank, : len(part)] - part).sum((1, 2))

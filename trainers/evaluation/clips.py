@@ -1,5 +1,6 @@
 """The clips that are measured, in memory, as plain arrays."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,7 +23,7 @@ class Clip:
     Attributes:
         info: its clip.json.
         pose: (T, 134, 3) true pose; points below the visible score are missing.
-        speech: (T, 35) hand-crafted features.
+        speech: (T, 35) hand-crafted features, or (T, 35 + C) with a mean of layers behind them.
         onsets: times of speech onsets in seconds.
         phonemes: what is said, where a synthetic speaker tells it.
     """
@@ -44,7 +45,18 @@ class Clip:
         return self.info.width / self.info.height if self.info.width and self.info.height else 1.0
 
 
-def load_clips(shards: str | Path, split: str, limit: int | None, seconds: float | None) -> list[Clip]:
+def handcrafted(speech: dict[str, np.ndarray], clip_id: str) -> np.ndarray:
+    """The hand-crafted features (T, 35) of a clip's speech.npz."""
+    return speech["handcrafted"]
+
+
+def load_clips(
+    shards: str | Path,
+    split: str,
+    limit: int | None,
+    seconds: float | None,
+    hear: Callable[[dict[str, np.ndarray], str], np.ndarray] = handcrafted,
+) -> list[Clip]:
     """Held-out clips with pose, speech features and sound.
 
     Args:
@@ -52,6 +64,7 @@ def load_clips(shards: str | Path, split: str, limit: int | None, seconds: float
         split: `test`, `test_unseen`, ...
         limit: at most so many, taken evenly over the split so that every speaker comes in; None is all.
         seconds: only the first seconds of each clip; None is all.
+        hear: takes what a model listens to out of a clip's speech.npz; hand-crafted features where left out.
     """
     from metrics.beats import audio_onsets
 
@@ -63,7 +76,7 @@ def load_clips(shards: str | Path, split: str, limit: int | None, seconds: float
             Clip(
                 info,
                 joined(values["pose.npz"])[:frames],
-                values["speech.npz"]["handcrafted"][:frames],
+                hear(values["speech.npz"], info.id)[:frames],
                 audio_onsets(audio),
                 list(info.extra.get("phonemes", [])),
             )

@@ -54,6 +54,10 @@ class PoseModel(Protocol):
 
     fps: float
 
+    def hear(self, speech: dict[str, np.ndarray], clip_id: str) -> np.ndarray:
+        """What the model listens to, (T, C), of a clip's speech.npz."""
+        ...
+
     def poses(
         self,
         first_poses: Sequence[np.ndarray],
@@ -97,7 +101,7 @@ def evaluate_gestures(model: PoseModel, encoder: PoseAutoencoder, plan: Plan) ->
     neighbours = baselines.NearestNeighbour(plan.shards, index.statistics, limit=plan.neighbours)
     results = {}
     for split in present_splits(index, plan):
-        clips = load_clips(plan.shards, split, plan.clips, plan.seconds)
+        clips = load_clips(plan.shards, split, plan.clips, plan.seconds, model.hear)
         logger.info("%s: measuring %d clips", split, len(clips))
         results[split] = _measure_split(model, encoder, plan, clips, index.statistics, neighbours)
         results[split]["seen_in_training"] = split == "train"

@@ -1,7 +1,8 @@
 """Measuring audio to motion: hands that follow speech, and text that is still done meanwhile (VA-8, VA-9)."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -19,7 +20,7 @@ from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
 from trainers.evaluation.text_motion import by_action, done
-from trainers.exports import Export
+from trainers.exports import Export, find_export
 
 logger = get_logger(__name__)
 
@@ -68,12 +69,17 @@ def measure_gesturing(export: Export, plan: Plan, folder: Path) -> dict[str, Any
     Speech alone directs where hands are measured. "Action while speaking": the texts of silent clips are asked for over
     the beginning of others' speech. "Action, both shown": the text of each clip that itself shows speech and an action,
     in its own time; "truth through tokens" is then what the tokenizer lets through. What "shuffled audio" does in these
-    rows is without the text.
+    rows is without the text. Other runs (`plan.beside`), such as one that fuses the last features only, are measured
+    as the model is.
 
     Raises:
-        ConfigError: no clips with motion and speech in the splits, or earlier networks that are not there.
+        ConfigError: no clips with motion and speech in the splits, names of other runs that are those of baselines, or
+            networks that are not there.
     """
+    if taken := sorted(set(plan.beside) & {*LABELS, *LABELS.values()}):
+        raise ConfigError(f"beside: {taken[0]!r} is the name of a baseline; give that run another one")
     index, actor = Index.load(plan.shards), Actor(export, plan.device)
+    others = {name: Actor(find_export(run), plan.device) for name, run in plan.beside.items()}
     splits, figures = {}, dict(FIGURES)
     for split in present_splits(index, plan, KEYS):
         acts = load_acts(plan.shards, chosen(index, split, KEYS, plan), KEYS)
@@ -82,7 +88,7 @@ def measure_gesturing(export: Export, plan: Plan, folder: Path) -> dict[str, Any
             for act in load_acts(plan.shards, chosen(index, split, ("motion.npz",), plan), ("motion.npz",))
             if act.actions and act.text
         ]
-        splits[split] = _measure_split(actor, acts, silent, plan) | {"seen_in_training": split == "train"}
+        splits[split] = _measure_split(actor, others, acts, silent, plan) | {"seen_in_training": split == "train"}
         for name in splits[split]["systems"]["model"]:
             if name.startswith("action "):
                 which = name.removeprefix("action ")
@@ -94,33 +100,43 @@ def measure_gesturing(export: Export, plan: Plan, folder: Path) -> dict[str, Any
     }
 
 
-def _measure_split(actor: Actor, acts: Sequence[Act], silent: Sequence[Act], plan: Plan) -> dict[str, Any]:
+def _measure_split(
+    actor: Actor, others: Mapping[str, Actor], acts: Sequence[Act], silent: Sequence[Act], plan: Plan
+) -> dict[str, Any]:
     talks = [act for act in acts if not act.actions] or list(acts)
     asked = _asked(talks, silent)
     both = [Task(act, act.spans, act) for act in acts if act.spans and act.actions]
 
-    def speaking(seed: int, audio: Sequence[np.ndarray | None], text: str | None = None) -> list[np.ndarray]:
+    def speaking(
+        who: Actor, seed: int, audio: Sequence[np.ndarray | None], text: str | None = None
+    ) -> list[np.ndarray]:
         wishes = [Wish(text, own, act.seconds, act.info.fps) for act, own in zip(talks, audio, strict=True)]
-        return actor.perform(wishes, plan, seed)
+        return who.perform(wishes, plan, seed)
 
-    def acting(tasks: Sequence[Task], seed: int, with_text: bool) -> list[np.ndarray]:
+    def acting(who: Actor, tasks: Sequence[Task], seed: int, with_text: bool) -> list[np.ndarray]:
         wishes = [
-            Wish(task.text if with_text else None, task.talk.speech, task.talk.seconds, task.talk.info.fps)
+            Wish(task.text if with_text else None, who.hear(task.talk), task.talk.seconds, task.talk.info.fps)
             for task in tasks
         ]
-        return actor.perform(wishes, plan, seed)
+        return who.perform(wishes, plan, seed)
 
-    own = [act.speech for act in talks]
+    own = [actor.hear(act) for act in talks]
     answers: dict[str, Callable[[int], list[np.ndarray]]] = {
-        "model": lambda seed: speaking(seed, own),
-        "shuffled_audio": lambda seed: speaking(seed, _others(talks, seed)),
+        "model": partial(speaking, actor, audio=own),
+        **{name: partial(speaking, other, audio=[other.hear(act) for act in talks]) for name, other in others.items()},
+        "shuffled_audio": lambda seed: speaking(actor, seed, _others(own, seed)),
         "random": lambda seed: [actor.random(act, seed + i) for i, act in enumerate(talks)],
     }
     if actor.network.text is not None:
-        answers["text_alone"] = lambda seed: speaking(seed, [None] * len(talks), SPEECH)
+        answers["text_alone"] = partial(speaking, actor, audio=[None] * len(talks), text=SPEECH)
     fixed = {"tokens": [actor.through_tokens(act.motion) for act in talks], "truth": [act.motion for act in talks]}
+    labels = {
+        "model": LABELS["model"],
+        **{name: name for name in others},
+        **{name: label for name, label in LABELS.items() if name in answers or name in fixed},
+    }
     systems = {}
-    for name in (label for label in LABELS if label in answers or label in fixed):
+    for name in labels:
         started = time.perf_counter()
         if name in fixed:
             one = measure(fixed[name], talks)
@@ -131,15 +147,15 @@ def _measure_split(actor: Actor, acts: Sequence[Act], silent: Sequence[Act], pla
             systems[name] = spread([one] * len(plan.seeds))
             continue
         found = [measure(answers[name](seed), talks) for seed in plan.seeds]
-        if actor.network.text is not None and name in ("model", "shuffled_audio"):
+        who = others.get(name, actor)
+        if who.network.text is not None and name not in ("random", "text_alone"):
             for seed, one in zip(plan.seeds, found, strict=True):
                 for kind, tasks in (("action", asked), ("action_both", both)):
                     if tasks:
-                        one |= _acted(acting(tasks, seed, name == "model"), tasks, kind, name == "model")
+                        one |= _acted(acting(who, tasks, seed, name != "shuffled_audio"), tasks, kind, name == "model")
         systems[name] = spread(found)
-        logger.info("  %s: %.0f s", LABELS[name], time.perf_counter() - started)
-    labels = {name: LABELS[name] for name in systems}
-    rivals = {name: systems[name] for name in systems if name != "tokens"}  # a bound, no rival
+        logger.info("  %s: %.0f s", labels[name], time.perf_counter() - started)
+    rivals = {name: found for name, found in systems.items() if name not in ("tokens", *others)}  # a bound, ablations
     deciding = [name for name in ("strokes", "bas_distance", "action") if name in systems["model"]]
     return {
         "clips": len(talks),
@@ -222,16 +238,16 @@ def _seen(motion: np.ndarray) -> torch.Tensor:
     return torch.cat([keypoints, scores[..., None]], -1)
 
 
-def _others(acts: Sequence[Act], seed: int) -> list[np.ndarray | None]:
+def _others(heard: Sequence[np.ndarray | None], seed: int) -> list[np.ndarray | None]:
     """The speech of another clip for each, repeated or cut to its length."""
-    shift = 1 + int(np.random.default_rng(seed).integers(max(1, len(acts) - 1)))
+    shift = 1 + int(np.random.default_rng(seed).integers(max(1, len(heard) - 1)))
     made: list[np.ndarray | None] = []
-    for i, act in enumerate(acts):
-        speech, other = act.speech, acts[(i + shift) % len(acts)].speech
+    for i, speech in enumerate(heard):
+        other = heard[(i + shift) % len(heard)]
         if speech is None or other is None:
             made.append(None)
             continue
-        if len(acts) == 1:
+        if len(heard) == 1:
             other = np.roll(speech, len(speech) // 2, 0)
         made.append(other[np.arange(len(speech)) % len(other)])
     return made

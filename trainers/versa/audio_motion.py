@@ -186,8 +186,8 @@ class AudioMotionStage(Stage):
         features = batch.speech if kind == "handcrafted" else batch.speech_layers
         if features is None:
             raise ConfigError(
-                "stage.audio=layers, but the clips have no features of a pretrained model; make them with "
-                "`python -m preprocessing.run speech=[transformers] ...`, or take stage.audio=handcrafted"
+                "stage.audio=layers, but the clips have no features of a pretrained model; make them in preprocessing "
+                'with "speech=[{name: transformers, model: FOLDER}]", or take stage.audio=handcrafted'
             )
         if features.shape[-1] != reader.channels:
             raise ConfigError(
