@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from datamodules.memory import keep_freed_memory
 from datamodules.parcels import Gatherer, Packer, Parcel, Sent, Unpacker
 from datamodules.samples import ClipReader
 from datamodules.streams import EpochOrder, Share, Shuffle
-from datamodules.video import read_window
+from datamodules.video import Room, read_window
 from datamodules.windows import Cut
 
 
@@ -119,18 +120,19 @@ class WindowDataset(IterableDataset):
         runs = [(places[0], places[-1] + 1)] if whole else [(place, place + 1) for place in places]
         taken = [window for run in runs for window in order.take(*run)]
         for place, (number, start) in zip(places, taken, strict=True):
-            read, pixels = self._add(number, start, parcel)
+            room = partial(packer.room, windows=len(places) - len(parcel.frames))
+            read, pixels = self._add(number, start, parcel, room)
             other = place
             while not read:
                 other += 1
                 if other > place + order.windows:
                     raise TooManyBadSamples("no sample can be read: " + self._describe(parcel))
-                read, pixels = self._add(*order.take(other, other + 1)[0], parcel)
+                read, pixels = self._add(*order.take(other, other + 1)[0], parcel, room)
             if pixels is not None:
-                packer.add_frames(pixels, len(places) - len(parcel.frames))
+                packer.add_frames(pixels)
 
-    def _add(self, number: int, start: int, parcel: Parcel) -> tuple[bool, np.ndarray | None]:
-        """Add a window to a parcel: whether it can be read, and its frames if they are wanted."""
+    def _add(self, number: int, start: int, parcel: Parcel, room: Room) -> tuple[bool, np.ndarray | None]:
+        """Add a window to a parcel: whether it can be read, and its frames, in `room`, if they are wanted."""
         if number in self._bad:
             return False, None
         clip_id = self.reader.table.ids[number]
@@ -145,7 +147,8 @@ class WindowDataset(IterableDataset):
             try:
                 if self._video:
                     length = self.length or clip.info.frames
-                    pixels = read_window(clip.values["video.mp4"], start, length, self._video_size, clip_id)
+                    video = clip.values["video.mp4"]
+                    pixels = read_window(video, start, length, self._video_size, clip_id, room)
             except BadSample as error:
                 # Only these frames are damaged: other windows of the clip stay in use, whichever worker reads them.
                 parcel.bad[clip_id] = error.reason

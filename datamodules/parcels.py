@@ -20,6 +20,7 @@ from datamodules.collate import collate, cut_window
 from datamodules.samples import Clip
 
 _ALIGNMENT: Final = 64
+_PIXELS: Final = np.dtype(np.uint8).str
 
 
 @dataclass
@@ -132,7 +133,7 @@ class _Stored:
 
 
 class Gatherer:
-    """Without workers: brings the frames of a parcel's windows into the batch's own memory.
+    """Without workers: lets the frames of a parcel's windows be decoded into the batch's own memory.
 
     Args:
         parcel: what to gather.
@@ -142,15 +143,16 @@ class Gatherer:
         self._parcel = parcel
         self._batch: np.ndarray | None = None
 
-    def add_frames(self, frames: np.ndarray, windows: int) -> None:
-        """Frames of one window, and how many windows (this one too) are still to come."""
+    def room(self, shape: tuple[int, ...], windows: int) -> np.ndarray:
+        """Memory (T, H, W, 3) uint8 for the next window; `windows` (this one too) are still to come."""
         if self._batch is None:
-            self._batch = np.empty((windows, *frames.shape), frames.dtype)
+            self._batch = np.empty((windows, *shape), np.uint8)
         number = len(self._parcel.frames)
-        if number < len(self._batch) and frames.shape == self._batch.shape[1:]:
-            # At once, while they lie in the cache, and the decoder's memory is free for the next.
-            self._batch[number] = frames
-            frames = self._batch[number]
+        fits = number < len(self._batch) and shape == self._batch.shape[1:]
+        return self._batch[number] if fits else np.empty(shape, np.uint8)
+
+    def add_frames(self, frames: np.ndarray) -> None:
+        """Frames that are in the last room."""
         self._parcel.frames.append(frames)
 
     def finish(self) -> Parcel:
@@ -170,19 +172,22 @@ class Packer:
         self._parcel, self._lender = parcel, lender
         self._memory: list[np.ndarray] = []
         self._end = 0
+        self._room: _Stored | None = None
 
-    def add_frames(self, frames: np.ndarray, windows: int) -> None:
-        """Frames of one window, and how many windows (this one too) are still to come.
-
-        They are moved at once, while they lie in the cache, and the decoder's memory is free for the next.
-        """
-        stored = _Stored(len(self._memory) - 1, self._end, frames.shape, frames.dtype.str)
+    def room(self, shape: tuple[int, ...], windows: int) -> np.ndarray:
+        """Shared memory (T, H, W, 3) uint8 for the next window; `windows` (this one too) are still to come."""
+        stored = _Stored(len(self._memory) - 1, self._end, shape, _PIXELS)
         if not self._memory or stored.end > len(self._memory[-1]):
-            stored = _Stored(len(self._memory), 0, frames.shape, frames.dtype.str)
+            stored = _Stored(len(self._memory), 0, shape, _PIXELS)
             self._lend(stored.end * windows)
-        self._parcel.frames.append(stored)
-        self._end = stored.end
-        _at(self._memory, stored)[...] = frames
+        self._room = stored
+        return _at(self._memory, stored)
+
+    def add_frames(self, frames: np.ndarray) -> None:
+        """Frames that are in the last room."""
+        assert self._room is not None
+        self._parcel.frames.append(self._room)
+        self._end = self._room.end
 
     def finish(self) -> Parcel:
         """The parcel with the arrays of its clips moved too."""
