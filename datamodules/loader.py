@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
@@ -15,8 +14,9 @@ from datamodules.bad_samples import BadSamples, TooManyBadSamples
 from datamodules.batch import Batch
 from datamodules.buffers import Lender
 from datamodules.clip import BadSample
+from datamodules.collate import Window, cut_window
 from datamodules.memory import keep_freed_memory
-from datamodules.parcels import Gatherer, Packer, Parcel, Sent, Unpacker
+from datamodules.parcels import Gatherer, Maker, Packer, Parcel, Sent, Unpacker
 from datamodules.samples import ClipReader
 from datamodules.streams import EpochOrder, Share, Shuffle
 from datamodules.video import Room, read_window
@@ -53,8 +53,8 @@ class WindowDataset(IterableDataset):
         cut: how windows are cut.
         shuffle: how they are shuffled.
         share: which of them this rank reads.
-        memory: bytes of decoded clips that the training process keeps for each worker.
         video_size: height and width that frames are scaled to.
+        pinned: make batches in page-locked memory where there are no workers.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class WindowDataset(IterableDataset):
         cut: Cut,
         shuffle: Shuffle,
         share: Share,
-        memory: int,
         video_size: tuple[int, int] | None = None,
+        pinned: bool = False,
     ):
         self.reader, self.cut, self.shuffle, self.share, self._video_size = reader, cut, shuffle, share, video_size
-        self._video = "video.mp4" in reader.wanted.keys
+        self._video, self._pinned = "video.mp4" in reader.wanted.keys, pinned
         self.length = None if cut.mode == "clip" else cut.length
         table = reader.table
         self.windows = int(cut.counts(table.frames).sum())
@@ -75,7 +75,7 @@ class WindowDataset(IterableDataset):
         self._begin = torch.zeros(5, dtype=torch.int64).share_memory_()
         self._read = torch.zeros(len(table), dtype=torch.uint8).share_memory_()
         self._bad: dict[int, str] = {}
-        self._sent, self._lender, self._era = Sent(memory), Lender(), 0
+        self._sent, self._lender, self._era = Sent(), Lender(), 0
 
     def begin(self, place: Place, anew: bool) -> None:
         """Where the next iteration starts, in all workers; `anew` if what they have sent before is forgotten."""
@@ -111,52 +111,58 @@ class WindowDataset(IterableDataset):
         for step in range(first, self.share.steps(position, total), stride):
             places = self.share.places(self.share.advance(position, total, step), total)
             parcel = Parcel(first)
-            packer = Packer(parcel, self._lender) if worker else Gatherer(parcel)
-            self._fill(parcel, order, places, packer)
-            yield packer.finish()
+            maker = Packer(parcel, self._lender) if worker else Gatherer(parcel, self._pinned)
+            windows = self._fill(parcel, order, places, maker)
+            try:
+                maker.finish(windows)
+            except ValueError as error:
+                parcel.error = str(error)
+            yield parcel
 
-    def _fill(self, parcel: Parcel, order: EpochOrder, places: list[int], packer: Packer | Gatherer) -> None:
+    def _fill(self, parcel: Parcel, order: EpochOrder, places: list[int], maker: Maker) -> list[Window]:
+        """Read the windows at some places, or others where these are damaged; frames of video go to the maker."""
+        windows: list[Window] = []
         whole = places[-1] - places[0] == len(places) - 1
         runs = [(places[0], places[-1] + 1)] if whole else [(place, place + 1) for place in places]
         taken = [window for run in runs for window in order.take(*run)]
         for place, (number, start) in zip(places, taken, strict=True):
-            room = partial(packer.room, windows=len(places) - len(parcel.frames))
-            read, pixels = self._add(number, start, parcel, room)
+            room = partial(maker.room, windows=len(places) - len(windows))
+            window = self._read_one(number, start, parcel, room)
             other = place
-            while not read:
+            while window is None:
                 other += 1
                 if other > place + order.windows:
                     raise TooManyBadSamples("no sample can be read: " + self._describe(parcel))
-                read, pixels = self._add(*order.take(other, other + 1)[0], parcel, room)
-            if pixels is not None:
-                packer.add_frames(pixels)
+                window = self._read_one(*order.take(other, other + 1)[0], parcel, room)
+            frames = window.arrays.pop("video", None)
+            if frames is not None:
+                maker.add_frames(frames)
+            windows.append(window)
+        return windows
 
-    def _add(self, number: int, start: int, parcel: Parcel, room: Room) -> tuple[bool, np.ndarray | None]:
-        """Add a window to a parcel: whether it can be read, and its frames, in `room`, if they are wanted."""
+    def _read_one(self, number: int, start: int, parcel: Parcel, room: Room) -> Window | None:
+        """A window, its frames (`video`) in `room` if they are wanted; None if it cannot be read."""
         if number in self._bad:
-            return False, None
+            return None
         clip_id = self.reader.table.ids[number]
-        pixels = None
-        if number not in self._sent or self._video:
-            self._read[number] = 1
+        self._read[number] = 1
+        try:
+            clip = self.reader(number)
+        except BadSample as error:
+            self._bad[number] = parcel.bad[clip_id] = error.reason
+            return None
+        window = cut_window(clip, start, self.length)
+        if self._video:
+            data = clip.values["video.mp4"]
             try:
-                clip = self.reader(number)
-            except BadSample as error:
-                self._bad[number] = parcel.bad[clip_id] = error.reason
-                return False, None
-            try:
-                if self._video:
-                    length = self.length or clip.info.frames
-                    video = clip.values["video.mp4"]
-                    pixels = read_window(video, start, length, self._video_size, clip_id, room)
+                window.arrays["video"] = read_window(data, start, window.frames, self._video_size, clip_id, room)
             except BadSample as error:
                 # Only these frames are damaged: other windows of the clip stay in use, whichever worker reads them.
                 parcel.bad[clip_id] = error.reason
-                return False, None
-            if number not in self._sent:
-                self._sent.add(number, clip, parcel)
-        parcel.windows.append((number, start))
-        return True, pixels
+                return None
+        self._sent.add(number, clip.info, parcel)
+        parcel.windows.append((number, start, window.frames))
+        return window
 
     def _describe(self, parcel: Parcel) -> str:
         bad = BadSamples(0, 0)
@@ -195,7 +201,7 @@ class ClipLoader(StatefulDataLoader):
             super().__init__(dataset, batch_size=None, **options)
         self._bad, self._fingerprint, self._total, self._fixed = bad, fingerprint, total, fixed
         self._place, self._touched = self._start(0), False
-        self._unpack = Unpacker(dataset.length, pinned)
+        self._unpack = Unpacker(pinned)
 
     def __len__(self) -> int:
         """Batches of the present epoch on each rank, those before a resume included."""

@@ -184,9 +184,9 @@ class ClipDataModule(L.LightningDataModule):
             logger.info("%d of %d clips of split %s are shorter than a window and not used", short, len(table), name)
         rank, ranks = _world(self)
         share = Share(rank, ranks, self.batch_size, drop_last)
-        # Video stays with the workers, which decode frames of it; everything else is sent on.
-        reader = ClipReader(table, self._folder, self._wanted, self._memory if "video.mp4" in self.keys else 0)
-        dataset = WindowDataset(reader, cut, shuffle, share, self._memory, self._video_size)
+        pinned = torch.cuda.is_available()
+        reader = ClipReader(table, self._folder, self._wanted, self._memory)
+        dataset = WindowDataset(reader, cut, shuffle, share, self._video_size, pinned)
         if not dataset.windows or not share.steps(0, dataset.windows if steps is None else 1 << 60):
             return None
         options: dict[str, Any] = {"num_workers": self._workers}
@@ -194,7 +194,7 @@ class ClipDataModule(L.LightningDataModule):
             options |= {"prefetch_factor": self._prefetch, "persistent_workers": True}
         total = dataset.windows if steps is None else steps * ranks * self.batch_size
         fingerprint = f"{table.fingerprint}-{cut.mode}-{cut.length}-{cut.stride}-{cut.per_clip}"
-        return ClipLoader(dataset, self._bad, fingerprint, total, fixed, torch.cuda.is_available(), **options)
+        return ClipLoader(dataset, self._bad, fingerprint, total, fixed, pinned, **options)
 
     def _table(self, name: str) -> ClipTable:
         split = self._splits[name]
