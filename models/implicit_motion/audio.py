@@ -38,8 +38,10 @@ class Filterbank(nn.Module):
             raise ValueError(f"audio_steps has to divide {FRAME} samples and be 2 or more, got {steps}")
         self.steps = steps
         top = 2595 * math.log10(1 + 7600 / 700)
-        mel = torch.linspace(100, top, filters)
-        angles = torch.arange(_KERNEL) * (2 * math.pi / RATE) * (700 * (10 ** (mel / 2595) - 1))[:, None]
+        samples = torch.arange(_KERNEL)
+        # The default device is named: where transformers is the first to set one, torch.linspace forgets it for good.
+        mel = torch.linspace(100, top, filters, device=samples.device)
+        angles = samples * (2 * math.pi / RATE) * (700 * (10 ** (mel / 2595) - 1))[:, None]
         window = torch.hann_window(_KERNEL)
         pairs = torch.cat([angles.cos(), angles.sin()]) * window * (2 / window.sum())
         self.filters = nn.Parameter(pairs[:, None])

@@ -304,6 +304,13 @@ def test_checkpointing_changes_no_gradient():
     torch.testing.assert_close(*gradients)
 
 
+def test_filters_are_made_where_the_network_is_though_linspace_forgets_the_default_device(monkeypatch):
+    linspace = torch.linspace
+    monkeypatch.setattr(torch, "linspace", lambda *a, device="cpu", **o: linspace(*a, device=device, **o))
+    with torch.device("meta"):
+        assert MotionDiffusion(window=16).filterbank.filters.is_meta
+
+
 def test_runs_where_no_number_is_computed():
     with torch.device("meta"):
         network = MotionDiffusion(window=16).train()
