@@ -19,7 +19,7 @@ from datamodules.memory import keep_freed_memory
 from datamodules.parcels import Gatherer, Maker, Packer, Parcel, Sent, Unpacker
 from datamodules.samples import ClipReader
 from datamodules.streams import EpochOrder, Share, Shuffle
-from datamodules.video import Room, read_window
+from datamodules.video import read_window
 from datamodules.windows import Cut
 
 
@@ -120,28 +120,25 @@ class WindowDataset(IterableDataset):
             yield parcel
 
     def _fill(self, parcel: Parcel, order: EpochOrder, places: list[int], maker: Maker) -> list[Window]:
-        """Read the windows at some places, or others where these are damaged; frames of video go to the maker."""
+        """Read the windows at some places, or others where these are damaged."""
         windows: list[Window] = []
         whole = places[-1] - places[0] == len(places) - 1
         runs = [(places[0], places[-1] + 1)] if whole else [(place, place + 1) for place in places]
         taken = [window for run in runs for window in order.take(*run)]
         for place, (number, start) in zip(places, taken, strict=True):
-            room = partial(maker.room, windows=len(places) - len(windows))
-            window = self._read_one(number, start, parcel, room)
+            left = len(places) - len(windows)
+            window = self._read_one(number, start, parcel, maker, left)
             other = place
             while window is None:
                 other += 1
                 if other > place + order.windows:
                     raise TooManyBadSamples("no sample can be read: " + self._describe(parcel))
-                window = self._read_one(*order.take(other, other + 1)[0], parcel, room)
-            frames = window.arrays.pop("video", None)
-            if frames is not None:
-                maker.add_frames(frames)
+                window = self._read_one(*order.take(other, other + 1)[0], parcel, maker, left)
             windows.append(window)
         return windows
 
-    def _read_one(self, number: int, start: int, parcel: Parcel, room: Room) -> Window | None:
-        """A window, its frames (`video`) in `room` if they are wanted; None if it cannot be read."""
+    def _read_one(self, number: int, start: int, parcel: Parcel, maker: Maker, left: int) -> Window | None:
+        """One of so many windows that are left; frames of video go to the maker. None if it cannot be read."""
         if number in self._bad:
             return None
         clip_id = self.reader.table.ids[number]
@@ -153,9 +150,9 @@ class WindowDataset(IterableDataset):
             return None
         window = cut_window(clip, start, self.length)
         if self._video:
-            data = clip.values["video.mp4"]
+            data, room = clip.values["video.mp4"], partial(maker.room, windows=left)
             try:
-                window.arrays["video"] = read_window(data, start, window.frames, self._video_size, clip_id, room)
+                maker.add_frames(read_window(data, start, window.frames, self._video_size, clip_id, room))
             except BadSample as error:
                 # Only these frames are damaged: other windows of the clip stay in use, whichever worker reads them.
                 parcel.bad[clip_id] = error.reason

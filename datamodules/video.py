@@ -3,6 +3,7 @@
 import io
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from torch.utils.dlpack import from_dlpack
@@ -51,17 +52,21 @@ def read_window(
         if start + length > len(reader):
             raise BadSample("video.mp4: fewer frames than clip.json says", clip_id)
         reader.seek_accurate(start)
-        frames: np.ndarray | None = None
-        for number in range(length):
-            frame = from_dlpack(reader.next().to_dlpack()).numpy()  # handed over, not copied
-            if frame.shape[2] != 3:  # decord 0.6 pads rows of 16, 24, 48 or 72 pixels
-                return _read_in_turn(data, start, length, size, clip_id, room)
-            if frames is None:
-                frames = room((length, *frame.shape))
-            frames[number] = frame
+        frame = _next_frame(reader)
+        if frame.shape[2] != 3:  # decord 0.6 pads rows of 16, 24, 48 or 72 pixels
+            return _read_in_turn(data, start, length, size, clip_id, room)
+        frames = room((length, *frame.shape))
+        frames[0] = frame
+        for number in range(1, length):
+            frames[number] = _next_frame(reader)
+        return frames
     except (RuntimeError, DECORDError, EOFError, StopIteration) as error:
         raise BadSample(f"video.mp4: cannot be decoded ({type(error).__name__})", clip_id) from None
-    return room((0, 0, 0, 3)) if frames is None else frames
+
+
+def _next_frame(reader: Any) -> np.ndarray:
+    """(H, W, 3), handed over by decord, not copied."""
+    return from_dlpack(reader.next().to_dlpack()).numpy()
 
 
 def _read_in_turn(

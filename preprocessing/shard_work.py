@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Final
 
 from datamodules.index import FILE_NAME, Index
 from preprocessing.work import RunError
-from preprocessing.writer import refused_as_output_error, whole_file, write_json
+from preprocessing.writer import make_folder, refused_as_output_error, whole_file, write_json
 
 SUMMARY: Final = "summary.json"
 
@@ -46,8 +46,7 @@ class ShardWork:
             RunError: the folder holds something else.
             preprocessing.writer.OutputError: it cannot be written.
         """
-        with refused_as_output_error(self.output):
-            self.output.mkdir(parents=True, exist_ok=True)
+        make_folder(self.output)
         path = self.output / self.run
         if path.exists():
             there = _read(path) or {}

@@ -23,7 +23,7 @@ from datamodules.index import FILE_NAME
 from preprocessing.job import Job
 from preprocessing.options import Options, fingerprint
 from preprocessing.step import Source
-from preprocessing.writer import refused_as_output_error, write_json
+from preprocessing.writer import make_folder, refused_as_output_error, write_json
 
 MADE_HERE: Final = ("shard-*.tar", FILE_NAME, "summary.json", "summary-*.json", "report.html", "run.json")
 
@@ -101,8 +101,7 @@ class Work:
             RunError: the folder holds something else.
             preprocessing.writer.OutputError: it cannot be written.
         """
-        with refused_as_output_error(self.output):
-            self.output.mkdir(parents=True, exist_ok=True)
+        make_folder(self.output)
         path = self.output / "run.json"
         if not path.exists():
             others = [found.name for pattern in MADE_HERE[:2] for found in self.output.glob(pattern)]

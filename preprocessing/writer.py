@@ -85,6 +85,12 @@ def refused_as_output_error(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make an output folder if it is not there. Raises OutputError."""
+    with refused_as_output_error(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write plain values, whole or not at all."""
     with whole_file(path) as file:

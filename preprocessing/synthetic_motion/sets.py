@@ -21,7 +21,7 @@ from datamodules.statistics import StatisticsAccumulator
 from models.human.motion import FPS
 from preprocessing.synthetic_motion.actions import held_out
 from preprocessing.synthetic_motion.clips import Recipe, make_clip
-from preprocessing.writer import SampleWriter, member, refused_as_output_error, sample_entry, whole_file, write_json
+from preprocessing.writer import SampleWriter, make_folder, member, sample_entry, whole_file, write_json
 from settings import ConfigError, get_logger
 
 RECIPE: Final = "recipe.json"
@@ -85,8 +85,7 @@ def generate(
     recipe = Recipe(clips, speakers, seed, talking, sequences, captions, val, test, poses)
     what = {**asdict(recipe), "clips_per_shard": clips_per_shard}
     output = Path(output).expanduser()
-    with refused_as_output_error(output):
-        output.mkdir(parents=True, exist_ok=True)
+    make_folder(output)
     done = _finished(output, what, restart)
     if done is not None:
         return done

@@ -1,6 +1,7 @@
 """Unmasking: order, guidance, seeds, windows, and texts in time."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -78,7 +79,7 @@ def test_fewer_tokens_are_hidden_in_each_step_by_a_cosine(steps):
     tokens = generate(network, "wave", seconds=2.4, steps=steps)
     assert asked.hidden() == [[math.floor(12 * math.cos(math.pi / 2 * step / steps))] for step in range(steps)]
     assert not (tokens == CODES).any()
-    for before, after in zip(asked.calls, asked.calls[1:], strict=False):
+    for before, after in pairwise(asked.calls):
         shown = before["tokens"] != CODES
         assert torch.equal(before["tokens"][shown], after["tokens"][shown]), "what is shown stays"
 

@@ -39,6 +39,13 @@ def mean_layer(speech: Mapping[str, np.ndarray], numbers: Sequence[int] | None, 
     return speech["layers"][[stored.index(number) for number in wanted]].astype(np.float32).mean(0)
 
 
+def handcrafted(audio: np.ndarray, fps: float) -> np.ndarray:
+    """Hand-crafted features (T, 35) at so many frames a second of sound (N,) at 16 kHz."""
+    from preprocessing.speech.handcrafted import features
+
+    return features(audio, max(1, round(len(audio) / SAMPLE_RATE * fps)), fps)
+
+
 class PretrainedHearing:
     """Makes the layers that a network was trained on.
 
@@ -68,3 +75,14 @@ class PretrainedHearing:
         """Mean (S, C) over the layers, at 50 a second, of sound (N,) at 16 kHz."""
         steps = max(1, round(len(audio) / SAMPLE_RATE * RATE))
         return self._speech.features(audio, steps).astype(np.float32).mean(0)
+
+
+def layers_wanted(export: Export, model: str | None, channels: int, device: str) -> PretrainedHearing | None:
+    """What makes the layers that a network listens to; None where it wants none (0 channels). Raises ConfigError."""
+    if channels:
+        return PretrainedHearing(export, model, channels, device)
+    if model is not None:
+        raise ConfigError(
+            f"speech={model}: {export.name} listens to hand-crafted features, or hears no sound here; leave it out"
+        )
+    return None

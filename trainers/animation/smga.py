@@ -7,13 +7,12 @@ import numpy as np
 import torch
 
 from datamodules.index import Index, IndexFileError
-from datamodules.media import SAMPLE_RATE
 from models.mmgt.generate import generate
 from models.mmgt.smga import HANDCRAFTED, SMGA
 from models.mmgt.speech import join_speech
 from settings import ConfigError
 from trainers.animation.files import PoseAnimation, write_animation
-from trainers.animation.hearing import PretrainedHearing, layer_numbers, mean_layer
+from trainers.animation.hearing import PretrainedHearing, handcrafted, layer_numbers, layers_wanted, mean_layer
 from trainers.animation.request import read_request
 from trainers.animation.wanted import Wanted
 from trainers.exports import Export, load_network
@@ -55,11 +54,8 @@ class SMGAAnimator:
 
     def listen(self, audio: np.ndarray, layers: PretrainedHearing | None = None) -> np.ndarray:
         """Speech features (T, 35) of audio (N,) at 16 kHz, one row a video frame, with those of layers behind them."""
-        from preprocessing.speech.handcrafted import features
-
-        frames = max(1, round(len(audio) / SAMPLE_RATE * self.fps))
-        handcrafted = features(audio, frames, self.fps)
-        return handcrafted if layers is None else with_layers(handcrafted, layers(audio))
+        features = handcrafted(audio, self.fps)
+        return features if layers is None else with_layers(features, layers(audio))
 
     def hear(self, speech: dict[str, np.ndarray], clip_id: str) -> np.ndarray:
         """The same (T, C) from a clip's speech.npz. Raises ConfigError where it lacks the layers."""
@@ -97,7 +93,7 @@ class SMGAAnimator:
         """Generate and write what was asked for."""
         if wanted.audio is None:
             raise ConfigError("give audio=FILE: the speech to move to")
-        layers = self._hearing(wanted.speech)
+        layers = layers_wanted(self.export, wanted.speech, self.layer_channels, self.device.type)
         request = read_request(
             image=wanted.image,
             audio=wanted.audio,
@@ -118,17 +114,10 @@ class SMGAAnimator:
         )[0]
         return write_animation(request, poses, self.fps, self.model)
 
-    def _hearing(self, model: str | None) -> PretrainedHearing | None:
-        if self.layer_channels:
-            return PretrainedHearing(self.export, model, self.layer_channels, self.device.type)
-        if model is not None:
-            raise ConfigError(f"speech={model}: {self.export.name} listens to hand-crafted features; leave it out")
-        return None
 
-
-def with_layers(handcrafted: np.ndarray, layer: np.ndarray) -> np.ndarray:
+def with_layers(features: np.ndarray, layer: np.ndarray) -> np.ndarray:
     """Hand-crafted features (T, 35) and, behind them, a mean of layers (S, C) at the video's rate (MMGT-6)."""
-    joined = join_speech(torch.from_numpy(handcrafted)[None], torch.from_numpy(layer)[None, None])
+    joined = join_speech(torch.from_numpy(features)[None], torch.from_numpy(layer)[None, None])
     return joined[0].numpy()
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from models.versa.transformer import MotionTransformer
 from preprocessing.frozen import load_frozen
 from settings import ConfigError
 from trainers.animation.files import PoseAnimation, write_animation
-from trainers.animation.hearing import PretrainedHearing
+from trainers.animation.hearing import handcrafted, layers_wanted
 from trainers.animation.request import (
     PLAIN,
     Request,
@@ -81,7 +82,7 @@ class VersaAnimator:
             tokens = generate(
                 self.network,
                 text,
-                hearing(request.audio) if hearing else None,
+                hearing(request.audio) if wanted.audio else None,
                 wanted.seconds,
                 seed=wanted.seed,
                 steps=wanted.steps,
@@ -148,25 +149,12 @@ class VersaAnimator:
             {name: value for name in ("text", "speech") if (value := getattr(wanted, name))},
         )  # fmt: skip
 
-    def _hearing(self, wanted: Wanted) -> Callable[[np.ndarray], np.ndarray] | None:
+    def _hearing(self, wanted: Wanted) -> Callable[[np.ndarray], np.ndarray]:
         """What makes features of a sound, before anything else is begun."""
-        if wanted.audio is None:
-            return None
-        reader = self.network.hearing.audio
-        if reader.kind == "layers":
-            return PretrainedHearing(self.export, wanted.speech, reader.channels, self.device.type)
-        if wanted.speech is not None:
-            raise ConfigError(
-                f"speech={wanted.speech}: {self.export.name} listens to hand-crafted features; leave it out"
-            )
-        return listen
-
-
-def listen(audio: np.ndarray) -> np.ndarray:
-    """Hand-crafted features (T, 35) at 20 frames a second of sound (N,) at 16 kHz."""
-    from preprocessing.speech.handcrafted import features
-
-    return features(audio, max(1, round(len(audio) / SAMPLE_RATE * MOTION_FPS)), MOTION_FPS)
+        reader = self.network.hearing.audio if wanted.audio is not None else None
+        channels = reader.channels if reader is not None and reader.kind == "layers" else 0
+        layers = layers_wanted(self.export, wanted.speech, channels, self.device.type)
+        return layers or partial(handcrafted, fps=MOTION_FPS)
 
 
 def poses_of(
