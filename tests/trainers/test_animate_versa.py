@@ -148,6 +148,7 @@ def test_face_and_hands_that_a_motion_lacks_are_the_picture_s_own(runs, pose, tm
         (["text=waves", "seconds=2", "tokenizer=nowhere"], "nowhere"),
         (["text=waves", "seconds=2", "beta=0.3"], "means nothing to a network of versa.text_motion"),
         (["audio=nothing.wav"], "trained on text alone"),
+        (["text=waves", "seconds=2", "speech=wavlm"], "hears no sound here"),
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(words, says, runs, pose, tmp_path, capsys):
