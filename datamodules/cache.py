@@ -1,15 +1,14 @@
 """Where shards are: a local folder, or a remote one whose shards are copied to a local cache, whole and checked."""
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from datamodules.index import FILE_NAME, ShardEntry
+from settings.locks import alone
 from settings.log import get_logger
 
 logger = get_logger(__name__)
@@ -103,7 +102,7 @@ class ShardFolder:
             os.utime(path)
             return path
         self._copies.mkdir(parents=True, exist_ok=True)
-        with _locked(path.with_name(f".{path.name}.lock")):
+        with alone(path.with_name(f".{path.name}.lock"), wait=True):
             if not path.exists():
                 self._download(shard, path)
                 self._make_room(path)
@@ -178,10 +177,3 @@ def _difference(path: Path, shard: ShardEntry) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return "" if digest.hexdigest() == shard.sha256 else f"its checksum differs from the one in {FILE_NAME}"
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with open(path, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -146,6 +146,11 @@ class ClipDataModule(L.LightningDataModule):
         """Samples skipped so far on this rank, by reason."""
         return self._bad.counts
 
+    @property
+    def fingerprint(self) -> str:
+        """Of the training data and their windows: a place in an epoch of others means nothing."""
+        return _fingerprint(self._table("train"), self._cut(self._mode, self._stride))
+
     def train_dataloader(self) -> ClipLoader:
         """Shuffled windows of the training split; its state is a place in the epoch."""
         loader = self._loader("train", self._cut(self._mode, self._stride), self._shuffle, self._steps, self._drop_last)
@@ -193,8 +198,7 @@ class ClipDataModule(L.LightningDataModule):
         if self._workers:
             options |= {"prefetch_factor": self._prefetch, "persistent_workers": True}
         total = dataset.windows if steps is None else steps * ranks * self.batch_size
-        fingerprint = f"{table.fingerprint}-{cut.mode}-{cut.length}-{cut.stride}-{cut.per_clip}"
-        return ClipLoader(dataset, self._bad, fingerprint, total, fixed, pinned, **options)
+        return ClipLoader(dataset, self._bad, _fingerprint(table, cut), total, fixed, pinned, **options)
 
     def _table(self, name: str) -> ClipTable:
         split = self._splits[name]
@@ -217,6 +221,10 @@ class ClipDataModule(L.LightningDataModule):
             f"data: no windows of {cut.length} frames in split '{self._splits[name]}' of {self._shards}{filters}; the "
             f"data set holds {held}. Set data.{name}_split, data.window or data.where"
         )
+
+
+def _fingerprint(table: ClipTable, cut: Cut) -> str:
+    return f"{table.fingerprint}-{cut.mode}-{cut.length}-{cut.stride}-{cut.per_clip}"
 
 
 def _world(module: L.LightningDataModule) -> tuple[int, int]:

@@ -8,15 +8,13 @@ output/shard-000000.tar    finished shards
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from datamodules.clip import VERSION
 from datamodules.index import FILE_NAME
@@ -24,6 +22,7 @@ from preprocessing.job import Job
 from preprocessing.options import Options, fingerprint
 from preprocessing.step import Source
 from preprocessing.writer import make_folder, refused_as_output_error, write_json
+from settings.locks import alone
 
 MADE_HERE: Final = ("shard-*.tar", FILE_NAME, "summary.json", "summary-*.json", "report.html", "run.json")
 
@@ -181,26 +180,9 @@ class Work:
         except (FileNotFoundError, ValueError):
             return None
 
-    @contextmanager
-    def alone(self, name: str, wait: bool = False) -> Iterator[bool]:
+    def alone(self, name: str, wait: bool = False) -> AbstractContextManager[bool]:
         """Hold a lock that dies with the process; yields whether it was got."""
-        path = self.folder / f"{name}.lock"
-        file: IO[bytes] | None = None
-        try:
-            try:
-                file = open(path, "ab")  # noqa: SIM115 (closed below)
-                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                got = path.exists()
-            except BlockingIOError:
-                got = False
-            except FileNotFoundError:
-                got = False  # the work is finished and its folder gone
-            except OSError:
-                got = True  # a file system without locks; names and contents are the same whoever writes them
-            yield got
-        finally:
-            if file is not None:
-                file.close()
+        return alone(self.folder / f"{name}.lock", wait)
 
 
 def _size(path: Path) -> int | None:

@@ -10,9 +10,11 @@ from typing import Any
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from settings import ConfigError
+from settings import ConfigError, get_logger
 from trainers.options import WandbOptions
 from trainers.run_folder import RunFolder
+
+logger = get_logger(__name__)
 
 
 class MetricsCSV(Logger):
@@ -49,9 +51,15 @@ class MetricsCSV(Logger):
 
     @rank_zero_only
     def start(self, from_step: int) -> None:
-        """Keep an earlier run's rows of the steps before `from_step`, drop the others (one may be half written)."""
+        """Keep an earlier run's rows of the steps before `from_step`, drop the others (one may be half written).
+
+        A file with damaged rows is kept beside the new one, as `metrics.csv.damaged`.
+        """
         if self.path.exists():
-            self._rewrite([row for row in read_metrics(self.path) if row["step"] < from_step])
+            rows, damaged = _read(self.path)
+            if damaged:
+                os.replace(self.path, self.path.with_name(f"{self.path.name}.damaged"))
+            self._rewrite([row for row in rows if row["step"] < from_step])
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -115,22 +123,47 @@ class MetricsCSV(Logger):
 def read_metrics(path: str | Path) -> list[dict[str, Any]]:
     """Rows of a metrics.csv: `step` and `epoch` as whole numbers, figures as floats, missing ones left out.
 
-    A last line that was cut off in writing is left out.
+    A last line that was cut off in writing is left out. Rows that cannot be read, and all but the last of a step, are
+    left out as well, and counted in the log.
     """
-    path = Path(path)
+    return _read(Path(path))[0]
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The rows, in the order of their steps, and how many lines were damaged or of a step that came again."""
     if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        lines.pop()
-    rows = []
-    for row in csv.DictReader(lines):
-        figures = {name: float(value) for name, value in row.items() if value not in (None, "")}
-        for name in ("step", "epoch"):
-            if name in figures:
-                figures[name] = int(figures[name])
-        rows.append(figures)
-    return rows
+        return [], 0
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    columns = lines[0].split(",") if lines else []
+    rows: dict[int, dict[str, Any]] = {}
+    wrong: list[int] = []
+    for number, line in enumerate(lines[1:], 2):
+        row = _row(line, columns)
+        if row is None:
+            wrong.append(number)
+            continue
+        if row["step"] in rows:
+            wrong.append(number)
+        rows[row["step"]] = row
+    if wrong:
+        logger.warning(
+            "%s: %d of %d rows left out, damaged or of a step that comes again (the first is line %d)",
+            path, len(wrong), len(lines) - 1, wrong[0],
+        )  # fmt: skip
+    return [rows[step] for step in sorted(rows)], len(wrong)
+
+
+def _row(line: str, columns: list[str]) -> dict[str, Any] | None:
+    """One line's figures by column, None where it is damaged."""
+    cells = line.split(",")
+    if len(cells) != len(columns):
+        return None
+    try:
+        row: dict[str, Any] = {name: float(cell) for name, cell in zip(columns, cells, strict=True) if cell}
+        row |= {name: int(row[name]) for name in ("step", "epoch") if name in row}
+    except (ValueError, OverflowError):
+        return None
+    return row if "step" in row else None
 
 
 def loggers(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any], from_step: int) -> list[Logger]:

@@ -93,13 +93,13 @@ class CheckpointOptions:
 
     Args:
         every_n_steps: optimiser steps between checkpoints.
-        keep_last: how many of them are kept; 0 keeps all.
+        keep_last: how many of them are kept; -1 or 0 keeps all.
         monitor: validation figure that tells the best checkpoint; null keeps no best.
         mode: whether a smaller or a larger figure is better.
     """
 
-    every_n_steps: int = 1000
-    keep_last: int = 3
+    every_n_steps: Annotated[int, Field(ge=1)] = 1000
+    keep_last: Annotated[int, Field(ge=-1)] = 3
     monitor: str | None = "val/loss"
     mode: Literal["min", "max"] = "min"
 

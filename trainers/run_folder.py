@@ -6,13 +6,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from settings import ConfigError, get_logger
+from settings.locks import alone, holder
 from trainers.failures import forget_earlier
 from trainers.launching.snapshot import STATE_FILE
 
@@ -26,6 +27,9 @@ _PACKAGES = (
 # Other ranks are started by the first one and must write where it writes.
 _RUN_VARIABLE = "COSPEECH_RUN_FOLDER"
 _current: "RunFolder | None" = None
+
+LOCK = ".lock"
+"""File in a run folder that a training holds a lock on."""
 
 LOGS = "logs"
 """Folder in a run folder for what ranks and jobs say."""
@@ -50,6 +54,7 @@ class RunFolder:
         self.tensorboard = self.path / "tensorboard"
         self.evaluation = self.path / "evaluation"
         self.logs = self.path / "logs"
+        self.lock = self.path / LOCK
 
     def __fspath__(self) -> str:
         return str(self.path)
@@ -89,8 +94,70 @@ def is_first_rank() -> bool:
     return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
 
 
-def open_run(folder: RunFolder, values: Mapping[str, Any], resume: str) -> None:
+@contextmanager
+def hold(folder: RunFolder) -> Iterator[None]:
+    """Be the only training in a run folder for a while; a folder in which nothing was written is removed again.
+
+    The lock ends with the process, on whatever machine: a job that is queued again finds it free.
+
+    Raises:
+        ConfigError: another training runs there, or the folder cannot be made or written to.
+    """
+    if folder.path.exists() and not folder.path.is_dir():
+        raise ConfigError(f"run={folder}: it is a file, not a folder")
+    made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        with alone(folder.lock) as got:
+            if not got:
+                raise ConfigError(
+                    f"run={folder}: another training runs in this folder ({holder(folder.lock)}); wait for it, or "
+                    "choose another run="
+                )
+            try:
+                yield
+            finally:
+                folder.lock.unlink(missing_ok=True)
+    except OSError as error:
+        if error.filename not in (str(folder.lock), *map(str, made), str(folder.path)):
+            raise
+        raise ConfigError(f"run={folder}: cannot be written to ({error.strerror}); choose another folder") from None
+    finally:
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _look_for_lost_checkpoints(folder: RunFolder, before: Mapping[str, Any]) -> None:
+    """Refuse to begin a run anew over one that got somewhere; say it where that one broke off before a checkpoint."""
+    # Imported here: brings Lightning.
+    from trainers.loggers import read_metrics
+
+    rows = read_metrics(folder.metrics)
+    last = rows[-1]["step"] + 1 if rows else 0
+    every = before.get("checkpoint", {}).get("every_n_steps", 1)
+    if folder.export.exists() or last > max(every, 1):
+        what = "an export" if folder.export.exists() else f"figures of {last} steps"
+        raise ConfigError(
+            f"run={folder}: the folder holds {what} of a run, but no checkpoint to go on from, and would be written "
+            f"over from step 1; choose another run= (init_from={folder} takes the exported weights), or remove the "
+            "folder"
+        )
+    if last:
+        logger.warning("run=%s: stopped at step %d before its first checkpoint; it begins anew at step 1", folder, last)
+
+
+def open_run(
+    folder: RunFolder, values: Mapping[str, Any], resume: str, changed: Sequence[str] = (), anew: bool = False
+) -> None:
     """Take a folder for a run: check that it may be written to, then write its config and environment.
+
+    Args:
+        folder: the run folder.
+        values: the config.
+        resume: as the config says.
+        changed: what of the config changed since the run was started, and is used.
+        anew: there is no checkpoint to go on from.
 
     Raises:
         ConfigError: the folder holds something else, another stage's run, or a run that may not be continued.
@@ -101,7 +168,7 @@ def open_run(folder: RunFolder, values: Mapping[str, Any], resume: str) -> None:
     if folder.path.exists() and not folder.path.is_dir():
         raise ConfigError(f"run={folder}: it is a file, not a folder")
     # A job writes its log before the run begins.
-    if folder.path.is_dir() and any(path.name != LOGS for path in folder.path.iterdir()):
+    if folder.path.is_dir() and any(path.name not in (LOGS, LOCK) for path in folder.path.iterdir()):
         if before is None:
             raise ConfigError(
                 f"run={folder}: the folder holds something else than a run (no config.yaml); choose another"
@@ -114,16 +181,15 @@ def open_run(folder: RunFolder, values: Mapping[str, Any], resume: str) -> None:
             raise ConfigError(
                 f"run={folder}: the folder holds a run of stage {_stage_name(before)}, not {_stage_name(values)}"
             )
+        if anew:
+            _look_for_lost_checkpoints(folder, before)
     for part in (folder.checkpoints, folder.samples):
         part.mkdir(parents=True, exist_ok=True)
     forget_earlier(folder)
     os.environ[_RUN_VARIABLE] = str(folder.path.resolve())
     started = f"started {time.strftime('%Y-%m-%d %H:%M:%S')}"
     if before is not None:
-        changes = _changes(before, values)
-        started += "".join(f"\n  changed {line}" for line in changes)
-        for line in changes:
-            logger.info("config changed since the run was started: %s", line)
+        started += "".join(f"\n  changed {line}" for line in changed)
     write_text(folder.config, yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True))
     earlier = folder.environment.read_text() + "\n" if folder.environment.exists() else ""
     write_text(folder.environment, earlier + started + "\n" + environment())
@@ -192,19 +258,6 @@ def read_config(folder: RunFolder) -> dict[str, Any] | None:
 def _stage_name(values: Mapping[str, Any]) -> str:
     stage = values["stage"]
     return stage if isinstance(stage, str) else stage["name"]
-
-
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any], where: str = "") -> list[str]:
-    lines = []
-    for key in dict.fromkeys([*before, *after]):
-        if key == "run":
-            continue
-        old, new = before.get(key), after.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += _changes(old, new, f"{where}{key}.")
-        elif old != new:
-            lines.append(f"{where}{key}: {old!r} -> {new!r}")
-    return lines
 
 
 def _git_state() -> str:

@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,21 @@ from trainers.callbacks.ema import EMA
 from trainers.callbacks.epochs import Epochs
 from trainers.callbacks.guard import LossGuard
 from trainers.callbacks.progress import Progress
+from trainers.callbacks.resumed_options import ResumedOptions
 from trainers.callbacks.samples import SampleVideos
 from trainers.callbacks.signals import Signals
 from trainers.callbacks.step_seed import StepSeed
 from trainers.callbacks.throughput import Throughput, WaitClock
 from trainers.callbacks.watchdog import Watchdog
-from trainers.checkpoints import AtomicCheckpointIO, fill, init_from, network_weights, newest_whole, read_state
+from trainers.checkpoints import AtomicCheckpointIO, fill, init_from, network_weights, newest_whole
 from trainers.engines.fragments import shards_of
 from trainers.engines.pieces import MANIFEST
 from trainers.errors import CheckpointError, Interrupted, RunStopped
 from trainers.exports import write_export
 from trainers.loggers import loggers
 from trainers.options import TrainerOptions
-from trainers.run_folder import RunFolder, choose, is_first_rank, open_run
+from trainers.resuming import check_resume, state_of
+from trainers.run_folder import RunFolder, choose, hold, is_first_rank, open_run, read_config
 from trainers.signals import received
 from trainers.stage import Clip, Stage
 from trainers.stages import DATAMODULES, STAGES
@@ -53,6 +56,12 @@ def train(**options: Any) -> Path:
     if received():
         raise Interrupted(received(), "stopped before anything was written")
     folder = choose(options["run"], options["stage"]["name"])
+    # The rank that writes is alone in the folder; the others belong to it.
+    with hold(folder) if is_first_rank() else nullcontext():
+        return _train(folder, options)
+
+
+def _train(folder: RunFolder, options: dict[str, Any]) -> Path:
     L.seed_everything(options["seed"], workers=True, verbose=False)
     # Built before anything is written: what is wrong with them stops the run here.
     stage = _stage(options)
@@ -72,14 +81,18 @@ def train(**options: Any) -> Path:
     if options["init_from"] and checkpoint is None:
         init_from(stage.network, options["init_from"])
     from_step = 0
-    if checkpoint and is_first_rank():  # which alone writes figures
-        from_step = read_state(checkpoint)["callbacks"]["Checkpoints"]["next_row"]
     values = {**_plain(options), "run": str(folder)}
-    if is_first_rank():
-        open_run(folder, values, options["resume"])
+    if is_first_rank():  # which alone writes figures
+        changed: list[str] = []
+        if checkpoint:
+            state = state_of(checkpoint)
+            from_step = state["callbacks"]["Checkpoints"]["next_row"]
+            changed = check_resume(checkpoint, state, _config_of(checkpoint), values, stage, datamodule)
+        open_run(folder, values, options["resume"], changed, anew=checkpoint is None)
         logger.info("%s: %s", options["stage"]["name"], _sizes(stage))
-    if checkpoint and is_first_rank():
-        logger.info("resuming from %s, step %d", checkpoint, from_step)
+        if checkpoint:
+            used = f"; changed, and used from here on: {', '.join(changed)}" if changed else ""
+            logger.info("resuming from %s, step %d%s", checkpoint, from_step, used)
     trainer.loggers = loggers(folder, options["wandb"], values, from_step)
     _fit(trainer, stage, datamodule, checkpoint)
     if trainer.is_global_zero:
@@ -183,11 +196,17 @@ def _checkpoint(folder: RunFolder, resume: str) -> Path | None:
     return found
 
 
+def _config_of(checkpoint: Path) -> dict[str, Any] | None:
+    """The config of the run that wrote a checkpoint, None for one that lies elsewhere."""
+    return read_config(RunFolder(checkpoint.parent.parent)) if checkpoint.parent.name == "checkpoints" else None
+
+
 def _callbacks(folder: RunFolder, options: Mapping[str, Any], ema: EMA | None) -> list[L.Callback]:
     """In the order in which they act: Lightning moves Checkpoints to the end itself."""
     throughput = Throughput(functools.partial(_operations, _plain(options)))
     return [
         *([ema] if ema else []),
+        ResumedOptions(),
         StepSeed(options["seed"]),
         LossGuard(options["guard"]),
         throughput,

@@ -85,16 +85,26 @@ class Checkpoints(Checkpoint):
         if trainer.is_global_zero:
             self._link(path)
             kept = self.options.keep_last
-            for old in newest_first(self.folder)[kept:] if kept else []:
+            for old in newest_first(self.folder)[kept:] if kept > 0 else []:
                 remove(old)
         return path
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "validation_due": self._validation_due, "next_row": self._next_row}
+        return {
+            "best": self.best,
+            "of": self._figure,
+            "validation_due": self._validation_due,
+            "next_row": self._next_row,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
+        # The best by another figure, or the other way round, is no bound for this one.
+        self.best = state_dict["best"] if state_dict.get("of", self._figure) == self._figure else None
         self._validation_due = state_dict["validation_due"]
+
+    @property
+    def _figure(self) -> str:
+        return f"{self.options.mode} {self.options.monitor}"
 
     def _validate_if_due(self, trainer: L.Trainer) -> None:
         """The validation after the step of the checkpoint that was resumed: Lightning takes it for done."""
