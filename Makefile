@@ -12,7 +12,7 @@ export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-versa test lint format bench clean
+.PHONY: help setup demo demo-versa test test-slow lint format bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -36,8 +36,11 @@ demo: $(READY)  ## Videos to shards to a trained SMGA to an mp4 (VIDEOS=folder f
 demo-versa: $(READY)  ## Text and speech to whole-body motion: tokens, transformers, a skeleton video
 	$(BIN)/python -m trainers.demo_versa output=demo-versa
 
-test: $(READY)  ## Run the tests (PYTEST_ARGS="-n auto -m 'not slow'" for the quick ones)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(READY)  ## Run the quick tests: some 9 minutes on two cores
+	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
+
+test-slow: $(READY)  ## Run the others: kills, several processes, strategies, memory
+	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
 lint: $(READY)  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .

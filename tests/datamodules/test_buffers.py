@@ -79,6 +79,7 @@ def test_batches_that_are_kept_do_not_change(filmed: str) -> None:
     assert all((batch.video == video).all() for batch, video in kept)
 
 
+@pytest.mark.slow
 def test_a_piece_of_a_batch_keeps_its_frames(filmed: str) -> None:
     pieces = []
     for batch in loader(filmed).train_dataloader():

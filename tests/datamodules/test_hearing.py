@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CODE = """
 import numpy as np
 from datamodules.hearing import librosa
@@ -14,6 +16,7 @@ print(len(beats), __import__("os").environ["NUMBA_CACHE_DIR"])
 """
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_leave_a_cache_that_works(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name != "NUMBA_CACHE_DIR"}
     environment["TMPDIR"] = str(tmp_path)

@@ -135,6 +135,7 @@ def test_resume_under_lightning(shards, tmp_path, workers):
         assert resumed == unbroken[stop : stop + 10], f"after step {stop}"
 
 
+@pytest.mark.slow
 def test_resume_in_a_new_process(shards, tmp_path):
     unbroken = fit(shards, tmp_path / "unbroken", 2, 40)
     code = (

@@ -11,7 +11,7 @@ from tests.e2e.strategies import COMMON, curve, train_all
 from tests.models.test_implicit_motion_base import SMALL
 from tests.shards import write_shards
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # Sums over ranks add up in another order; convolutions, and a discriminator's feedback, make more of it in eight steps
 # than a transformer does.

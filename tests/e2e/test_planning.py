@@ -17,7 +17,7 @@ from trainers.planning.memory import memory
 from trainers.planning.time import traffic
 
 toy.register()
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 RANKS = 2
 SMGA = (

@@ -57,6 +57,7 @@ def test_an_epoch_is_every_sample_once(shards: Path, tmp_path: Path, workers: in
     assert json.loads((tmp_path / "run" / "logs" / "repeats.json").read_text()) == {"0": twice}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ranks", "then"), [(2, 1), (1, 2)])
 def test_other_ranks_go_on_in_the_middle_of_an_epoch(shards: Path, tmp_path: Path, ranks: int, then: int):
     words = (f"data.shards={shards}", *DATA, "strategy=deepspeed_2", "checkpoint.every_n_steps=1")
@@ -74,6 +75,7 @@ def test_other_ranks_go_on_in_the_middle_of_an_epoch(shards: Path, tmp_path: Pat
     assert len(repeats) == 2 * (then - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "rank"), [("ddp", 0), ("deepspeed_3", 1), ("fsdp", 1)])
 def test_a_rank_that_raises_ends_all(shards: Path, tmp_path: Path, strategy: str, rank: int):
     begun = time.monotonic()
@@ -91,6 +93,7 @@ def test_a_rank_that_raises_ends_all(shards: Path, tmp_path: Path, strategy: str
     assert shown.stdout.startswith(f"rank {rank} on ")
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_ends_all_with_stacks(shards: Path, tmp_path: Path):
     words = (f"data.shards={shards}", *DATA, "trainer.max_steps=50", "strategy=ddp", "watchdog.minutes=0.1")
     requeue = tmp_path / "requeue"
@@ -107,6 +110,7 @@ def test_a_rank_that_hangs_ends_all_with_stacks(shards: Path, tmp_path: Path):
     assert set(requeue.read_text().split()) == {"hang"}
 
 
+@pytest.mark.slow
 def test_a_truncated_shard_of_one_rank_is_named_and_no_hang(tmp_path: Path):
     folder = tmp_path / "shards"
     write_shards(folder, clips=24, per_shard=6, seconds=1.0)
@@ -134,6 +138,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", folder], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp", "deepspeed_1"])
 def test_a_full_disk_leaves_the_last_checkpoint(strategy: str, small_disk: Path, shards: Path, tmp_path: Path):
     out = small_disk / "run"
@@ -159,6 +164,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(strategy: str, small_disk: Path,
     assert f"step-{step:08d}.ckpt, step {step}" in done.stderr
 
 
+@pytest.mark.slow
 def test_killed_ranks_leave_no_others_behind(shards: Path, tmp_path: Path):
     words = (f"data.shards={shards}", *DATA, "trainer.max_steps=1000", "strategy=ddp", "stage.pause=0.05")
     process = start("tests.trainers.toy", *TOY, f"run={tmp_path / 'run'}", *words, f"stage.seen={tmp_path / 'seen'}")

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.soak import EVERY, soak
+
+pytestmark = pytest.mark.slow
 
 
 def test_five_kills_change_nothing(tmp_path: Path):

@@ -56,6 +56,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_to_the_last_bit(tmp_path: Path, unbroken: Path) -> None:
     killed = tmp_path / "killed"
     kill_at(10, killed, "tests.trainers.toy", toy(killed, "stage.pause=0.1"))
@@ -66,6 +67,7 @@ def test_killed_run_goes_on_to_the_last_bit(tmp_path: Path, unbroken: Path) -> N
     assert len(losses(unbroken)) == STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_killed_smga_goes_on_to_the_last_bit(tmp_path: Path, workers: int) -> None:
     write_shards(tmp_path / "shards", clips=6, splits=("train", "train", "val"))
@@ -96,6 +98,7 @@ def test_sigterm_saves_and_exits_and_the_run_goes_on(tmp_path: Path, unbroken: P
     assert losses(folder) == losses(unbroken)
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_validation_does_not_wait_for_its_end(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start("tests.trainers.toy", *toy(folder, "stage.val_pause=1", "data.val_batches=1000"))
@@ -109,6 +112,7 @@ def test_ctrl_c_in_a_validation_does_not_wait_for_its_end(tmp_path: Path) -> Non
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start("tests.trainers.toy", *toy(folder, "stage.val_pause=600", "checkpoint.every_n_steps=4"))
@@ -121,6 +125,7 @@ def test_second_ctrl_c_quits_at_once(tmp_path: Path) -> None:
     assert "without saving" in err
 
 
+@pytest.mark.slow
 def test_sigterm_between_two_batches_saves_as_well(tmp_path: Path) -> None:
     """Lightning's own handler would end the run there with status 0 and without saving."""
     folder = tmp_path / "run"
@@ -129,6 +134,7 @@ def test_sigterm_between_two_batches_saves_as_well(tmp_path: Path) -> None:
     assert [step_of(path) for path in newest_first(folder / "checkpoints")] == [5]
 
 
+@pytest.mark.slow
 def test_signal_to_the_whole_group_spares_the_workers_until_the_batch_is_done(tmp_path: Path) -> None:
     """A terminal sends Ctrl-C, and SLURM its SIGTERM, to loader workers as well."""
     write_shards(tmp_path / "shards", clips=6, splits=("train", "train", "val"))

@@ -11,7 +11,7 @@ from tests.e2e.strategies import GAN, SHARDED, SMGA, STRATEGIES, clips, curve, t
 from trainers.checkpoints import read, read_state
 from trainers.fit import main
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 # Sums over ranks and over flattened parameters add up in another order: some units of the last place of float32 at
 # first, and what training makes of them in eight steps.

@@ -10,7 +10,7 @@ from tests.e2e.strategies import COMMON, curve, train_all
 from tests.models.test_versa_tokenizer import tokenizer
 from tests.motions import write_motion_shards
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOLERANCE = 1e-4
 SMALL = (

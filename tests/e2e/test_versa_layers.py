@@ -21,6 +21,8 @@ from trainers.evaluation.acting import Actor, load_acts
 from trainers.exports import find_export
 from trainers.fit import main as fit
 
+pytestmark = pytest.mark.slow
+
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "versa" / "audio_motion" / "tiny.yaml"
 SMALL = (
     "stage.codes=32", "stage.width=16", "stage.layers=1", "stage.heads=2", "stage.feedforward=16",

@@ -12,7 +12,7 @@ from tests.e2e.processes import run
 from tests.e2e.strategies import COMMON, curve
 from tests.motions import write_motion_shards
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 STRATEGIES = ("ddp", "fsdp", "deepspeed_2", "deepspeed_3")
 STEPS = 6

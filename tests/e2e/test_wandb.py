@@ -5,12 +5,15 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 import wandb
 
 from tests.e2e.processes import run, start, wait_for
 from tests.trainers import wandb_files
 from trainers.loggers import read_metrics
 from trainers.wandb_run import AXIS
+
+pytestmark = pytest.mark.slow
 
 WORDS = (
     "stage=toy", "data=toy", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "trainer.val_check_interval=4",

@@ -148,6 +148,7 @@ def share(rank: int, port: int, results) -> None:
     torch.distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_real_processes_agree_on_the_figure_of_all_clips():
     import socket
 

@@ -39,7 +39,10 @@ def children(pid):
     return [int(word) for word in listed.split()]
 
 
-@pytest.mark.parametrize(("workers", "seed"), [(0, 1), (2, 2), pytest.param(2, 3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("workers", "seed"),
+    [pytest.param(0, 1, marks=pytest.mark.slow), (2, 2), pytest.param(2, 3, marks=pytest.mark.slow)],
+)
 def test_kill_minus_nine_changes_no_byte(five_videos, whole, tmp_path, workers, seed):
     words = [
         f"input={five_videos}",

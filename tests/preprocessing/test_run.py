@@ -80,6 +80,7 @@ def test_workers_and_repeats_change_no_byte(made, five_videos, tmp_path):
     assert "already complete" in again.stdout
 
 
+@pytest.mark.slow
 def test_other_options_are_refused_until_told_to_restart(five_videos, tmp_path):
     words = [f"input={five_videos}/more", f"output={tmp_path / 'out'}", "workers=0"]
     assert quick_run(*words).returncode == 0
@@ -227,6 +228,7 @@ def test_manifest_columns_reach_the_clips(tmp_path):
     assert "no clip is in the split train" in ended.stderr
 
 
+@pytest.mark.slow
 def test_job_arrays_share_the_work_and_the_last_one_merges(made, five_videos, tmp_path):
     words = [f"input={five_videos}", f"output={tmp_path}/out", "workers=0", "videos_per_shard=2"]
     slurm = {"SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MIN": "5", "SLURM_ARRAY_TASK_STEP": "1"}
@@ -274,6 +276,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_full_disk_ends_the_run_in_words(small_disk, tmp_path, workers):
     folder = tmp_path / "videos"

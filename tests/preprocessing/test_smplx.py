@@ -342,6 +342,7 @@ def test_the_number_of_threads_changes_no_byte(model):
     assert made[0] == made[1]
 
 
+@pytest.mark.slow
 def test_workers_change_no_byte_of_the_shards(file, five_videos, tmp_path):
     """The whole command, also with key points that no body could have."""
     words = [

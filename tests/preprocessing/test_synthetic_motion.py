@@ -340,6 +340,7 @@ def test_talking_clips_strike_on_the_stress_of_their_sound(folder):
     assert hits(truths[1:] + truths[:1]) < 0.5
 
 
+@pytest.mark.slow
 def test_the_same_options_give_the_same_bytes_and_a_finished_set_is_kept(folder, tmp_path):
     options = {"clips": 12, "talking": 0.0, "clips_per_shard": 8}
     generate(tmp_path / "one", **options)

@@ -169,6 +169,7 @@ def test_pictures_have_the_size_asked_for_and_agree(size):
         portrait(2, 32)
 
 
+@pytest.mark.slow
 def test_other_processes_and_restarts_give_the_same_bytes(data, tmp_path):
     names = sorted(path.name for path in data.iterdir())
     generate(tmp_path, **SMALL, workers=2)

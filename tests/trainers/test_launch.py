@@ -130,6 +130,7 @@ def test_dry_run_needs_no_slurm_and_writes_nothing(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_chain_that_slurm_takes_half_is_taken_back_and_can_be_submitted_again(
     tmp_path: Path, calls: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -180,6 +181,7 @@ def test_preprocessing_without_an_input_names_the_key(tmp_path: Path, capsys: py
     assert "give preprocess.overrides.input=" in message
 
 
+@pytest.mark.slow
 def test_system_without_a_stage_in_the_chain_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = launch_file(tmp_path, stages={"one": toy()})
     assert main(["mmgt", "--config", str(file), "--dry-run"]) == 2
@@ -188,6 +190,7 @@ def test_system_without_a_stage_in_the_chain_is_refused(tmp_path: Path, capsys: 
     assert "there is python -m trainers.launch mmgt" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_launch_file_of_the_system_is_found_and_is_right(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["mmgt", "preprocess.overrides.input=videos", "--dry-run"]) == 0
     out = capsys.readouterr().out

@@ -24,6 +24,7 @@ from trainers.stages import STAGES
 toy.register()
 
 PAPER = "configs/mmgt/smga/paper.yaml"
+SHARDED = ("fsdp", "deepspeed_1", "deepspeed_2", "deepspeed_3")
 SMALL = ("stage.width=32", "stage.layers=2", "stage.heads=2", "stage.feedforward=64", "data.batch_size=4")
 
 
@@ -156,7 +157,7 @@ def test_a_stage_with_two_optimisers_has_two_parts() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(Path("configs").glob("*/*/*.yaml")), ids=str)
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "deepspeed_1", "deepspeed_2", "deepspeed_3"])
+@pytest.mark.parametrize("strategy", ["ddp", *(pytest.param(name, marks=pytest.mark.slow) for name in SHARDED)])
 def test_every_stage_can_be_planned(path: Path, strategy: str) -> None:
     if "smga" in str(path):
         words = SMALL
@@ -206,6 +207,7 @@ def test_step_time_is_the_stated_model() -> None:
     assert slow.communication == pytest.approx(2 * step.communication)
 
 
+@pytest.mark.slow
 def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--config", PAPER, "--gpus", "64", "--gpu=h800", "data.batch_size=2048", "stage.layers=4")
     status, out, err = run(capsys, *words)
@@ -223,6 +225,7 @@ def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pyte
     assert run(capsys, *words, "gradient_checkpointing=true")[0] == (0 if made.fits else 2)
 
 
+@pytest.mark.slow
 def test_changes_are_named_in_order_of_effect() -> None:
     made = plan(config("data.batch_size=2048", "stage.layers=4", "strategy=deepspeed_2"), gpus=8, gpu="a100-40")
     saves = [change["saves"] for change in made.changes]
@@ -234,6 +237,7 @@ def test_changes_are_named_in_order_of_effect() -> None:
         assert again.total == change["total"], "the words are words of the training config"
 
 
+@pytest.mark.slow
 def test_where_no_change_is_enough_several_are_named() -> None:
     made = plan(config("data.batch_size=1", "stage.width=8192", "stage.layers=12"), gpus=8, gpu="a100-40")
     assert not made.fits
