@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import re
 import sys
@@ -14,6 +13,7 @@ from typing import IO
 from datamodules.clip import KEYS, BadSample, check, decode
 from datamodules.index import Index, IndexFileError, SampleEntry, ShardEntry
 from preprocessing.writer import BLOCK, END
+from settings import command
 
 
 def verify(folder: str | Path, decoded: bool = True) -> Iterator[str]:
@@ -177,21 +177,32 @@ def _verify_video(data: bytes, frames: int, size: tuple[int, int]) -> Iterator[s
         yield f"video.mp4: {count} frames, clip.json says {frames}"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Check a folder; exit status 1 and one line for each fault where something is wrong."""
-    parser = argparse.ArgumentParser(prog="python -m preprocessing.verify", description=main.__doc__)
-    parser.add_argument("folder", help="holds index.json and the shards")
-    parser.add_argument("--fast", action="store_true", help="sizes, checksums and places only, nothing is decoded")
-    options = parser.parse_args(argv)
+def verify_folder(*, folder: Path, fast: bool = False) -> int:
+    """Check shards against their index and print every fault by name.
+
+    Args:
+        folder: holds index.json and the shards.
+        fast: sizes, checksums and places only, nothing is decoded.
+
+    Returns:
+        How many faults there are.
+    """
     faults = 0
-    for line in verify(options.folder, decoded=not options.fast):
+    for line in verify(folder, decoded=not fast):
         print(line)
         faults += 1
+    return faults
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; exit status 1 where something is wrong."""
+    values = command(verify_folder, argv, prog="python -m preprocessing.verify", positional="folder")
+    faults = verify_folder(**values)
     if faults:
-        print(f"{faults} faults in {options.folder}", file=sys.stderr)
+        print(f"{faults} faults in {values['folder']}", file=sys.stderr)
         return 1
-    index = Index.load(options.folder)
-    print(f"{options.folder} is whole: {len(index.shards)} shards, {index.samples} samples")
+    index = Index.load(values["folder"])
+    print(f"{values['folder']} is whole: {len(index.shards)} shards, {index.samples} samples")
     return 0
 
 

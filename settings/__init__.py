@@ -1,5 +1,6 @@
 """One config for every command: a typed signature is its schema, YAML and `key=value` fill it in."""
 
+import cospeech.checked  # noqa: F401 - first of all
 from settings.command import command
 from settings.log import get_logger
 from settings.registry import Choice, ConfigError, Registry

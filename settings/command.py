@@ -1,5 +1,7 @@
 """The command line that every command has: `--config FILE key=value ...`, `--help`, `--print-config`."""
 
+import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -7,6 +9,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from cospeech import started
 from settings.load import load
 from settings.registry import ConfigError
 from settings.schema import REQUIRED, check, choice_of, keys, list_choice_of, section_of, type_name
@@ -19,11 +22,12 @@ def command(
     prog: str,
     config: str | None = None,
     required_config: bool = False,
+    positional: str | None = None,
 ) -> dict[str, Any]:
     """Read a command line against a signature; ends the process on `--help`, `--print-config` and on a bad config.
 
     Options may be written `key=value`, `--key value` or `--key=value`; a dotted key reaches into a section. A key that
-    holds a list of text may be given several times.
+    holds a list of text may be given several times. `--print-config` writes `???` for a required key that is not set.
 
     Args:
         target: class, function or dataclass whose typed signature and docstring are the schema and the help.
@@ -31,32 +35,58 @@ def command(
         prog: how the command is started, for the help.
         config: file to read where none is given.
         required_config: a config file must be given.
+        positional: the key that a word without a key's name sets.
 
     Returns:
         Plain nested values, all defaults filled in. A bad config is one line on standard error and exit status 2.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    if name := started.name():
+        prog = re.sub(r"^python -m \S+", name, prog)
     try:
-        path, overrides, wants = _split(words)
+        path, overrides, wants = _split(_named(words, target, positional))
         path = path or config
         if "help" in wants:
             try:
                 values, _ = load(path, overrides, target)
             except ConfigError:
                 values = {}
-            print(_help(target, values, prog, required_config))
+            _say(_help(target, values, prog, required_config, positional))
             raise SystemExit(0)
-        if path is None and required_config:
+        if path is None and required_config and not wants:
             raise ConfigError(f"which config? start it as: {prog} --config FILE [key=value ...]")
         values, origins = load(path, overrides, target)
-        resolved = check(values, target, str(path or "command line"), origins)
+        missing = "???" if wants else REQUIRED
+        resolved = check(values, target, str(path or "command line"), origins, missing)
     except ConfigError as error:
         print(f"config error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     if "print-config" in wants:
-        print(OmegaConf.to_yaml(OmegaConf.create(resolved)), end="")
+        _say(OmegaConf.to_yaml(OmegaConf.create(resolved)).rstrip("\n"))
         raise SystemExit(0)
     return resolved
+
+
+def _say(text: str) -> None:
+    """Print; a reader that stops early (`| head`) is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _named(words: list[str], target: Callable[..., Any], positional: str | None) -> list[str]:
+    """Put the name of the positional key before a word that names no key."""
+    if positional is None:
+        return words
+    named, value_follows = [], False
+    for word in words:
+        is_option = word.startswith("-")
+        is_key = word.partition("=")[0].partition(".")[0] in keys(target) and "=" in word
+        named.append(word if is_option or is_key or value_follows else f"{positional}={word}")
+        known = keys(target).get(word[2:].replace("-", "_"))
+        value_follows = word == "--config" or (is_option and known is not None and known.hint is not bool)
+    return named
 
 
 def _split(words: list[str]) -> tuple[str | None, list[str], set[str]]:
@@ -81,8 +111,12 @@ def _split(words: list[str]) -> tuple[str | None, list[str], set[str]]:
     return path, overrides, wants
 
 
-def _help(target: Any, values: Mapping[str, Any], prog: str, required_config: bool) -> str:
+def _help(
+    target: Any, values: Mapping[str, Any], prog: str, required_config: bool, positional: str | None = None
+) -> str:
     config = "--config FILE" if required_config else "[--config FILE]"
+    if positional is not None:
+        config = f"{positional.upper()} {config}"
     intro = (target.__doc__ or "").split("Args:")[0].split("Attributes:")[0]
     lines = [
         f"usage: {prog} {config} [key=value ...] [--help] [--print-config]",

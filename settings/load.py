@@ -1,5 +1,6 @@
 """YAML files that extend one another, and `key=value` on top; every key remembers where it was set."""
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -8,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cospeech.shipped import find, presets
 from settings.registry import ConfigError
 from settings.schema import choice_of, keys, section_of
 
@@ -25,7 +27,7 @@ def load(
     Returns:
         Plain nested values, and for each dotted key the file (or "command line") that set it.
     """
-    layers = _files(Path(path), ()) if path is not None else []
+    layers = _files(find(Path(path)), ()) if path is not None else []
     texts, others = _lists_of_text(overrides, target)
     # One layer each: `strategy=ddp strategy.static_graph=true` names a part and then sets its option.
     layers += [(COMMAND_LINE, _parse([item])) for item in others] + [(COMMAND_LINE, texts)]
@@ -48,7 +50,7 @@ def _files(path: Path, seen: tuple[Path, ...]) -> list[tuple[str, dict[str, Any]
     try:
         content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except FileNotFoundError:
-        raise ConfigError(f"no config file at {path}") from None
+        raise ConfigError(f"no config file at {path}, {_presets_like(path)}") from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder, not a config file") from None
     except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
@@ -60,6 +62,16 @@ def _files(path: Path, seen: tuple[Path, ...]) -> list[tuple[str, dict[str, Any]
     for base in [bases] if isinstance(bases, str) else bases:
         layers += _files(path.parent / base, (*seen, path.resolve()))
     return [*layers, (str(path), {str(key): value for key, value in content.items()})]
+
+
+def _presets_like(path: Path) -> str:
+    """What shipped presets there are beside a file that is not there."""
+    close = difflib.get_close_matches(str(path.with_suffix("")).removeprefix("configs/"), presets(), 3, cutoff=0.5)
+    return (
+        f"and no preset of that name; did you mean {' or '.join(close)}?"
+        if close
+        else ("and no preset of that name (`cospeech configs` lists them)")
+    )
 
 
 def _parse(overrides: Sequence[str]) -> dict[str, Any]:

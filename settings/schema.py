@@ -64,7 +64,11 @@ def _hints(target: Callable[..., Any], annotations: dict[str, Any]) -> dict[str,
 
 
 def check(
-    values: Mapping[str, Any], target: Callable[..., Any], source: str = "config", origins: Origins = {}
+    values: Mapping[str, Any],
+    target: Callable[..., Any],
+    source: str = "config",
+    origins: Origins = {},
+    missing: Any = REQUIRED,
 ) -> dict[str, Any]:
     """Check values against a signature and fill in every default.
 
@@ -73,6 +77,7 @@ def check(
         target: the class, function or dataclass they are for.
         source: what to call the place they come from, where `origins` does not say.
         origins: dotted key to the file (or "command line") that set it.
+        missing: stands for a required key that is not set; REQUIRED makes it an error.
 
     Returns:
         Plain nested values with all defaults, fit for YAML.
@@ -80,7 +85,7 @@ def check(
     Raises:
         ConfigError: an unknown key, a missing one or a wrong type; names file, key and the nearest valid key.
     """
-    return _section(values, target, "", source, origins)
+    return _section(values, target, "", source, origins, missing)
 
 
 def build(values: Mapping[str, Any], target: Callable[..., Any], **extra: Any) -> Any:
@@ -141,7 +146,9 @@ def _optional(hint: Any) -> bool:
     return typing.get_origin(hint) in (typing.Union, types.UnionType) and type(None) in typing.get_args(hint)
 
 
-def _section(values: Any, target: Any, where: str, source: str, origins: Origins) -> dict[str, Any]:
+def _section(
+    values: Any, target: Any, where: str, source: str, origins: Origins, missing: Any = REQUIRED
+) -> dict[str, Any]:
     known, named = _keys(target)
     if not isinstance(values, Mapping):
         raise _error(source, origins, where, f"needs keys of its own ({', '.join(known) or 'none'}), got {values!r}")
@@ -161,34 +168,37 @@ def _section(values: Any, target: Any, where: str, source: str, origins: Origins
         elif key.default is REQUIRED:
             if section_of(key.hint):
                 value = {}
+            elif missing is not REQUIRED:
+                resolved[name] = missing
+                continue
             else:
                 raise _error(source, origins, path, f"is required by {_title(named)} and not set; give {path}=...")
         else:
             value = key.default
-        resolved[name] = _value(value, key, path, source, origins)
+        resolved[name] = _value(value, key, path, source, origins, missing)
     return resolved
 
 
-def _value(value: Any, key: Key, path: str, source: str, origins: Origins) -> Any:
+def _value(value: Any, key: Key, path: str, source: str, origins: Origins, missing: Any) -> Any:
     hint = key.hint
     section = section_of(hint)
     if value is None and (_optional(hint) or key.default is None):
         return None
     if (choice := choice_of(hint)) is not None:
-        return _chosen(value, choice, path, source, origins)
+        return _chosen(value, choice, path, source, origins, missing)
     if (choice := list_choice_of(hint)) is not None:
         items = value if isinstance(value, (list, tuple)) else [value]
-        return [_chosen(item, choice, f"{path}.{i}", source, origins) for i, item in enumerate(items)]
+        return [_chosen(item, choice, f"{path}.{i}", source, origins, missing) for i, item in enumerate(items)]
     if section is not None:
         if dataclasses.is_dataclass(value) and not isinstance(value, type):
             value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         elif isinstance(value, Mapping) and dataclasses.is_dataclass(key.default) and not isinstance(key.default, type):
             value = {f.name: getattr(key.default, f.name) for f in dataclasses.fields(key.default)} | dict(value)
-        return _section(value, section, path, source, origins)
+        return _section(value, section, path, source, origins, missing)
     return plain(_convert(value, hint, path, source, origins))
 
 
-def _chosen(value: Any, choice: Choice, path: str, source: str, origins: Origins) -> dict[str, Any]:
+def _chosen(value: Any, choice: Choice, path: str, source: str, origins: Origins, missing: Any) -> dict[str, Any]:
     registry = choice.registry
     if "off" in registry.names():
         # YAML reads a bare off as false.
@@ -204,7 +214,7 @@ def _chosen(value: Any, choice: Choice, path: str, source: str, origins: Origins
     except ConfigError as error:
         raise _error(source, origins, path, str(error)) from None
     rest = {k: v for k, v in options.items() if k != "name"}
-    return {"name": options["name"], **_section(rest, part, path, source, origins)}
+    return {"name": options["name"], **_section(rest, part, path, source, origins, missing)}
 
 
 def _convert(value: Any, hint: Any, path: str, source: str, origins: Origins) -> Any:

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cospeech import shipped
 from settings import build, command
 from trainers.demo_steps import DemoError, run_step
 
-CONFIG = Path(__file__).resolve().parent.parent / "configs" / "mmgt" / "smga" / "tiny.yaml"
+CONFIG = shipped.folder("configs") / "mmgt" / "smga" / "tiny.yaml"
 
 
 def demo(

@@ -1,10 +1,11 @@
 """The steps of a demo: commands as a user would start them, one after the other."""
 
-import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+
+from cospeech import shipped
 
 
 class DemoError(RuntimeError):
@@ -19,7 +20,7 @@ def run_step(title: str, module: str, words: Sequence[str], threads: int = 1) ->
     """
     print(f"\n== {title}\n   python -m {module} {' '.join(words)}", flush=True)
     started = time.monotonic()
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    environment = shipped.environment() | {"OMP_NUM_THREADS": str(threads)}
     status = subprocess.run([sys.executable, "-m", module, *words], check=False, env=environment).returncode
     if status:
         raise DemoError(

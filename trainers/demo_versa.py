@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cospeech import shipped
 from settings import build, command
 from trainers.demo_steps import DemoError, run_step
 
-CONFIGS = Path(__file__).resolve().parent.parent / "configs" / "versa"
+CONFIGS = shipped.folder("configs") / "versa"
 TEXTS = (
     "0-3 s: a person waves the right hand twice",
     "3-5.5 s: someone takes a step forward",

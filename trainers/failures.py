@@ -128,14 +128,25 @@ def describe(failure: Failure) -> str:
     return f"rank {failure.rank} on {failure.host}: {failure.message}{trace}"
 
 
+def failures(*, run: Path) -> Failure | None:
+    """Show which rank of a run failed first, and with which error.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        The failure; None when no rank has left one.
+    """
+    return first(run)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line; 0, or 1 when no rank has left a note."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if len(words) != 1 or words[0].startswith("-"):
-        print("usage: python -m trainers.failures RUN", file=sys.stderr)
-        return 2
-    failure = first(words[0])
-    print(f"no rank of {words[0]} has left an error" if failure is None else describe(failure))
+    from settings import command
+
+    values = command(failures, argv, prog="python -m trainers.failures", positional="run")
+    failure = failures(**values)
+    print(f"no rank of {values['run']} has left an error" if failure is None else describe(failure))
     return failure is None
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from cospeech import shipped
 from settings import ConfigError, build, command
 from settings.schema import plain
 from trainers.errors import RunStopped
@@ -21,8 +22,6 @@ from trainers.launching.chain import Link, Place, chain
 from trainers.launching.options import PreprocessOptions, SlurmOptions
 from trainers.launching.scripts import batch_script, submit_script
 from trainers.launching.snapshot import take
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def launch(
@@ -65,7 +64,7 @@ def launch(
     if folder.exists():
         again = f"; to go on with it: bash {folder / 'submit.sh'}" if (folder / "submit.sh").is_file() else ""
         raise ConfigError(f"folder={folder}: it exists already{again}")
-    place = Place(file=file, folder=folder, code=ROOT, python=python, cwd=Path.cwd())
+    place = Place(file=file, folder=folder, code=shipped.ROOT, python=python, cwd=Path.cwd())
     parts = (system, stages, preprocess, slurm, module)
     if dry_run:
         _show(chain(*parts, place), place)
@@ -74,7 +73,7 @@ def launch(
         raise ConfigError("there is no sbatch here; start it where SLURM is, or look at the scripts with --dry-run")
     writing = folder.with_name(f".{folder.name}.writing-{os.getpid()}")
     try:
-        state = take(ROOT, writing / "code")
+        state = take(shipped.ROOT, writing / "code")
         # Resolved by the copy: a file that git does not know is missed now, and not by a job tomorrow.
         links = chain(*parts, replace(place, code=writing / "code"))
         _write(links, writing, place)
@@ -125,7 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     system = words.pop(0) if words and not words[0].startswith("-") and "=" not in words[0] else None
     file = _launch_file(words, system)
     try:
-        if system is None and not {"-h", "--help"} & set(words) and not any("system=" in word for word in words):
+        if (
+            system is None
+            and not {"-h", "--help", "--print-config"} & set(words)
+            and not any("system=" in word for word in words)
+        ):
             raise ConfigError(f"which system? {_systems()}")
         if file is None and system is not None:
             raise ConfigError(f"no launch file for '{system}': give one with --config; there is {_systems()}")
@@ -152,7 +155,7 @@ def _launch_file(words: Sequence[str], system: str | None) -> Path | None:
             return Path(words[number + 1])
         if word.startswith("--config="):
             return Path(word.partition("=")[2])
-    usual = ROOT / "configs" / (system or "") / "launch.yaml"
+    usual = shipped.folder("configs") / (system or "") / "launch.yaml"
     if not usual.is_file():
         return None
     return usual.relative_to(Path.cwd()) if usual.is_relative_to(Path.cwd()) else usual
@@ -160,7 +163,7 @@ def _launch_file(words: Sequence[str], system: str | None) -> Path | None:
 
 def _systems() -> str:
     """Systems that have a launch file."""
-    found = sorted(path.parent.name for path in ROOT.glob("configs/*/launch.yaml"))
+    found = sorted(path.parent.name for path in shipped.folder("configs").glob("*/launch.yaml"))
     return ", ".join(f"python -m trainers.launch {name}" for name in found)
 
 

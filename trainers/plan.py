@@ -7,6 +7,7 @@ import dataclasses
 import json as json_format
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -198,8 +199,8 @@ def split(words: Sequence[str]) -> tuple[list[str], list[str], str | None]:
     known = keys(plan)
     while rest:
         word = rest.pop(0)
-        if word in ("-h", "--help"):
-            own.append("--help")
+        if word in ("-h", "--help", "--print-config"):
+            own.append(word)
             continue
         name, equals, value = word.removeprefix("--").partition("=")
         if word.startswith("--") and not equals:
@@ -220,7 +221,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command. Exit status: 0 it fits, 2 it does not, or the config cannot be used."""
     try:
         own, training, path = split(sys.argv[1:] if argv is None else argv)
-        values = command(plan, own, prog=f"{PROG} --config FILE")
+        if "--print-config" in own:  # the training's keys first, then the plan's own
+            with suppress(SystemExit):
+                command(fit, [*training, "--print-config"], prog=PROG, config=path)
+        values = command(plan, own, prog=PROG)
         result = build(values, plan, training=training_config(path, training))
         if values["out"]:
             text = json_format.dumps(dataclasses.asdict(result), indent=1)

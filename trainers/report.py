@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reports import Page
-from settings import get_logger
+from settings import ConfigError, command, get_logger
 from trainers.run_folder import RunFolder
 
 logger = get_logger(__name__)
@@ -157,16 +157,31 @@ def _content(page: Page, content: Any) -> None:
         page.code(json.dumps(content, indent=1))
 
 
+def report(*, run: Path) -> Path:
+    """Write RUN/report.html of a run folder anew: config, curves, samples, figures, environment.
+
+    Args:
+        run: the run folder.
+
+    Returns:
+        The page.
+
+    Raises:
+        ConfigError: there is no run folder.
+    """
+    if not RunFolder(run).config.is_file():
+        raise ConfigError(f"no run folder at {run} (no config.yaml)")
+    return write_report(Path(run))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command: `python -m trainers.report RUN`."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if len(words) != 1 or words[0] in ("-h", "--help"):
-        print("usage: python -m trainers.report RUN\n\nWrites RUN/report.html of a run folder anew.")
-        return 0 if words in (["-h"], ["--help"]) else 2
-    if not RunFolder(words[0]).config.is_file():
-        print(f"no run folder at {words[0]} (no config.yaml)", file=sys.stderr)
+    values = command(report, argv, prog="python -m trainers.report", positional="run")
+    try:
+        print(report(**values))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    print(write_report(words[0]))
     return 0
 
 

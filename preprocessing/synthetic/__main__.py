@@ -1,14 +1,15 @@
 """The command `python -m preprocessing.synthetic output=DIR key=value ...`."""
 
 import sys
+from collections.abc import Sequence
 
 from preprocessing.synthetic.videos import generate
 from settings import ConfigError, build, command
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Make a data set of synthetic speakers."""
-    values = command(generate, prog="python -m preprocessing.synthetic")
+    values = command(generate, argv, prog="python -m preprocessing.synthetic")
     try:
         manifest = build(values, generate)
     except ConfigError as error:

@@ -1,6 +1,7 @@
 """The command `python -m preprocessing.synthetic_motion output=DIR key=value ...`."""
 
 import sys
+from collections.abc import Sequence
 
 import torch
 
@@ -9,9 +10,9 @@ from preprocessing.writer import OutputError
 from settings import ConfigError, build, command
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Make a set of synthetic motion clips."""
-    values = command(generate, prog="python -m preprocessing.synthetic_motion")
+    values = command(generate, argv, prog="python -m preprocessing.synthetic_motion")
     torch.set_num_threads(1)  # a clip is small: more threads only wait for each other
     try:
         summary = build(values, generate)

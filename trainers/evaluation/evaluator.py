@@ -1,12 +1,12 @@
 """The networks that others are measured by: given, kept from before, or trained now on the same shards."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from cospeech import shipped
 from models.human.autoencoder import PoseAutoencoder
 from models.versa.evaluator import TextMotionEvaluator
 from settings import ConfigError, get_logger
@@ -16,7 +16,6 @@ logger = get_logger(__name__)
 
 STAGE = "human.pose_autoencoder"
 TEXT_MOTION = "versa.evaluator"
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 def load_evaluator(
@@ -48,7 +47,7 @@ def load_text_motion_evaluator(
 def _export(given: str | None, folder: Path, shards: str, config: Path | str | None, stage: str) -> Export:
     if given is None:
         if not (folder / "export" / "model.safetensors").is_file():
-            tiny = _ROOT / "configs" / Path(*stage.split(".")) / "tiny.yaml"
+            tiny = shipped.folder("configs") / Path(*stage.split(".")) / "tiny.yaml"
             train_evaluator(folder, shards, Path(config or tiny).resolve())
         given = str(folder)
     export = find_export(given)
@@ -76,8 +75,8 @@ def train_evaluator(folder: Path, shards: str, config: Path) -> None:
         *words,
         "trainer.enable_progress_bar=false",
     ]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("COSPEECH_RUN")}
-    done = subprocess.run(command, cwd=_ROOT, env=inherited, capture_output=True, text=True, check=False)
+    inherited = {name: value for name, value in shipped.environment().items() if not name.startswith("COSPEECH_RUN")}
+    done = subprocess.run(command, env=inherited, capture_output=True, text=True, check=False)
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
         raise ConfigError(

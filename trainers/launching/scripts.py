@@ -3,9 +3,8 @@
 import shlex
 from pathlib import Path
 
+from cospeech import shipped
 from trainers.launching.chain import Link, code_environment
-
-TEMPLATES = Path(__file__).resolve().parents[2] / "slurm"
 
 
 def batch_script(link: Link, code: Path, python: str, cwd: Path) -> str:
@@ -40,7 +39,7 @@ def batch_script(link: Link, code: Path, python: str, cwd: Path) -> str:
         *link.slurm.setup,
         f"set -- {shlex.join(words)}",
     ]
-    return "\n".join(lines) + "\n" + _work(TEMPLATES / link.script.name)
+    return "\n".join(lines) + "\n" + _work(shipped.folder("slurm") / link.script.name)
 
 
 def submit_script(links: list[Link], folder: Path) -> str:
