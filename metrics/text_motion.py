@@ -46,15 +46,17 @@ class RPrecision(Metric):
 
     def compute(self) -> Tensor:
         """(top,) shares for k = 1, 2, ...; NaN for fewer than two motions."""
+        each = self.of_each()
+        return each.mean(0) if len(each) > 1 else torch.full((self.top,), float("nan"))
+
+    def of_each(self) -> Tensor:
+        """(B, top) of each motion: in which share of the shuffles its own text is among the k nearest."""
         if not len(self.motions):
-            return torch.full((self.top,), float("nan"))
+            return torch.zeros(0, self.top, dtype=torch.float64)
         motions, texts = dim_zero_cat(self.motions), dim_zero_cat(self.texts)
         count = len(motions)
-        if count < 2:
-            return torch.full((self.top,), float("nan"))
         size = min(self.pool, count)
-        found = torch.zeros(self.top, dtype=torch.float64)
-        asked = 0
+        found = torch.zeros(count, self.top, dtype=torch.float64)
         for repeat in range(self.repeats):
             order = torch.randperm(count, generator=torch.Generator().manual_seed(repeat)).to(motions.device)
             for start in range(0, count, size):
@@ -64,9 +66,8 @@ class RPrecision(Metric):
                 own = distances.diagonal()
                 # Texts that are alike, the same words say, are no rivals.
                 nearer = (distances < own[:, None] - 1e-9).sum(1).cpu()
-                found += torch.stack([(nearer < k + 1).sum() for k in range(self.top)])
-                asked += len(new)
-        return found / asked
+                found[new.cpu()] += torch.stack([(nearer < k + 1).double() for k in range(self.top)], 1)
+        return found / self.repeats
 
 
 class MultiModality(Metric):

@@ -9,7 +9,7 @@ from typing import Any
 from settings import ConfigError, command
 from trainers.stages import EVALUATORS
 
-_NOT_SETTINGS = ("splits", "evaluator", "evaluator_config")
+_NOT_SETTINGS = ("splits", "evaluator", "evaluator_config", "systems", "progress")
 
 
 def evaluate(
@@ -29,16 +29,19 @@ def evaluate(
     neighbours: int = 2000,
     weights: dict[str, str] = {},
     beside: dict[str, str] = {},
+    tokenizer: str | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Measure a trained stage on held-out clips, beside baselines, with the spread over seeds (MMGT-23).
+    """Measure a trained stage on held-out clips, beside baselines, with intervals over clips (MMGT-23).
 
     Prints a table per split with the paper's own beside it, and writes figures.json and figures.csv. Unseen speakers
-    (split test_unseen) are reported apart.
+    (split test_unseen) are reported apart. Of a baseline is only said that the network beats it, or loses to it, where
+    the interval of the difference on the same clips leaves out zero.
 
     Args:
         run: a run folder, a saved network (export/), or a hub name like owner/name.
-        data: folder or URL of the shards; left out, those that the run was trained on.
+        data: folder or URL of the shards; left out, those that the run was trained on. A run that was moved or copied
+            to where these are not has to be told.
         evaluator: a trained network that others are measured by (run folder, export or hub name):
             human.pose_autoencoder for FGD and Diversity, versa.evaluator for R-precision and FID of motion; left out,
             one is trained on the same shards and kept in the output folder.
@@ -46,7 +49,7 @@ def evaluate(
         out: output folder; left out, RUN/evaluation.
         splits: which splits are measured, each on its own; left out, test and test_unseen, and where there is neither,
             val, or (saying so) train.
-        seeds: of the noise and of which speech is exchanged; the spread is over these.
+        seeds: of the noise and of which speech is exchanged; figures are means over these.
         steps: denoising steps; left out, the network's own (50 unless its config says otherwise).
         guidance: weight of classifier-free guidance, 1 is none; left out, the network's own (2).
         clips: at most so many clips of a split, taken evenly; none is all.
@@ -57,6 +60,7 @@ def evaluate(
             arcface: CSIM}; figures without one are left out and named.
         beside: other runs of the stage for the same table, such as ablations: {name: run} (implicit_motion.motion,
             versa.audio_motion).
+        tokenizer: the motion tokenizer of a network of versa, where it is not where its run says (moved runs).
         device: cpu, cuda, or auto.
 
     Returns:
@@ -65,8 +69,9 @@ def evaluate(
     Raises:
         ConfigError: no such network or data, or values that make no sense.
     """
-    from datamodules.index import Index
+    from datamodules.index import Index, IndexFileError
     from trainers.evaluation import tables
+    from trainers.evaluation.comparison import without_clips
     from trainers.evaluation.plan import Plan
     from trainers.exports import find_export
 
@@ -87,7 +92,15 @@ def evaluate(
     if folder is None:
         raise ConfigError(f"{export.name} comes without a run folder: say where to write with out=FOLDER")
     # Whatever cannot be used is found before the autoencoder is trained.
-    Index.load(str(shards))
+    try:
+        Index.load(str(shards))
+    except IndexFileError as error:
+        if data is not None:
+            raise
+        raise ConfigError(
+            f"{export.name} was trained on {shards}, which is not there now ({error}); the run or the shards were "
+            "moved: say where they are with data=SHARDS"
+        ) from None
     plan = Plan(
         shards=str(shards),
         splits=splits,
@@ -102,12 +115,16 @@ def evaluate(
         evaluator_config=evaluator_config,
         weights=weights,
         beside=beside,
+        tokenizer=tokenizer,
         device=device,
     )
+    with plan.progress:
+        measured = EVALUATORS.get(export.stage)(export, plan, folder)
     results = {
         "model": {"name": export.name, "stage": export.stage, "sha256": export.sha256},
         "settings": {name: value for name, value in vars(plan).items() if name not in _NOT_SETTINGS},
-        **EVALUATORS.get(export.stage)(export, plan, folder),
+        **measured,
+        "splits": without_clips(measured["splits"]),
         "measured_in_seconds": round(time.perf_counter() - started, 1),
     }
     tables.write(results, folder)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
 from trainers.evaluation import baselines, tables
 from trainers.evaluation.clips import Clip, load_clips, visible
-from trainers.evaluation.comparison import spread
+from trainers.evaluation.comparison import spread, without_clips
 from trainers.evaluation.figures import FIGURES, measure
 from trainers.evaluation.gestures import DIFFERENT, PAPER, PAPER_SOURCE, batches, evaluate_gestures
 from trainers.evaluation.plan import Plan
@@ -155,11 +156,14 @@ def test_a_model_that_listens_beats_every_baseline(shards, encoder):
     results = evaluate_gestures(Knowing(shards), encoder, plan(shards))
     assert list(results) == ["test", "test_unseen"]
     part = results["test"]
-    assert part["verdicts"]["lip_correlation"]["beats_all_in_each_seed"]
+    assert part["verdicts"]["lip_correlation"]["outcome"] == "too few clips"  # 4
+    assert part["ids"] == [clip.info.id for clip in load_clips(shards, "test", None, None)]
     assert part["systems"]["model"]["pose_error"]["mean"] == 0
     assert part["systems"]["shuffled_audio"]["pose_error"]["mean"] > 0
     assert part["systems"]["shuffled_audio"]["velocity_error"]["std"] > 0
-    assert part["systems"]["held_pose"]["lip_correlation"] == {"mean": 0, "std": 0, "values": [0, 0, 0]}
+    still = part["systems"]["held_pose"]["lip_correlation"]
+    assert (still["mean"], still["std"], still["values"], still["low"], still["high"]) == (0, 0, [0, 0, 0], 0, 0)
+    assert part["systems"]["shuffled_audio"]["fgd"]["low"] < part["systems"]["shuffled_audio"]["fgd"]["high"]
     assert set(part["systems"]) == {
         "model", "mean_pose", "own_mean_pose", "held_pose", "shuffled_audio", "nearest_audio", "truth",
     }  # fmt: skip
@@ -185,6 +189,7 @@ def test_tables_hold_the_figures_and_the_papers_own(shards, encoder, tmp_path):
     part["test"]["systems"]["truth"]["fgd"] = {"mean": float("nan"), "std": None, "values": []}
     paper = {"source": PAPER_SOURCE, "rows": PAPER, "note": DIFFERENT}
     figures = tables.meanings(FIGURES)
+    part = without_clips(part)
     results = {"settings": {"seeds": [0, 1, 2]}, "splits": part, "figures": figures, "paper": paper}
     figures, rows = tables.write(results, tmp_path)
     assert json.loads(figures.read_text())["splits"]["test"]["systems"]["truth"]["fgd"]["mean"] is None
@@ -196,6 +201,8 @@ def test_tables_hold_the_figures_and_the_papers_own(shards, encoder, tmp_path):
         "figure": "fgd",
         "mean": "6.02",
         "std": "",
+        "low": "",
+        "high": "",
     } in table
     assert {row["figure"] for row in table} <= set(FIGURES)
     text = tables.as_text(results)
@@ -283,9 +290,29 @@ def test_the_command_trains_its_autoencoder_once_and_writes_what_it_prints(run, 
         evaluate(run=kept)
 
 
+@pytest.fixture(scope="module")
+def moved(tmp_path_factory, run) -> Path:
+    """A copy of the run whose shards are gone from where they were."""
+    folder = tmp_path_factory.mktemp("elsewhere") / "copy"
+    shutil.copytree(run, folder, ignore=shutil.ignore_patterns("evaluation"))
+    settings = {"stage": {"name": "mmgt.smga"}, "data": {"name": "clips", "shards": "/gone/shards"}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def test_a_moved_run_is_measured_on_shards_given_anew(moved, shards, encoder):
+    encoder.save_pretrained(moved / "evaluation" / "evaluator" / "export")
+    encoder_config = {"stage": {"name": "human.pose_autoencoder"}}
+    (moved / "evaluation" / "evaluator" / "config.yaml").write_text(yaml.safe_dump(encoder_config))
+    made = evaluate(run=str(moved), data=str(shards), seeds=[0], clips=2, seconds=1, splits=["test"])
+    assert made["splits"]["test"]["clips"] == 2
+    assert made["settings"]["shards"] == str(shards)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["run={moved}"], "the run or the shards were moved: say where they are with data=SHARDS"),
         (["run=nowhere"], "no such folder"),
         (["run={run}", "data=nowhere"], "no index at nowhere"),
         (["run={run}", "seeds=[]"], "at least one"),
@@ -293,8 +320,8 @@ def test_the_command_trains_its_autoencoder_once_and_writes_what_it_prints(run, 
         (["run={run}", "evaluator=nowhere"], "no such folder"),
     ],
 )
-def test_what_cannot_be_measured_is_said_in_a_line(words, said, run, capsys):
-    assert main([word.format(run=run) for word in words]) == 2
+def test_what_cannot_be_measured_is_said_in_a_line(words, said, run, moved, capsys):
+    assert main([word.format(run=run, moved=moved) for word in words]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error

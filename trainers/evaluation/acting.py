@@ -131,21 +131,31 @@ class Actor:
     Args:
         export: of versa.text_motion or versa.audio_motion.
         device: cpu, cuda, or auto.
+        tokenizer: the one it was trained on; left out, as its run says.
 
     Raises:
         ConfigError: its run does not say which tokenizer, or that is not there.
     """
 
-    def __init__(self, export: Export, device: str = "auto"):
+    def __init__(self, export: Export, device: str = "auto", tokenizer: str | None = None):
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         self.network = load_network(MotionTransformer, export).to(self.device)
         self._layers = layer_numbers(export.settings)
-        name = export.settings.get("stage", {}).get("tokenizer")
+        name = tokenizer or export.settings.get("stage", {}).get("tokenizer")
         if name is None:
             raise ConfigError(
-                f"{export.name} does not say which tokenizer it was trained on: give its whole run folder"
+                f"{export.name} does not say which tokenizer it was trained on: give its whole run folder, or "
+                "tokenizer=RUN"
             )
-        self.tokenizer = load_network(MotionTokenizer, find_export(name)).to(self.device)
+        try:
+            found = find_export(name)
+        except ConfigError as error:
+            if tokenizer is not None:
+                raise
+            raise ConfigError(
+                f"the tokenizer of {export.name}: {error}; where it was moved, give tokenizer=RUN"
+            ) from None
+        self.tokenizer = load_network(MotionTokenizer, found).to(self.device)
 
     def hear(self, act: Act) -> np.ndarray | None:
         """The clip's speech as the network reads it: hand-crafted features (T, 35), or a mean of layers (S, C)."""
@@ -167,6 +177,7 @@ class Actor:
             )  # fmt: skip
             for i, own in zip(part, tokens, strict=True):
                 made[i] = self.decode(own)[: max(1, round((wishes[i].seconds or 0) * FPS))]
+            plan.progress.advance(len(part), "clips made")
         return made
 
     @torch.no_grad()

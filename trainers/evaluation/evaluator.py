@@ -66,19 +66,18 @@ def train_evaluator(folder: Path, shards: str, config: Path) -> None:
     where = shards if "://" in shards else str(Path(shards).resolve())
     words = [f"data.shards={json.dumps(where)}", f"run={json.dumps(str(folder.resolve()))}", "resume=auto"]
     # A process of its own: seeds, threads and signal handlers of training stay out of the measuring.
-    command = [
-        sys.executable,
-        "-m",
-        "trainers.fit",
-        "--config",
-        str(config),
-        *words,
-        "trainer.enable_progress_bar=false",
-    ]
+    command = [sys.executable, "-m", "trainers.fit", "--config", str(config), *words]
     inherited = {name: value for name, value in shipped.environment().items() if not name.startswith("COSPEECH_RUN")}
-    done = subprocess.run(command, env=inherited, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-5:])
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, env=inherited, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            if line.startswith("epoch "):  # its progress, twice a minute
+                print(f"training the network that is measured by: {line.rstrip()}", file=sys.stderr, flush=True)
+    if process.returncode:
+        said = "\n".join("".join(lines).strip().splitlines()[-5:])
         raise ConfigError(
             f"the network that is measured by could not be trained (config {config}, run folder {folder}):\n{said}"
         )

@@ -9,6 +9,7 @@ import torch
 from models.human.autoencoder import PoseAutoencoder
 from trainers.evaluation.clips import Clip, visible
 from trainers.evaluation.comparison import Figure
+from trainers.evaluation.per_clip import PerClip, combine, mean_over_clips
 
 FIGURES: Final[dict[str, Figure]] = {
     "fgd": Figure("FGD", "lower", "squared Frechet distance of pose-autoencoder features to the truth's"),
@@ -37,13 +38,18 @@ def measure(poses: Sequence[np.ndarray], clips: Sequence[Clip], encoder: PoseAut
         poses: one (T, 134, 3) per clip.
         clips: the truth.
         encoder: the pose autoencoder of FGD and Diversity.
+
+    Returns:
+        Figure by name, each an `OverClips`.
     """
     import metrics
 
-    fgd, diversity = metrics.FGD(encoder), metrics.Diversity(encoder)
-    bas, true_bas = metrics.BeatAlignmentScore(), metrics.BeatAlignmentScore()
-    velocity, acceleration = metrics.VelocityError(), metrics.AccelerationError()
-    lips, error, missed = metrics.LipCorrelation(), metrics.PoseError(), metrics.MissedPoints()
+    fgd, diversity = PerClip(metrics.FGD(encoder)), PerClip(metrics.Diversity(encoder))
+    bas, true_bas = PerClip(metrics.BeatAlignmentScore()), PerClip(metrics.BeatAlignmentScore())
+    velocity, acceleration = PerClip(metrics.VelocityError()), PerClip(metrics.AccelerationError())
+    lips, error = PerClip(metrics.LipCorrelation()), PerClip(metrics.PoseError())
+    missed = PerClip(metrics.MissedPoints())
+    meters = (fgd, diversity, bas, true_bas, velocity, acceleration, lips, error, missed)
     for raw, clip in zip(poses, clips, strict=True):
         generated, truth = torch.from_numpy(visible(raw)), torch.from_numpy(clip.pose)
         fgd.update(generated, generated=True)
@@ -56,18 +62,21 @@ def measure(poses: Sequence[np.ndarray], clips: Sequence[Clip], encoder: PoseAut
         lips.update(generated, truth)
         error.update(generated, truth, clip.aspect)
         missed.update(generated, truth)
+        for meter in meters:
+            meter.end_clip()
+    score, true_score = bas.compute(), true_bas.compute()
     figures = {
         "fgd": fgd.compute(),
         "diversity": diversity.compute(),
-        "bas": bas.compute(),
-        "bas_distance": (bas.compute() - true_bas.compute()).abs(),
+        "bas": score,
+        "bas_distance": combine(lambda made, true: abs(made - true), score, true_score),
         "velocity_error": velocity.compute(),
         "acceleration_error": acceleration.compute(),
         "lip_correlation": lips.compute(),
-        "pose_error": error.compute() * _POSE_UNIT,
+        "pose_error": combine(lambda value: value * _POSE_UNIT, error.compute()),
         "missed_points": missed.compute(),
     }
-    return {name: float(value) for name, value in figures.items()} | _rule(poses, clips)
+    return figures | _rule(poses, clips)
 
 
 def _rule(poses: Sequence[np.ndarray], clips: Sequence[Clip]) -> dict[str, float]:
@@ -76,13 +85,12 @@ def _rule(poses: Sequence[np.ndarray], clips: Sequence[Clip]) -> dict[str, float
     from preprocessing.synthetic.rule import recovered
 
     found = [
-        recovered(pose, [Phoneme(**phoneme) for phoneme in clip.phonemes], clip.info.fps)
+        recovered(pose, [Phoneme(**phoneme) for phoneme in clip.phonemes], clip.info.fps) if clip.phonemes else {}
         for pose, clip in zip(poses, clips, strict=True)
-        if clip.phonemes
     ]
-    if not found:
+    if not any(found):
         return {}
     return {
-        "rule_lips": float(np.mean([one["lip_variance"] for one in found])),
-        "rule_beats": float(np.mean([one["beats_hit"] for one in found])),
+        "rule_lips": mean_over_clips([one.get("lip_variance", np.nan) for one in found]),
+        "rule_beats": mean_over_clips([one.get("beats_hit", np.nan) for one in found]),
     }

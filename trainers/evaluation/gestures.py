@@ -98,7 +98,10 @@ def evaluate_gestures(model: PoseModel, encoder: PoseAutoencoder, plan: Plan) ->
         raise ConfigError(
             f"{plan.shards} holds clips at {index.fps:g} frames a second, the model was trained at {model.fps:g}"
         )
-    neighbours = baselines.NearestNeighbour(plan.shards, index.statistics, limit=plan.neighbours)
+    neighbours = None
+    if plan.wants("nearest_audio"):
+        plan.progress.say("reading training clips for the nearest-audio baseline")
+        neighbours = baselines.NearestNeighbour(plan.shards, index.statistics, limit=plan.neighbours)
     results = {}
     for split in present_splits(index, plan):
         clips = load_clips(plan.shards, split, plan.clips, plan.seconds, model.hear)
@@ -125,7 +128,7 @@ def _measure_split(
     plan: Plan,
     clips: list[Clip],
     statistics: dict[str, Any],
-    neighbours: baselines.NearestNeighbour,
+    neighbours: baselines.NearestNeighbour | None,
 ) -> dict[str, Any]:
     own = [clip.speech for clip in clips]
     answers: dict[str, Callable[[int], list[np.ndarray]]] = {
@@ -138,9 +141,11 @@ def _measure_split(
         "held_pose": baselines.held_pose(clips),
         "truth": [clip.pose for clip in clips],
     }
-    if len(neighbours):
+    if neighbours is not None and len(neighbours):
         fixed["nearest_audio"] = neighbours.poses(clips)
-    measured = {name: measure(poses, clips, encoder) for name, poses in fixed.items()}
+    answers = {name: answer for name, answer in answers.items() if plan.wants(name)}
+    plan.progress.expect(len(answers) * len(plan.seeds) * len(clips))
+    measured = {name: measure(poses, clips, encoder) for name, poses in fixed.items() if plan.wants(name)}
     # What needs no chance is the same for every seed.
     systems = {name: spread([figures] * len(plan.seeds)) for name, figures in measured.items()}
     for name, answer in answers.items():
@@ -150,11 +155,12 @@ def _measure_split(
     ordered = {name: systems[name] for name in LABELS if name in systems}
     return {
         "clips": len(clips),
+        "ids": [clip.info.id for clip in clips],
         "seconds": float(sum(clip.frames / clip.info.fps for clip in clips)),
         "speakers": len({clip.info.speaker for clip in clips}),
         "systems": ordered,
         "labels": {name: LABELS[name] for name in ordered},
-        "verdicts": {name: verdict(ordered, name, FIGURES[name], LABELS) for name in DECIDING},
+        "verdicts": {name: verdict(ordered, name, FIGURES[name], LABELS, len(clips)) for name in DECIDING},
     }
 
 
@@ -173,6 +179,7 @@ def generate(
         )
         for i, one in zip(part, made, strict=True):
             poses[i] = one
+        plan.progress.advance(len(part), "clips made")
     return poses
 
 

@@ -17,6 +17,7 @@ from models.versa.text import SPEECH
 from settings import ConfigError, get_logger
 from trainers.evaluation.acting import Act, Actor, Spans, chosen, load_acts, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
+from trainers.evaluation.per_clip import PerClip, combine, mean_over_clips
 from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
 from trainers.evaluation.text_motion import by_action, done
@@ -78,8 +79,8 @@ def measure_gesturing(export: Export, plan: Plan, folder: Path) -> dict[str, Any
     """
     if taken := sorted(set(plan.beside) & {*LABELS, *LABELS.values()}):
         raise ConfigError(f"beside: {taken[0]!r} is the name of a baseline; give that run another one")
-    index, actor = Index.load(plan.shards), Actor(export, plan.device)
-    others = {name: Actor(find_export(run), plan.device) for name, run in plan.beside.items()}
+    index, actor = Index.load(plan.shards), Actor(export, plan.device, plan.tokenizer)
+    others = {name: Actor(find_export(run), plan.device, plan.tokenizer) for name, run in plan.beside.items()}
     splits, figures = {}, dict(FIGURES)
     for split in present_splits(index, plan, KEYS):
         acts = load_acts(plan.shards, chosen(index, split, KEYS, plan), KEYS)
@@ -129,12 +130,18 @@ def _measure_split(
     }
     if actor.network.text is not None:
         answers["text_alone"] = partial(speaking, actor, audio=[None] * len(talks), text=SPEECH)
+    answers = {name: answer for name, answer in answers.items() if name in others or plan.wants(name)}
     fixed = {"tokens": [actor.through_tokens(act.motion) for act in talks], "truth": [act.motion for act in talks]}
     labels = {
         "model": LABELS["model"],
         **{name: name for name in others},
         **{name: label for name, label in LABELS.items() if name in answers or name in fixed},
     }
+    labels = {name: label for name, label in labels.items() if name in others or plan.wants(name)}
+    texts = [name for name in answers if others.get(name, actor).network.text is not None]
+    tasks = sum(len(talks) for name in answers if name != "random")
+    tasks += sum(len(asked) + len(both) for name in texts if name not in ("random", "text_alone"))
+    plan.progress.expect(tasks * len(plan.seeds))
     systems = {}
     for name in labels:
         started = time.perf_counter()
@@ -157,14 +164,16 @@ def _measure_split(
         logger.info("  %s: %.0f s", labels[name], time.perf_counter() - started)
     rivals = {name: found for name, found in systems.items() if name not in ("tokens", *others)}  # a bound, ablations
     deciding = [name for name in ("strokes", "bas_distance", "action") if name in systems["model"]]
+    count = {name: len(asked) if name == "action" else len(talks) for name in deciding}
     return {
         "clips": len(talks),
+        "ids": [act.info.id for act in talks],
         "texts_over_speech": len(asked),
         "seconds": float(sum(act.seconds for act in talks)),
         "speakers": len({act.info.speaker for act in talks}),
         "systems": systems,
         "labels": labels,
-        "verdicts": {name: verdict(rivals, name, FIGURES[name], LABELS) for name in deciding},
+        "verdicts": {name: verdict(rivals, name, FIGURES[name], LABELS, count[name]) for name in deciding},
     }
 
 
@@ -174,28 +183,31 @@ def measure(motions: Sequence[np.ndarray], acts: Sequence[Act]) -> dict[str, flo
     from metrics.actions import strokes
     from metrics.beats import audio_onsets
 
-    score, true_score = BeatAlignmentScore(), BeatAlignmentScore()
-    speeds, hits, made_count, true_count = [], 0.0, 0, 0
+    score, true_score = PerClip(BeatAlignmentScore()), PerClip(BeatAlignmentScore())
+    speeds, hits, counts = [], [], []
     for motion, act in zip(motions, acts, strict=True):
         if act.audio is None:
             raise ConfigError(f"{act.info.id} has no sound")
         onsets = audio_onsets(act.audio)
         score.update(_seen(motion), onsets, FPS)
         true_score.update(_seen(act.motion), onsets, FPS)
+        score.end_clip()
+        true_score.end_clip()
         wrists = np.asarray(recover_joints(motion.astype(np.float64)))[:, _WRISTS]
         speeds.append(np.linalg.norm(np.diff(wrists, axis=0), axis=-1).mean() * FPS)
         truth = np.asarray(act.info.extra.get("truth", {}).get("strokes", []), np.float64)
-        if len(truth):
-            found = strokes(motion)
-            hits += matched(found, truth)
-            made_count, true_count = made_count + len(found), true_count + len(truth)
+        found = strokes(motion) if len(truth) else truth
+        hits.append(2.0 * matched(found, truth))
+        counts.append(len(found) + len(truth))
+    bas = score.compute()
     figures = {
-        "bas": float(score.compute()),
-        "bas_distance": float((score.compute() - true_score.compute()).abs()),
-        "speed": float(np.mean(speeds)),
+        "bas": bas,
+        "bas_distance": combine(lambda made, true: abs(made - true), bas, true_score.compute()),
+        "speed": mean_over_clips(speeds),
     }
-    if true_count:
-        figures["strokes"] = 2 * hits / (made_count + true_count)
+    if any(counts):
+        # 2 hits / (made + true), summed over clips above and below.
+        figures["strokes"] = mean_over_clips([hit / max(count, 1) for hit, count in zip(hits, counts)], counts)
     return figures
 
 

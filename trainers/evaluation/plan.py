@@ -1,8 +1,10 @@
 """How is measured; the fields are `trainers.evaluate`'s arguments."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from trainers.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,10 @@ class Plan:
         evaluator_config: how that one is trained.
         weights: files of pretrained networks that some figures need, by the figure's network.
         beside: other runs of the stage to put into the same table, by the name that they get there.
+        tokenizer: the motion tokenizer of a network of versa; None takes the one that its run says.
+        systems: what is measured, by the names of the rows; None is everything.
         device: cpu, cuda, or auto.
+        progress: told what is done and what is to come, in clips made.
     """
 
     shards: str
@@ -38,4 +43,11 @@ class Plan:
     evaluator_config: Path | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
     beside: Mapping[str, str] = field(default_factory=dict)
+    tokenizer: str | None = None
+    systems: Sequence[str] | None = None
     device: str = "auto"
+    progress: Progress = field(default_factory=lambda: Progress("measuring"), compare=False)
+
+    def wants(self, system: str) -> bool:
+        """Whether a row of the table is asked for."""
+        return self.systems is None or system in self.systems

@@ -56,9 +56,15 @@ class Pretrained:
     def meters(self) -> dict[str, Any]:
         """Fresh measures that share the networks."""
         import metrics
+        from trainers.evaluation.per_clip import PerClip
 
-        kinds = {"alexnet": metrics.LPIPS, "inception": metrics.FID, "i3d": metrics.FVD, "arcface": metrics.CSIM}
-        return {WEIGHTS[name].lower(): kinds[name](network) for name, network in self.networks.items()}
+        kinds: dict[str, Any] = {
+            "alexnet": metrics.LPIPS,
+            "inception": metrics.FID,
+            "i3d": metrics.FVD,
+            "arcface": metrics.CSIM,
+        }
+        return {WEIGHTS[name].lower(): PerClip(kinds[name](network)) for name, network in self.networks.items()}
 
 
 def update(meters: Mapping[str, Any], generated: Tensor, truth: Tensor, pose: Tensor | None) -> None:

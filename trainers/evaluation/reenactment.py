@@ -19,6 +19,7 @@ from models.implicit_motion import ImplicitMotion
 from settings import ConfigError, get_logger
 from trainers.evaluation.clips import evenly, joined
 from trainers.evaluation.comparison import Figure, spread, verdict
+from trainers.evaluation.per_clip import PerClip
 from trainers.evaluation.plan import Plan
 from trainers.evaluation.pretrained import Pretrained, update
 from trainers.evaluation.tables import meanings
@@ -114,22 +115,25 @@ def _present(index: Index, plan: Plan) -> list[str]:
 def _measure_split(network: ImplicitMotion, plan: Plan, split: str, pretrained: Pretrained) -> dict[str, Any]:
     shots = load_shots(plan.shards, split, plan.clips, plan.seconds, network.image_size)
     meters = {name: Meters(pretrained.meters()) for name in LABELS}
+    plan.progress.expect(len(shots))
     for shot in shots:
         still = shot.frames[:1].expand_as(shot.frames)
         mean = (shot.frames.float().mean(0, keepdim=True) / 255).expand(shot.frames.shape)
         meters["model"].update(rebuild(network, shot.frames, plan.batch), shot)
         meters["source"].update(still, shot)
         meters["mean_frame"].update(mean, shot)
-    systems = {name: spread([meter.compute()]) for name, meter in meters.items()}
+        plan.progress.advance(1, "clips rebuilt")
+    systems = {name: spread([meter.compute()]) for name, meter in meters.items() if plan.wants(name)}
     deciding = [name for name in DECIDING if name in systems["model"]]
     return {
         "clips": len(shots),
+        "ids": [shot.info.id for shot in shots],
         "seconds": float(sum(len(shot.frames) / shot.info.fps for shot in shots)),
         "speakers": len({shot.info.speaker for shot in shots}),
         "seen_in_training": split == "train",
         "systems": systems,
-        "labels": LABELS,
-        "verdicts": {name: verdict(systems, name, FIGURES[name], LABELS) for name in deciding},
+        "labels": {name: LABELS[name] for name in systems},
+        "verdicts": {name: verdict(systems, name, FIGURES[name], LABELS, len(shots)) for name in deciding},
     }
 
 
@@ -158,9 +162,10 @@ class Meters:
         import metrics
 
         self.pretrained = pretrained
-        self.whole = {"psnr": metrics.PSNR(), "ssim": metrics.SSIM()}
+        self.whole = {"psnr": PerClip(metrics.PSNR()), "ssim": PerClip(metrics.SSIM())}
         self.parts = {
-            name: {"psnr": metrics.RegionPSNR(DILATION), "ssim": metrics.RegionSSIM(DILATION)} for name in _PARTS
+            name: {"psnr": PerClip(metrics.RegionPSNR(DILATION)), "ssim": PerClip(metrics.RegionSSIM(DILATION))}
+            for name in _PARTS
         }
 
     def update(self, generated: Tensor, shot: Shot) -> None:
@@ -175,13 +180,16 @@ class Meters:
                 boxes = part_boxes(shot.pose, parts)
                 for meter in self.parts[name].values():
                     meter.update(generated, shot.frames, boxes)
+        inside = [meter for both in self.parts.values() for meter in both.values()]
+        for meter in (*self.pretrained.values(), *self.whole.values(), *inside):
+            meter.end_clip()
 
     def compute(self) -> dict[str, float]:
         """Figure by name, those that no clip shows left out."""
-        found: Mapping[str, Any] = {name: meter.compute() for name, meter in self.whole.items()}
+        found = {name: meter.compute() for name, meter in self.whole.items()}
         inside = {
             f"{figure}_{part}": meter.compute() for part, both in self.parts.items() for figure, meter in both.items()
         }
-        numbers = {name: float(value) for name, value in {**found, **inside}.items() if name in FIGURES}
-        numbers |= {name: float(meter.compute()) for name, meter in self.pretrained.items()}
+        numbers = {name: value for name, value in {**found, **inside}.items() if name in FIGURES}
+        numbers |= {name: meter.compute() for name, meter in self.pretrained.items()}
         return {name: value for name, value in numbers.items() if value == value}

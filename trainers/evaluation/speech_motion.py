@@ -20,6 +20,7 @@ from settings import ConfigError, get_logger
 from trainers.animation.implicit_motion import MotionAnimator
 from trainers.evaluation.clips import evenly, joined
 from trainers.evaluation.comparison import Figure, spread, verdict
+from trainers.evaluation.per_clip import PerClip, mean_over_clips
 from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
 from trainers.exports import Export, find_export
@@ -187,19 +188,26 @@ def _measure_split(
         "held": [np.repeat(talk.motion[:1], len(talk.motion), 0) for talk in talks],
         "truth": [talk.motion for talk in talks],
     }
-    systems = {name: spread([measure(made, talks, probe)] * len(plan.seeds)) for name, made in fixed.items()}
+    answers = {name: answer for name, answer in answers.items() if name in plan.beside or plan.wants(name)}
+    plan.progress.expect(len(answers) * len(plan.seeds) * len(talks))
+    systems = {
+        name: spread([measure(made, talks, probe)] * len(plan.seeds))
+        for name, made in fixed.items()
+        if plan.wants(name)
+    }
     for name, answer in answers.items():
         started = time.perf_counter()
         systems[name] = spread([measure(answer(seed), talks, probe) for seed in plan.seeds])
         logger.info("  %s: %.0f s", labels[name], time.perf_counter() - started)
-    ordered = {name: systems[name] for name in labels}
+    ordered = {name: systems[name] for name in labels if name in systems}
     return {
         "clips": len(talks),
+        "ids": [talk.info.id for talk in talks],
         "seconds": float(sum(len(talk.motion) / talk.info.fps for talk in talks)),
         "speakers": len({talk.info.speaker for talk in talks}),
         "systems": ordered,
-        "labels": labels,
-        "verdicts": {name: verdict(ordered, name, FIGURES[name], labels) for name in DECIDING},
+        "labels": {name: labels[name] for name in ordered},
+        "verdicts": {name: verdict(ordered, name, FIGURES[name], labels, len(talks)) for name in DECIDING},
     }
 
 
@@ -207,23 +215,26 @@ def measure(made: Sequence[np.ndarray], talks: Sequence[Talk], probe: Probe) -> 
     """All figures of one answer: features (T, 768) for each clip."""
     from metrics import FrechetDistance
 
-    frechet = FrechetDistance(len(probe.mean))
+    frechet = PerClip(FrechetDistance(len(probe.mean)))
     lips, hands, errors, speeds = [], [], [], []
     for motion, talk in zip(made, talks, strict=True):
         read = probe(motion)
         lips.append(correlation(read[:, 0], talk.seen[:, 0]))
-        hands += [correlation(read[:, column], talk.seen[:, column]) for column in (1, 2)]
+        hands.append([correlation(read[:, column], talk.seen[:, column]) for column in (1, 2)])
         x, y = probe.standard(motion), probe.standard(talk.motion)
         errors.append(np.square(x - y).mean())
         speeds.append(np.sqrt(np.square(np.diff(x, axis=0)).mean(1)).mean())
         frechet.update(torch.from_numpy(x), generated=True)
         frechet.update(torch.from_numpy(y), generated=False)
+        frechet.end_clip()
+    both = np.isfinite(hands).sum(1)
+    wrists = np.nansum(hands, 1) / np.maximum(both, 1)
     return {
-        "lip_correlation": float(np.nanmean(lips)) if np.isfinite(lips).any() else float("nan"),
-        "hand_correlation": float(np.nanmean(hands)) if np.isfinite(hands).any() else float("nan"),
-        "motion_error": float(np.mean(errors)),
-        "frechet": float(frechet.compute()),
-        "speed": float(np.mean(speeds)),
+        "lip_correlation": mean_over_clips(lips),
+        "hand_correlation": mean_over_clips(wrists, both),
+        "motion_error": mean_over_clips(errors),
+        "frechet": frechet.compute(),
+        "speed": mean_over_clips(speeds),
     }
 
 
@@ -257,6 +268,7 @@ def _generate(
         )
         for i, one in zip(part, results, strict=True):
             made[i] = one[: len(talks[i].motion)]
+        plan.progress.advance(len(part), "clips made")
     return made
 
 

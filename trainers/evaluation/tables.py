@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from reports import Page
-from trainers.evaluation.comparison import Figure
+from trainers.evaluation.comparison import METHOD, Figure
 
 SEEN: Final = " (SEEN IN TRAINING: there are no held-out clips, so this says nothing of new speech)"
 
@@ -24,7 +24,9 @@ def as_text(results: Mapping[str, Any], width: int = 132) -> str:
     for split, part in results["splits"].items():
         seen = SEEN if part.get("seen_in_training") else ""
         size = f"{part['clips']} clips, {part['seconds']:.0f} s, {part['speakers']} speakers"
-        spread = f"mean ± standard deviation over {seeds} seeds" if seeds > 1 else "one seed"
+        spread = f"mean of {seeds} seeds ± half of its 95 % interval over clips"
+        if seeds == 1:
+            spread = "± half of the 95 % interval over clips"
         table = Table(title=f"{split}{seen}: {size}; {spread}")
         table.add_column("", no_wrap=True)
         for label in part["labels"].values():
@@ -35,7 +37,8 @@ def as_text(results: Mapping[str, Any], width: int = 132) -> str:
                 table.add_row(figure["title"] + _arrow(figure), *cells)
         console.print(table)
         for name, verdict in part["verdicts"].items():
-            console.print(f"  {results['figures'][name]['title']}: {verdict['text']}")
+            console.print(f"  {results['figures'][name]['title']}: {verdict['text']}", highlight=False, markup=False)
+        console.print(f"  {METHOD}", highlight=False)
     paper = Table(title=results["paper"]["source"])
     columns = list(results["paper"]["rows"][0])
     for name in columns:
@@ -81,11 +84,10 @@ def as_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     for split, part in results["splits"].items():
         for system, figures in part["systems"].items():
             for name, value in figures.items():
-                rows.append(
-                    {"split": split, "system": system, "figure": name, "mean": value["mean"], "std": value["std"]}
-                )
+                numbers = {key: value.get(key) for key in ("mean", "std", "low", "high")}
+                rows.append({"split": split, "system": system, "figure": name, **numbers})
     rows += [
-        {"split": "paper", "system": row["system"], "figure": name, "mean": value, "std": None}
+        {"split": "paper", "system": row["system"], "figure": name, "mean": value}
         for row in results["paper"]["rows"]
         for name, value in row.items()
         if name != "system"
@@ -97,7 +99,7 @@ def write(results: Mapping[str, Any], folder: Path) -> tuple[Path, Path]:
     """Write `figures.json` and `figures.csv`, each whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, ["split", "system", "figure", "mean", "std"], lineterminator="\n")
+    writer = csv.DictWriter(buffer, ["split", "system", "figure", "mean", "std", "low", "high"], lineterminator="\n")
     writer.writeheader()
     writer.writerows(as_rows(results))
     # JSON knows no NaN: a figure that could not be taken is null.
@@ -125,10 +127,12 @@ def _arrow(figure: Mapping[str, Any]) -> str:
 
 
 def _cell(figure: Mapping[str, Any] | None) -> str:
-    if figure is None or figure["mean"] != figure["mean"]:
+    """The mean, with half of its interval over clips where there is one."""
+    if figure is None or figure["mean"] is None or figure["mean"] != figure["mean"]:
         return "-"
-    mean = _short(figure["mean"])
-    return f"{mean}±{figure['std']:.2g}" if figure["std"] else mean
+    mean, high = _short(figure["mean"]), figure.get("high")
+    reach = high - figure["mean"] if high is not None else 0.0
+    return f"{mean}±{reach:.2g}" if reach > 1e-6 * abs(figure["mean"]) else mean
 
 
 def _short(number: float) -> str:

@@ -15,6 +15,7 @@ from settings import ConfigError, get_logger
 from trainers.evaluation.acting import Act, Actor, chosen, load_acts, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.evaluator import describe, load_text_motion_evaluator
+from trainers.evaluation.per_clip import PerClip, mean_over_clips, over_clips
 from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
 from trainers.exports import Export
@@ -59,7 +60,7 @@ def measure_text_motion(export: Export, plan: Plan, folder: Path) -> dict[str, A
     Raises:
         ConfigError: no clips with motion and text in the splits, or earlier networks that are not there.
     """
-    index, actor = Index.load(plan.shards), Actor(export, plan.device)
+    index, actor = Index.load(plan.shards), Actor(export, plan.device, plan.tokenizer)
     encoder, found = load_text_motion_evaluator(
         plan.evaluator, folder / "evaluator", plan.shards, plan.evaluator_config
     )
@@ -98,8 +99,12 @@ def _measure_split(actor: Actor, encoder: TextMotionEvaluator, acts: Sequence[Ac
         "random": lambda seed: [actor.random(act, seed + i) for i, act in enumerate(acts)],
     }
     fixed = {"tokens": [actor.through_tokens(act.motion) for act in acts], "truth": [act.motion for act in acts]}
+    made = [name for name in ("model", "shuffled_text") if plan.wants(name)]
+    again = _AGAIN * min(_TEXTS, len(acts)) if plan.wants("model") else 0
+    plan.progress.expect(len(plan.seeds) * (len(made) * len(acts) + again))
+    labels = {name: label for name, label in LABELS.items() if plan.wants(name)}
     systems = {}
-    for name in LABELS:
+    for name in labels:
         started = time.perf_counter()
         if name in fixed:
             systems[name] = spread([measure(fixed[name], acts, encoder)] * len(plan.seeds))
@@ -110,15 +115,18 @@ def _measure_split(actor: Actor, encoder: TextMotionEvaluator, acts: Sequence[Ac
                 one["multimodality"] = _multimodality(actor, encoder, acts[:_TEXTS], plan, seed)
         systems[name] = spread(figures)
         logger.info("  %s: %.0f s", LABELS[name], time.perf_counter() - started)
-    rivals = {name: systems[name] for name in LABELS if name != "tokens"}  # a bound, no rival
+    rivals = {name: found for name, found in systems.items() if name != "tokens"}  # a bound, no rival
     return {
         "clips": len(acts),
+        "ids": [act.info.id for act in acts],
         "seconds": float(sum(act.seconds for act in acts)),
         "speakers": len({act.info.speaker for act in acts}),
         "systems": systems,
-        "labels": LABELS,
+        "labels": labels,
         "verdicts": {
-            name: verdict(rivals, name, FIGURES[name], LABELS) for name in DECIDING if name in systems["model"]
+            name: verdict(rivals, name, FIGURES[name], LABELS, len(acts))
+            for name in DECIDING
+            if name in systems["model"]
         },
     }
 
@@ -129,16 +137,20 @@ def measure(motions: Sequence[np.ndarray], acts: Sequence[Act], encoder: TextMot
 
     made, true = vectors(encoder, motions), vectors(encoder, [act.motion for act in acts])
     whole = [i for i, act in enumerate(acts) if act.text]
-    precision, distance = RPrecision(), FrechetDistance(encoder.features)
+    precision, distance = RPrecision(), PerClip(FrechetDistance(encoder.features))
+    ranked = np.full((len(acts), precision.top), np.nan)
     if len(whole) > 1:
         with torch.no_grad():
             texts = encoder.encode_text(encoder.read([acts[i].text or "" for i in whole]))
         precision.update(made[whole], texts)
-    distance.update(made.double(), generated=True)
-    distance.update(true.double(), generated=False)
-    r1, r2, r3 = precision.compute().tolist()
-    figures = {"r1": r1, "r2": r2, "r3": r3, "fid": float(distance.compute())}
-    figures["diversity"] = float(torch.pdist(made.double()).mean()) if len(made) > 1 else float("nan")
+        ranked[whole] = precision.of_each().cpu().numpy()
+    for one, other in zip(made.double(), true.double(), strict=True):
+        distance.update(one[None], generated=True)
+        distance.update(other[None], generated=False)
+        distance.end_clip()
+    figures: dict[str, float] = {f"r{k + 1}": mean_over_clips(list(ranked[:, k])) for k in range(precision.top)}
+    figures["fid"] = distance.compute()
+    figures["diversity"] = _diversity(made.double())
     return {**done(motions, acts), **figures}
 
 
@@ -146,17 +158,33 @@ def done(motions: Sequence[np.ndarray], acts: Sequence[Act]) -> dict[str, float]
     """Whether the actions of clips are done; nothing where it is not known what they are."""
     from metrics.actions import recognise
 
-    right: dict[str, list[bool]] = {"action": [], "action_new": [], "details": []}
+    right: dict[str, list[list[bool]]] = {"action": [], "action_new": [], "details": []}
     for motion, act in zip(motions, acts, strict=True):
+        for of_clips in right.values():
+            of_clips.append([])
         for action in act.actions:
             part = act.part(motion, action)
             shown = recognise(part) if len(part) else None
             good = shown is not None and shown.agrees(action)
-            right["action"].append(good)
-            right["details"].append(shown is not None and shown.agrees(action, "side", "direction"))
+            right["action"][-1].append(good)
+            right["details"][-1].append(shown is not None and shown.agrees(action, "side", "direction"))
             if act.held_out:
-                right["action_new"].append(good)
-    return {name: float(np.mean(values)) for name, values in right.items() if values}
+                right["action_new"][-1].append(good)
+    return {name: _share(of_clips) for name, of_clips in right.items() if any(of_clips)}
+
+
+def _share(of_clips: Sequence[Sequence[bool]]) -> float:
+    """The share of all actions of all clips that are done."""
+    return mean_over_clips([float(np.mean(one)) if one else np.nan for one in of_clips], [len(one) for one in of_clips])
+
+
+def _diversity(made: torch.Tensor) -> float:
+    """Mean distance between the vectors (B, D) of all pairs."""
+
+    def of(numbers: np.ndarray) -> float:
+        return float(torch.pdist(made[numbers]).mean()) if len(numbers) > 1 else float("nan")
+
+    return over_clips(of, len(made))
 
 
 def by_action(motions: Sequence[np.ndarray], acts: Sequence[Act]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from settings import ConfigError, get_logger
 from trainers.evaluation.block_pca import BlockPCA
 from trainers.evaluation.clips import evenly
 from trainers.evaluation.comparison import Figure, spread, verdict
+from trainers.evaluation.per_clip import combine, mean_over_clips
 from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
 from trainers.exports import Export, load_network
@@ -71,20 +72,26 @@ def measure_tokenizer(export: Export, plan: Plan, folder: Path) -> dict[str, Any
     for split in _present(Index.load(plan.shards), plan):
         started = time.perf_counter()
         clips = load_motions(plan.shards, split, plan.clips, plan.seconds)
-        figures = {name: measure(function, clips) for name, function in rebuild.items()}
+        ids = evenly(_ids(Index.load(plan.shards), split), plan.clips)
+        plan.progress.expect(len(rebuild) * len(clips))
+        figures = {}
+        for name, function in rebuild.items():
+            figures[name] = measure(function, clips)
+            plan.progress.advance(len(clips), LABELS[name])
         for name, found in figures.items():
-            found["of_mean"] = found["mpjpe"] / figures["mean"]["mpjpe"]
+            found["of_mean"] = combine(lambda own, mean: own / mean, found["mpjpe"], figures["mean"]["mpjpe"])
             found["bits"] = rate[name] * FPS / network.rate
         figures["model"] |= {**_use(network, clips), "code_use_train": known}
-        systems = {name: spread([found]) for name, found in figures.items()}
+        systems = {name: spread([found]) for name, found in figures.items() if plan.wants(name)}
         splits[split] = {
             "clips": len(clips),
+            "ids": ids,
             "seconds": sum(map(len, clips)) / FPS,
             "speakers": _speakers(plan.shards, split),
             "seen_in_training": split == "train",
             "systems": systems,
-            "labels": LABELS,
-            "verdicts": {name: verdict(systems, name, FIGURES[name], LABELS) for name in DECIDING},
+            "labels": {name: LABELS[name] for name in systems},
+            "verdicts": {name: verdict(systems, name, FIGURES[name], LABELS, len(clips)) for name in DECIDING},
         }
         logger.info("%s: %d clips, %.0f s", split, len(clips), time.perf_counter() - started)
     return {
@@ -104,11 +111,11 @@ def measure(rebuild: Rebuild, clips: Sequence[np.ndarray]) -> dict[str, float]:
         speeds = (np.diff(each, axis=0) * FPS for each in (joints, truth))
         figures["mpjpe"].append(1000 * _distance(joints, truth))
         figures["mpjpe_local"].append(1000 * _distance(_local(made), _local(motion)))
-        if len(motion) > 1:
-            figures["velocity_error"].append(1000 * _distance(*speeds))
+        figures["velocity_error"].append(1000 * _distance(*speeds) if len(motion) > 1 else math.nan)
         touching = (each[:, PARTS["contacts"]] > 0.5 for each in (made, motion))
         figures["contacts"].append(float(np.mean(np.equal(*touching))))
-    return {name: float(np.mean(values)) for name, values in figures.items() if values}
+    found = {name: mean_over_clips(values) for name, values in figures.items()}
+    return {name: value for name, value in found.items() if value == value}
 
 
 @torch.no_grad()
