@@ -17,7 +17,7 @@ from datamodules.clip import BadSample
 from datamodules.collate import Window, cut_window
 from datamodules.memory import keep_freed_memory
 from datamodules.parcels import Gatherer, Maker, Packer, Parcel, Sent, Unpacker
-from datamodules.samples import ClipReader
+from datamodules.samples import ClipReader, Oblong
 from datamodules.streams import EpochOrder, Share, Shuffle
 from datamodules.video import read_window
 from datamodules.windows import Cut
@@ -53,7 +53,6 @@ class WindowDataset(IterableDataset):
         cut: how windows are cut.
         shuffle: how they are shuffled.
         share: which of them this rank reads.
-        video_size: height and width that frames are scaled to.
         pinned: make batches in page-locked memory where there are no workers.
     """
 
@@ -63,10 +62,9 @@ class WindowDataset(IterableDataset):
         cut: Cut,
         shuffle: Shuffle,
         share: Share,
-        video_size: tuple[int, int] | None = None,
         pinned: bool = False,
     ):
-        self.reader, self.cut, self.shuffle, self.share, self._video_size = reader, cut, shuffle, share, video_size
+        self.reader, self.cut, self.shuffle, self.share = reader, cut, shuffle, share
         self._video, self._pinned = "video.mp4" in reader.wanted.keys, pinned
         self.length = None if cut.mode == "clip" else cut.length
         table = reader.table
@@ -152,7 +150,8 @@ class WindowDataset(IterableDataset):
         if self._video:
             data, room = clip.values["video.mp4"], partial(maker.room, windows=left)
             try:
-                maker.add_frames(read_window(data, start, window.frames, self._video_size, clip_id, room))
+                fit = self.reader.wanted.fit(clip.info)
+                maker.add_frames(read_window(data, start, window.frames, fit, clip_id, room))
             except BadSample as error:
                 # Only these frames are damaged: other windows of the clip stay in use, whichever worker reads them.
                 parcel.bad[clip_id] = error.reason
@@ -180,6 +179,7 @@ class ClipLoader(StatefulDataLoader):
         total: windows of an epoch.
         fixed: always the same epoch (validation).
         pinned: make batches in page-locked memory.
+        oblong: told of the clips that are read.
         options: of StatefulDataLoader.
     """
 
@@ -191,6 +191,7 @@ class ClipLoader(StatefulDataLoader):
         total: int,
         fixed: bool = False,
         pinned: bool = False,
+        oblong: Oblong | None = None,
         **options: Any,
     ):
         with warnings.catch_warnings():
@@ -198,7 +199,7 @@ class ClipLoader(StatefulDataLoader):
             super().__init__(dataset, batch_size=None, **options)
         self._bad, self._fingerprint, self._total, self._fixed = bad, fingerprint, total, fixed
         self._place, self._touched = self._start(0), False
-        self._unpack = Unpacker(pinned)
+        self._unpack, self._oblong = Unpacker(pinned), oblong
 
     def __len__(self) -> int:
         """Batches of the present epoch on each rank, those before a resume included."""
@@ -267,6 +268,8 @@ class ClipLoader(StatefulDataLoader):
                 self._bad.check(self.dataset.samples_read)
             batch = self._unpack(parcel)
             batch.bad_samples = dict(self._bad.counts)
+            if self._oblong is not None:
+                self._oblong(batch.infos)
             # Before the yield: a checkpoint made while the batch is in use goes on after it.
             place = self._place
             self._touched = True

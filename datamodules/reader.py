@@ -9,10 +9,11 @@ import torch
 
 from datamodules.bad_samples import BadSamples
 from datamodules.cache import ShardFolder
-from datamodules.clip import KEYS
+from datamodules.clip import KEYS, BadSample
+from datamodules.fitting import FitMode
 from datamodules.index import Index
 from datamodules.loader import ClipLoader, WindowDataset
-from datamodules.samples import ClipReader, Wanted
+from datamodules.samples import Clip, ClipReader, Oblong, Wanted
 from datamodules.streams import Share, Shuffle
 from datamodules.table import ClipTable, select
 from datamodules.windows import Cut
@@ -21,6 +22,7 @@ from settings import ConfigError, get_logger
 logger = get_logger(__name__)
 
 _MIB = 1 << 20
+_TRIED = 20  # clips that are looked at for one that can be read
 
 
 class ClipDataModule(L.LightningDataModule):
@@ -51,7 +53,9 @@ class ClipDataModule(L.LightningDataModule):
         workers: processes that decode for each rank; 0 decodes in the training process.
         prefetch: batches that each worker makes ahead.
         memory_mb: decoded clips that are kept for each worker, in MiB.
-        video_size: height and width to scale frames to; the video's own where none.
+        video_size: height and width to bring frames to; the video's own where none.
+        video_fit: what happens to frames of another shape than `video_size`: "crop" takes the middle, "pad" puts black
+            bars around; they are never stretched.
         speech_layers: layers of the pretrained speech model to read, by number; all that are stored where none.
         cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
         cache_limit_gb: size that the copies may take; the longest unused leave first.
@@ -88,6 +92,7 @@ class ClipDataModule(L.LightningDataModule):
         prefetch: int = 2,
         memory_mb: int = 1024,
         video_size: tuple[int, int] | None = None,
+        video_fit: FitMode = "crop",
         speech_layers: list[int] | None = None,
         cache: Path | None = None,
         cache_limit_gb: float | None = None,
@@ -120,8 +125,15 @@ class ClipDataModule(L.LightningDataModule):
         self._splits = {"train": train_split, "val": val_split, "test": test_split}
         self._shuffle = Shuffle(seed, streams, shuffle_buffer)
         self._workers, self._prefetch, self._memory = workers, prefetch, memory_mb * _MIB
-        self._video_size = (video_size[0], video_size[1]) if video_size else None
-        self._wanted = Wanted(self.keys, None if speech_layers is None else tuple(speech_layers))
+        if video_size and min(video_size) < 1:
+            raise ConfigError(f"data.video_size is height and width in pixels, both above 0, got {list(video_size)}")
+        self._wanted = Wanted(
+            self.keys,
+            None if speech_layers is None else tuple(speech_layers),
+            (video_size[0], video_size[1]) if video_size else None,
+            video_fit,
+        )
+        self._oblong = Oblong(self._wanted)
         self._shards = shards
         self._folder = ShardFolder(shards, cache, int(cache_limit_gb * 1024**3) if cache_limit_gb else None)
         self._bad = BadSamples(bad_sample_limit, bad_sample_minimum)
@@ -140,6 +152,56 @@ class ClipDataModule(L.LightningDataModule):
     def statistics(self) -> dict[str, Any]:
         """Statistics of the training split for normalisation (`datamodules.statistics`)."""
         return self.index.statistics
+
+    def facts(self) -> dict[str, Any]:
+        """What stages have to agree with.
+
+        `fps`; `window` in frames, "clip" for whole clips; `keys`, the number of clips that have each; and, of the first
+        clip of the training split that can be read, where it has them: `picture` (height and width as frames come),
+        `speech_channels`, `layer_channels` (0 without layers), `appearance_channels`, `features_of` (SHA-256 of the
+        network that made the motion features).
+
+        Raises:
+            ConfigError: no clip can be read.
+            IndexFileError, ShardError: data that are not there.
+        """
+        cut = self._cut(self._mode, self._stride)
+        keys = Counter(key for shard in self.index.shards for sample in shard.samples for key in sample.keys)
+        known = {"fps": self.index.fps, "window": "clip" if cut.mode == "clip" else cut.length, "keys": keys}
+        if not all(keys.get(key) for key in self.keys):
+            return known
+        return known | self._of_first_clip()
+
+    def _of_first_clip(self) -> dict[str, Any]:
+        clip = self._first_clip()
+        if clip is None:
+            return {}
+        found: dict[str, Any] = {}
+        if "video.mp4" in clip.values:
+            found["picture"] = self._wanted.video_size or (clip.info.height, clip.info.width)
+            self._oblong([clip.info])
+        if "speech.npz" in clip.values:
+            layers = clip.values["speech.npz"].get("layers")
+            found["layer_channels"] = 0 if layers is None else layers.shape[-1]
+            found["speech_channels"] = clip.values["speech.npz"]["handcrafted"].shape[-1]
+        if "implicit.npz" in clip.values:
+            made = clip.values["implicit.npz"]
+            found["appearance_channels"] = made["appearance"].shape[-1]
+            found["features_of"] = made["network"].tobytes().hex()
+        return found
+
+    def _first_clip(self) -> Clip | None:
+        """The first clip of the training split that can be read; None where there is no clip."""
+        table = self._table("train")
+        read, reason = ClipReader(table, self._folder, self._wanted, 0), ""
+        for number in range(min(len(table), _TRIED)):
+            try:
+                return read(number)
+            except BadSample as error:
+                reason = error.reason
+        if reason:
+            raise ConfigError(f"data: none of the first clips of {self._shards} can be read ({reason})")
+        return None
 
     @property
     def bad_samples(self) -> Counter[str]:
@@ -191,14 +253,15 @@ class ClipDataModule(L.LightningDataModule):
         share = Share(rank, ranks, self.batch_size, drop_last)
         pinned = torch.cuda.is_available()
         reader = ClipReader(table, self._folder, self._wanted, self._memory)
-        dataset = WindowDataset(reader, cut, shuffle, share, self._video_size, pinned)
+        dataset = WindowDataset(reader, cut, shuffle, share, pinned)
         if not dataset.windows or not share.steps(0, dataset.windows if steps is None else 1 << 60):
             return None
         options: dict[str, Any] = {"num_workers": self._workers}
         if self._workers:
             options |= {"prefetch_factor": self._prefetch, "persistent_workers": True}
         total = dataset.windows if steps is None else steps * ranks * self.batch_size
-        return ClipLoader(dataset, self._bad, _fingerprint(table, cut), total, fixed, pinned, **options)
+        fingerprint = _fingerprint(table, cut)
+        return ClipLoader(dataset, self._bad, fingerprint, total, fixed, pinned, self._oblong, **options)
 
     def _table(self, name: str) -> ClipTable:
         split = self._splits[name]

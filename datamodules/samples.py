@@ -1,6 +1,7 @@
 """Reading clips: only the keys asked for are decoded, each clip once for its windows."""
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -8,9 +9,13 @@ import numpy as np
 
 from datamodules.cache import ShardFolder
 from datamodules.clip import BadSample, ClipInfo, check, decode
+from datamodules.fitting import Fit, FitMode
 from datamodules.members import read_members
 from datamodules.npz import read_npz
 from datamodules.table import ClipTable
+from settings import get_logger
+
+logger = get_logger(__name__)
 
 _INFO: Final = "clip.json"
 _POINT: Final = np.dtype([("xy", "V8"), ("score", "f4")])
@@ -23,10 +28,45 @@ class Wanted:
     Attributes:
         keys: beside clip.json.
         speech_layers: layers of the pretrained speech model, by their numbers; all that are stored where None.
+        video_size: height and width that frames are brought to; the video's own where None.
+        video_fit: what happens to frames of another shape.
     """
 
     keys: tuple[str, ...]
     speech_layers: tuple[int, ...] | None = None
+    video_size: tuple[int, int] | None = None
+    video_fit: FitMode = "crop"
+
+    def fit(self, info: ClipInfo) -> Fit | None:
+        """How a clip's frames come to the size that is wanted; None where none is."""
+        if self.video_size is None:
+            return None
+        return Fit.of(info.height, info.width, self.video_size, self.video_fit)
+
+
+class Oblong:
+    """Says once that frames are cropped or put between bars, and what else could be done.
+
+    Args:
+        wanted: how frames are fitted.
+    """
+
+    def __init__(self, wanted: Wanted):
+        self._wanted, self._said = wanted, False
+
+    def __call__(self, infos: Iterable[ClipInfo]) -> None:
+        """Look at clips whose frames are in use."""
+        for info in () if self._said or "video.mp4" not in self._wanted.keys else infos:
+            fit = self._wanted.fit(info)
+            if fit is not None and fit.changes:
+                self._said = True
+                other = "pad" if fit.mode == "crop" else "crop"
+                logger.warning(
+                    "frames of %d x %d pixels (clip %s) are %s; data.video_fit=%s does otherwise, and "
+                    "`preprocessing.run crop=square` cuts videos square around the person",
+                    info.width, info.height, info.id, fit.words(), other,
+                )  # fmt: skip
+                return
 
 
 @dataclass
@@ -99,7 +139,8 @@ class ClipReader:
             elif key == "speech.npz" and self.wanted.speech_layers is not None:
                 value = value | {"layers": _layers(value, self.wanted.speech_layers, clip_id)}
             values[key] = value
-        return Clip(info, values)
+        fit = self.wanted.fit(info) if "video.mp4" in values else None
+        return Clip(info, _fitted(values, fit) if fit and fit.changes else values)
 
 
 def _decode(key: str, data: bytes, clip_id: str) -> Any:
@@ -118,6 +159,19 @@ def _join(keypoints: np.ndarray, scores: np.ndarray) -> np.ndarray:
     points["xy"] = np.ascontiguousarray(keypoints).view("V8")[..., 0]
     points["score"] = scores
     return points.view(np.float32).reshape(*scores.shape, 3)
+
+
+def _fitted(values: dict[str, Any], fit: Fit) -> dict[str, Any]:
+    """Points and boxes of the picture as fractions of the frames as they are fitted."""
+    if "pose.npz" in values:
+        values["pose.npz"] = {"pose": fit.moved(values["pose.npz"]["pose"])}
+    if "face.npz" in values:
+        face = dict(values["face.npz"])
+        face |= {name: fit.moved_boxes(face[name]) for name in ("boxes", "lip_boxes") if name in face}
+        if "landmarks" in face:
+            face["landmarks"] = fit.moved(face["landmarks"])
+        values["face.npz"] = face
+    return values
 
 
 def _layers(value: dict[str, np.ndarray], layers: tuple[int, ...], clip_id: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
+import yaml
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
@@ -19,6 +20,7 @@ from tqdm import tqdm
 from datamodules.bad_samples import BadSamples
 from datamodules.cache import ShardError, ShardFolder
 from datamodules.clip import KEYS, BadSample, check, decode, encode
+from datamodules.fitting import Fit, FitMode
 from datamodules.index import Index, IndexFileError, SampleEntry, ShardEntry
 from datamodules.members import read_members
 from datamodules.statistics import Moments
@@ -58,6 +60,8 @@ class Options:
         network: the trained base network: its run folder or its saved network (export/).
         drop: keys to leave out of the new shards, such as video.mp4, which the motion stage then needs no more.
         workers: processes that decode; 0 decodes in this one.
+        video_fit: what happens to oblong frames: "crop" takes the middle, "pad" puts black bars around; left out, as the
+            network's own run says (data.video_fit).
         batch: frames that the network reads at once.
         device: cpu, cuda, or auto.
         cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
@@ -70,6 +74,7 @@ class Options:
     network: str
     drop: list[str] = field(default_factory=list)
     workers: int = 2
+    video_fit: FitMode | None = None
     batch: int = 64
     device: str = "auto"
     cache: Path | None = None
@@ -91,11 +96,12 @@ class Clips(Dataset):
     Args:
         folder: of the shards.
         shard: which of them.
-        size: height and width that frames are scaled to.
+        size: height and width that frames are brought to.
+        fit: what happens to oblong frames.
     """
 
-    def __init__(self, folder: ShardFolder, shard: ShardEntry, size: int):
-        self._folder, self._shard, self._size = folder, shard, size
+    def __init__(self, folder: ShardFolder, shard: ShardEntry, size: int, fit: FitMode = "crop"):
+        self._folder, self._shard, self._size, self._fit = folder, shard, size, fit
 
     def __len__(self) -> int:
         return len(self._shard.samples)
@@ -109,7 +115,9 @@ class Clips(Dataset):
                 members = read_members(file.read(sample.size), sample.id, tuple(sample.keys))
             if "video.mp4" not in members:
                 raise BadSample("video.mp4 is missing", sample.id)
-            frames = read_window(members["video.mp4"], 0, sample.frames, (self._size, self._size), sample.id)
+            info = decode("clip.json", members["clip.json"], sample.id)
+            fit = Fit.of(info.height, info.width, (self._size, self._size), self._fit)
+            frames = read_window(members["video.mp4"], 0, sample.frames, fit, sample.id)
         except BadSample as error:
             return error.reason
         return members, torch.from_numpy(frames).permute(0, 3, 1, 2)
@@ -153,7 +161,8 @@ def make_features(options: Options) -> dict[str, Any]:
     if not folder.remote and output.resolve() == Path(folder.base).resolve():
         raise ConfigError("'output' is the folder of the input; give another one")
     network, sha256 = load_frozen(ImplicitMotion, "network", options.network, "implicit_motion's base network")
-    work = FeatureWork(output, index, {"network": sha256, "drop": sorted(options.drop)})
+    fit = options.video_fit or trained_fit(options.network)
+    work = FeatureWork(output, index, {"network": sha256, "drop": sorted(options.drop), "video_fit": fit})
     if options.restart:
         work.discard()
     work.claim()
@@ -168,9 +177,19 @@ def make_features(options: Options) -> dict[str, Any]:
             if work.is_made(shard.name):
                 bar.update(sum(sample.frames for sample in shard.samples))
                 continue
-            clips = _clips(network, Clips(folder, shard, network.image_size), options, bar)
+            clips = _clips(network, Clips(folder, shard, network.image_size, fit), options, bar)
             work.record(shard.name, _write(output / shard.name, shard, clips, sha256, options, bad))
     return work.finish()
+
+
+def trained_fit(network: str) -> FitMode:
+    """What happened to oblong frames in the training of a network; "crop" where it does not lie in its run folder."""
+    where = Path(network).expanduser()
+    for folder in (where, where.resolve().parent):
+        if (folder / "config.yaml").is_file():
+            data = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")).get("data", {})
+            return "pad" if data.get("video_fit") == "pad" else "crop"
+    return "crop"
 
 
 def _clips(network: ImplicitMotion, clips: Clips, options: Options, bar: tqdm) -> Iterator[Read | str]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from settings import Choice, ConfigError
+from trainers.agreement import Expected
 from trainers.engines.fragments import shards_of
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
@@ -69,6 +70,10 @@ class Stage(L.LightningModule):
         self.losses: dict[str, Tensor] = {}
         self.optimizer_options = optimizer
         self.schedule_options = schedule
+
+    def expects(self) -> list[Expected]:
+        """What the stage and its data have to agree on; compared before the run folder is made."""
+        return []
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Take the normalisation statistics of the index into the network's buffers, if it has any."""

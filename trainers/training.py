@@ -22,6 +22,7 @@ from datamodules.index import IndexFileError
 from datamodules.memory import keep_freed_memory
 from settings import ConfigError, get_logger
 from settings.schema import plain
+from trainers.agreement import agree
 from trainers.callbacks.checkpoints import Checkpoints
 from trainers.callbacks.ema import EMA
 from trainers.callbacks.epochs import Epochs
@@ -173,6 +174,8 @@ def _datamodule(options: Mapping[str, Any], stage: Stage) -> L.LightningDataModu
         values["seed"] += options["seed"]
     try:
         datamodule: Any = DATAMODULES.build(values, keys=stage.needs)
+        if hasattr(datamodule, "facts"):
+            agree(stage, datamodule.facts())
         stage.use_statistics(datamodule.statistics)
     except (IndexFileError, ShardError) as error:
         raise ConfigError(f"data: {error}") from None

@@ -296,9 +296,10 @@ def test_cached_features_are_those_that_frames_give(shards, base):
 
 def test_features_of_another_base_are_refused(shards, tmp_path):
     torch.manual_seed(1)
-    ImplicitMotion(**BASE).save_pretrained(tmp_path / "other")
-    with pytest.raises(ConfigError, match=r"preprocessing\.features"):
-        one_batch(shards[1], tmp_path / "other", "cached")
+    ImplicitMotion(**BASE).save_pretrained(tmp_path / "export")
+    with pytest.raises(ConfigError, match=r"stage\.base is .* preprocessing\.features"):
+        build(options(tmp_path / "run", shards[1], f"stage.base={tmp_path / 'export'}"), fit)
+    assert not (tmp_path / "run").exists()
 
 
 def test_frames_of_another_size_are_named(shards, base):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
+from datamodules.fitting import Fit, FitMode
 from datamodules.index import Index
 from datamodules.video import read_window
 from models.human.keypoints import LEFT_HAND, LIPS, RIGHT_HAND
@@ -78,9 +79,10 @@ def measure_reenactment(export: Export, plan: Plan, folder: Path) -> dict[str, A
     if pretrained.missing:
         logger.info("left out, for want of weights: %s", ", ".join(pretrained.missing))
     splits = {}
+    fit: FitMode = export.settings.get("data", {}).get("video_fit", "crop")
     for split in _present(Index.load(plan.shards), plan):
         started = time.perf_counter()
-        splits[split] = _measure_split(network, plan, split, pretrained)
+        splits[split] = _measure_split(network, plan, split, pretrained, fit)
         logger.info("%s: %d clips, %.0f s", split, splits[split]["clips"], time.perf_counter() - started)
     return {
         "figures": meanings({**FIGURES, **pretrained.figures}),
@@ -112,8 +114,10 @@ def _present(index: Index, plan: Plan) -> list[str]:
     )
 
 
-def _measure_split(network: ImplicitMotion, plan: Plan, split: str, pretrained: Pretrained) -> dict[str, Any]:
-    shots = load_shots(plan.shards, split, plan.clips, plan.seconds, network.image_size)
+def _measure_split(
+    network: ImplicitMotion, plan: Plan, split: str, pretrained: Pretrained, fit: FitMode = "crop"
+) -> dict[str, Any]:
+    shots = load_shots(plan.shards, split, plan.clips, plan.seconds, network.image_size, fit)
     meters = {name: Meters(pretrained.meters()) for name in LABELS}
     plan.progress.expect(len(shots))
     for shot in shots:
@@ -137,16 +141,22 @@ def _measure_split(network: ImplicitMotion, plan: Plan, split: str, pretrained: 
     }
 
 
-def load_shots(shards: str, split: str, limit: int | None, seconds: float | None, size: int) -> list[Shot]:
-    """Clips of a split with their frames at `size` x `size` pixels, at most `limit` of them, evenly taken."""
+def load_shots(
+    shards: str, split: str, limit: int | None, seconds: float | None, size: int, how: FitMode = "crop"
+) -> list[Shot]:
+    """Clips of a split with their frames at `size` x `size` pixels, at most `limit` of them, evenly taken.
+
+    Oblong frames are fitted as in training (`data.video_fit`), and poses with them.
+    """
     samples = [s for shard in Index.load(shards).shards for s in shard.samples]
     there = [s for s in samples if s.split == split and "video.mp4" in s.keys]
     keys = ("video.mp4", "pose.npz") if all("pose.npz" in s.keys for s in there) else ("video.mp4",)
     shots = []
     for info, values in read_clips(shards, keys, where={"id": evenly([s.id for s in there], limit)}):
         count = info.frames if seconds is None else min(info.frames, round(seconds * info.fps))
-        frames = read_window(values["video.mp4"], 0, count, (size, size), info.id)
-        pose = torch.from_numpy(joined(values["pose.npz"])[:count]) if "pose.npz" in values else None
+        fit = Fit.of(info.height, info.width, (size, size), how)
+        frames = read_window(values["video.mp4"], 0, count, fit, info.id)
+        pose = torch.from_numpy(fit.moved(joined(values["pose.npz"])[:count])) if "pose.npz" in values else None
         shots.append(Shot(info, torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))), pose))
     return shots
 

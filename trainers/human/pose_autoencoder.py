@@ -6,6 +6,7 @@ from torch import Tensor
 
 from models.human.autoencoder import PoseAutoencoder
 from settings import Choice
+from trainers.agreement import Expected, window_length
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
 from trainers.stage import Stage
@@ -15,7 +16,7 @@ class PoseAutoencoderStage(Stage):
     """Learns to bring windows of poses back through a narrow vector (MMGT-23); `metrics.FGD` reads that vector.
 
     Args:
-        window: frames of a window, a multiple of 8; the data's `length` has to be the same.
+        window: frames of a window, a multiple of 8; the data's `window` has to be the same.
         width: channels of the convolutions, a multiple of 8.
         features: size of the feature vector.
         scores: read and reconstruct the points' scores as well.
@@ -37,6 +38,10 @@ class PoseAutoencoderStage(Stage):
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.network: PoseAutoencoder = PoseAutoencoder(window=window, width=width, features=features, scores=scores)
+
+    def expects(self) -> list[Expected]:
+        """The window."""
+        return [window_length(self.network.window)]
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """Mean squared error of the standardised coordinates that are there."""

@@ -13,6 +13,7 @@ from models.losses.reconstruction import build_reconstruction_loss
 from models.losses.threshold import threshold_loss
 from settings import Choice, ConfigError
 from settings.schema import keys
+from trainers.agreement import Expected, picture_size
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
 from trainers.stage import Stage
@@ -125,6 +126,11 @@ class BaseStage(Stage):
 
     def parts(self) -> dict[str, nn.Module]:
         return {"network": self.network, "discriminator": self.discriminator}
+
+    def expects(self) -> list[Expected]:
+        """The size of pictures."""
+        size = self.network.image_size
+        return [picture_size(size, f"stage.image_size is {size}")]
 
     def training_step(self, batch: Any, batch_index: int) -> None:
         """One step of the network and one of the discriminator."""

@@ -12,6 +12,7 @@ from models.implicit_motion.motion import PRECEDING, MotionDiffusion
 from models.implicit_motion.motion_loss import motion_diffusion_loss
 from settings import Choice, ConfigError
 from settings.schema import keys
+from trainers.agreement import Expected, frame_rate, picture_size, window_length
 from trainers.implicit_motion.features import FrozenBase, find_base, measure
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
@@ -114,6 +115,12 @@ class MotionStage(Stage):
         export = None if base is None else find_base(base)
         self.base_sha256 = "" if export is None else export.sha256
         self.base = FrozenBase(export) if export is not None and features == "video" else None
+        if self.base is not None and use_appearance and self.base.network.appearance_channels != appearance_channels:
+            made = self.base.network.appearance_channels
+            raise ConfigError(
+                f"stage.appearance_channels is {appearance_channels}, but the network of stage.base makes {made}: set "
+                f"stage.appearance_channels={made}"
+            )
         sound = ("audio.flac",) if audio == "raw" else ("speech.npz", "audio.flac")
         self.needs = ("video.mp4" if features == "video" else "implicit.npz", *sound)  # type: ignore[misc]
         sizes = {name: options[name] for name in keys(MotionDiffusion) if name in options}
@@ -129,8 +136,34 @@ class MotionStage(Stage):
             "lambda_acceleration": lambda_acceleration,
         }
 
+    def expects(self) -> list[Expected]:
+        """Frame rate and window; of frames the base network's size, of cached features their maker and its F_A."""
+        expected = [frame_rate(self.network.fps), window_length(self.network.window)]
+        channels = self.network.appearance_channels
+        if self.base is not None:
+            size = self.base.network.image_size
+            return [*expected, picture_size(size, f"the network of stage.base reads {size} x {size} pixels")]
+        if self.base_sha256:
+            expected.append(
+                Expected(
+                    "features_of",
+                    self.base_sha256,
+                    f"stage.base is a network with the hash {self.base_sha256[:16]}",
+                    "the features of data.shards were made by {}",
+                    "make them again with `python -m preprocessing.features`, or name the network that made them",
+                )
+            )
+        appearance = Expected(
+            "appearance_channels",
+            channels,
+            f"stage.appearance_channels is {channels}",
+            "the features of data.shards have {} (the base network that made them says so)",
+            "set stage.appearance_channels={}, or make features with a base network of another size",
+        )
+        return [*expected, appearance] if self.network.appearance is not None else expected
+
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
-        """Take the index's statistics; cached features have to be those of the base network that is named."""
+        """Take the index's statistics, those of cached features among them."""
         if self.base is not None and statistics.get("implicit", {}).get("network") != self.base_sha256:
             statistics = {name: value for name, value in statistics.items() if not name.startswith("implicit")}
         super().use_statistics(statistics)
@@ -140,12 +173,6 @@ class MotionStage(Stage):
             raise ConfigError(
                 "data.shards has no implicit.npz: make shards with it by `python -m preprocessing.features`, or set "
                 "stage.features=video"
-            )
-        made_by = self.network.space.base_sha256
-        if self.base_sha256 not in ("", made_by):
-            raise ConfigError(
-                f"stage.base is a network with the hash {self.base_sha256[:16]}, but the features of data.shards were "
-                f"made by {made_by[:16]}; make them again with `python -m preprocessing.features`"
             )
 
     def on_train_start(self) -> None:

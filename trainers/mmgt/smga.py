@@ -12,6 +12,7 @@ from models.mmgt.loss import smga_loss
 from models.mmgt.smga import HANDCRAFTED, SMGA
 from models.mmgt.speech import join_speech
 from settings import Choice, ConfigError
+from trainers.agreement import Expected, frame_rate, window_length
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
 from trainers.stage import Stage
@@ -107,6 +108,24 @@ class SMGAStage(Stage):
         self.noise_schedule = NoiseSchedule(noise_schedule, train_steps)
         self.drop_audio, self.weighting = drop_audio, weighting
         self.lambdas = {"lambda_face": lambda_face, "lambda_body": lambda_body}
+
+    def expects(self) -> list[Expected]:
+        """Frame rate, window, and as many speech features as the network reads."""
+        wanted = len(self.network.audio_mean)
+        expected = [frame_rate(self.network.fps), window_length(self.network.window)]
+        if wanted > HANDCRAFTED:
+            expected.append(
+                Expected(
+                    "layer_channels",
+                    wanted - HANDCRAFTED,
+                    f"stage.audio_channels is {wanted}, {HANDCRAFTED} hand-crafted ones and {wanted - HANDCRAFTED} of "
+                    "a pretrained speech model",
+                    "the clips of data.shards have {} of such a model",
+                    f"set stage.audio_channels to {HANDCRAFTED} more than that, or preprocess with such a model "
+                    '("speech=[handcrafted, {{name: transformers, model: NAME}}]")',
+                )
+            )
+        return expected
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """The loss of one batch; logs it with its parts."""

@@ -14,11 +14,19 @@ from models.versa.text import SPEECH
 from models.versa.transformer import MotionTransformer
 from settings import Choice, ConfigError
 from settings.schema import keys
+from trainers.agreement import Expected
 from trainers.exports import load_network
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
 from trainers.stage import Stage
-from trainers.versa.frozen import TEXT_MOTION, check_tokenizer, find_stage, find_tokenizer, motion_tokens
+from trainers.versa.frozen import (
+    TEXT_MOTION,
+    check_tokenizer,
+    find_stage,
+    find_tokenizer,
+    motion_tokens,
+    same_tokenizer,
+)
 
 
 class AudioMotionStage(Stage):
@@ -53,7 +61,7 @@ class AudioMotionStage(Stage):
         temperature: of sampling.
         guidance: weight of classifier-free guidance by text when generating.
         audio_guidance: the same by speech.
-        fps: frames a second of the data.
+        fps: frames a second that a plan counts with; a training takes the data's.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
 
@@ -105,6 +113,8 @@ class AudioMotionStage(Stage):
         self.shown, self.drop_audio = shown, drop_audio
         self.trained_text = text_motion is not None
         self.tokenizer = None if tokenizer is None else find_tokenizer(tokenizer, codes)
+        if tokenizer is not None and text_motion is not None:
+            same_tokenizer(tokenizer, text_motion)
         sizes = {name: options[name] for name in keys(MotionTransformer) if name in options}
         try:
             self.network = MotionTransformer(**sizes, audio_branch=True)
@@ -117,6 +127,22 @@ class AudioMotionStage(Stage):
                 self.network.take_text_branch(self.network)
         except ValueError as error:
             raise ConfigError(f"stage: {error}") from None
+
+    def expects(self) -> list[Expected]:
+        """As many speech features as the audio branch reads."""
+        reader = self.network.hearing.audio
+        layers = reader.kind == "layers"
+        kept = "" if layers else "; hand-crafted ones are always as many"
+        return [
+            Expected(
+                "layer_channels" if layers else "speech_channels",
+                reader.channels,
+                f"stage.speech_channels is {reader.channels} (stage.audio={reader.kind})",
+                "the clips of data.shards have {} such features" + (" (0: no pretrained model's)" if layers else ""),
+                "set stage.speech_channels={}, or make them in preprocessing with "
+                '"speech=[{{name: transformers, model: FOLDER}}]"' + kept,
+            )
+        ]
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Take the index's statistics of speech; looks whether what a training needs is there."""

@@ -96,6 +96,24 @@ def find_tokenizer(run: str, codes: int) -> FrozenTokenizer:
     return tokenizer
 
 
+def same_tokenizer(run: str, text_motion: str) -> None:
+    """Raise ConfigError where a text branch was trained on the tokens of another tokenizer, as far as its run tells."""
+    trained_on = find_stage(text_motion, "text_motion", *TEXT_MOTION).settings.get("stage", {}).get("tokenizer")
+    if trained_on is None:
+        return
+    try:
+        before = find_export(trained_on)
+    except ConfigError:  # moved since
+        return
+    now = find_stage(run, "tokenizer", TOKENIZER)
+    if before.sha256 != now.sha256:
+        raise ConfigError(
+            f"stage.tokenizer is {run} with the hash {now.sha256[:16]}, but the text branch of {text_motion} was "
+            f"trained on the tokens of {trained_on} ({before.sha256[:16]}): give stage.tokenizer={trained_on}, or "
+            "train the text branch again"
+        )
+
+
 def check_tokenizer(tokenizer: FrozenTokenizer | None) -> None:
     """Raise ConfigError where a training has no tokenizer."""
     if tokenizer is None:

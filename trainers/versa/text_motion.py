@@ -41,7 +41,7 @@ class TextMotionStage(Stage):
         steps: steps of unmasking when generating.
         temperature: of sampling.
         guidance: weight of classifier-free guidance when generating.
-        fps: frames a second of the data.
+        fps: frames a second that a plan counts with; a training takes the data's.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
 
