@@ -60,8 +60,8 @@ class Options:
         network: the trained base network: its run folder or its saved network (export/).
         drop: keys to leave out of the new shards, such as video.mp4, which the motion stage then needs no more.
         workers: processes that decode; 0 decodes in this one.
-        video_fit: what happens to oblong frames: "crop" takes the middle, "pad" puts black bars around; left out, as the
-            network's own run says (data.video_fit).
+        video_fit: what happens to oblong frames: "crop" takes the middle, "pad" puts black bars around; left out, as
+            the network's own run says (data.video_fit).
         batch: frames that the network reads at once.
         device: cpu, cuda, or auto.
         cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.

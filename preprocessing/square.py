@@ -9,6 +9,7 @@ import numpy as np
 from datamodules.media import encode_video
 from models.human.keypoints import FACE
 from preprocessing.step import Draft
+from settings import ConfigError
 
 FACE_AT: Final = 0.35  # of the square's height, where the middle of the face should come to lie
 
@@ -21,15 +22,19 @@ class Square(NamedTuple):
     side: int
 
     @classmethod
-    def around(cls, width: int, height: int, middle: tuple[float, float] | None = None) -> Square:
-        """The largest square of a picture.
+    def around(
+        cls, width: int, height: int, middle: tuple[float, float] | None = None, side: float | None = None
+    ) -> Square:
+        """A square of a picture.
 
         Args:
             width, height: of the picture in pixels.
+            side: of the square in pixels; the largest that there is where None, or where it is larger than that.
             middle: where the middle of the face lies, in pixels; it comes to lie in the square's upper middle as far as
                 the picture's edges let it. None takes the picture's middle.
         """
-        side = min(width, height)
+        whole_side = min(width, height)
+        side = whole_side if side is None else max(2, min(whole_side, 2 * round(side / 2)))
         x, y = (width / 2, height / 2) if middle is None else (middle[0], middle[1] + (0.5 - FACE_AT) * side)
         left, top = (int(np.clip(round(at - side / 2), 0, whole - side)) for at, whole in ((x, width), (y, height)))
         return cls(left, top, side)
@@ -52,16 +57,29 @@ class SquareCrop:
     Args:
         around: "person": the face's mean place over the clip comes to lie in the square's upper middle; "centre": the
             middle of the picture.
+        face: height of the face, brows to chin, as a share of the square's; a smaller face is brought closer. The
+            largest square where none.
+
+    Raises:
+        ConfigError: a share that is none.
     """
 
-    def __init__(self, around: Literal["person", "centre"] = "person") -> None:
-        self.around = around
+    def __init__(self, around: Literal["person", "centre"] = "person", face: float | None = None) -> None:
+        if face is not None and not 0.05 <= face <= 0.9:
+            raise ConfigError(f"crop.face is a share of the square's height, from 0.05 to 0.9, got {face}")
+        if face is not None and around == "centre":
+            raise ConfigError("crop.face goes with crop.around=person: the middle of the picture knows no face")
+        self.around, self.face = around, face
 
     def __call__(self, draft: Draft) -> None:
         width, height = draft.info.width, draft.info.height
-        if width == height:
+        if width == height and self.face is None:
             return
-        square = Square.around(width, height, _face(draft, width, height) if self.around == "person" else None)
+        found = _face(draft, width, height) if self.around == "person" else None
+        side = found[2] / self.face if found and self.face else None
+        square = Square.around(width, height, found[:2] if found else None, side)
+        if square.side == width == height:
+            return
         draft.video = encode_video((square.cut(frame, square.side) for frame in draft.frames()), draft.fps)
         draft.info.width = draft.info.height = square.side
         for key, names in _POINTS.items():
@@ -79,7 +97,8 @@ _POINTS: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-def _face(draft: Draft, width: int, height: int) -> tuple[float, float] | None:
+def _face(draft: Draft, width: int, height: int) -> tuple[float, float, float] | None:
+    """Mean middle of the face over the clip, and its height, in pixels; None where there is none."""
     pose: dict[str, Any] | None = draft.arrays.get("pose.npz")
     if pose is None:
         return None
@@ -87,7 +106,9 @@ def _face(draft: Draft, width: int, height: int) -> tuple[float, float] | None:
     if not len(points):
         return None
     x, y = points.mean(0)
-    return float(x * width), float(y * height)
+    seen = (pose["scores"][:, FACE] > 0).all(1)
+    tall = np.ptp(pose["keypoints"][seen][:, FACE, 1], axis=1) if seen.any() else np.ptp(points[:, 1:], axis=0)
+    return float(x * width), float(y * height), float(np.median(tall) * height)
 
 
 def _moved(values: np.ndarray, square: Square, width: int, height: int) -> np.ndarray:

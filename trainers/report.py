@@ -44,6 +44,7 @@ def write_report(run: RunFolder | str | Path) -> Path:
     for title, names in _figures(rows).items():
         page.figure(_curve(rows, names), title)
     _evaluation(page, folder)
+    _animations(page, folder)
     _samples(page, folder)
     for heading, path in (("Config", folder.config), ("Environment", folder.environment)):
         if path.exists():
@@ -115,6 +116,15 @@ def _curve(rows: list[dict[str, Any]], names: Sequence[str]) -> Any:
 
 def _thinned(points: list[tuple[int, float]], most: int = 2000) -> list[tuple[int, float]]:
     return points[:: max(1, len(points) // most)]
+
+
+def _animations(page: Page, folder: RunFolder) -> None:
+    """What was made with the trained network, as the demos leave it in `animations/`."""
+    videos = sorted(folder.animations.glob("*.mp4"))
+    if videos:
+        page.section("Made with it", "Generated from speech that training did not hear, where there was any.")
+        for path in videos:
+            page.video(path, path.stem)
 
 
 def _samples(page: Page, folder: RunFolder) -> None:

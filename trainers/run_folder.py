@@ -49,6 +49,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.export = self.path / "export"
         self.samples = self.path / "samples"
+        self.animations = self.path / "animations"
         self.metrics = self.path / "metrics.csv"
         self.report = self.path / "report.html"
         self.tensorboard = self.path / "tensorboard"
