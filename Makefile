@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 VIDEOS ?=
+IMAGE ?=
+AUDIO ?=
 DEMO ?= demo
+OWN = $(if $(VIDEOS),videos="$(VIDEOS)") $(if $(IMAGE),image="$(IMAGE)") $(if $(AUDIO),audio="$(AUDIO)")
 # A file at a time: what its tests share (a cluster, trainings on two ranks) is made once.
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
@@ -12,7 +15,7 @@ export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-versa test test-slow lint format bench clean
+.PHONY: help setup demo demo-portrait demo-versa test test-slow lint format bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,8 +33,11 @@ $(READY): pyproject.toml constraints.txt
 
 setup: $(READY)  ## Make the environment (.venv/)
 
-demo: $(READY)  ## Videos to shards to a trained SMGA to an mp4 (VIDEOS=folder for your own)
-	$(BIN)/python -m trainers.demo output=$(DEMO) $(if $(VIDEOS),videos="$(VIDEOS)")
+demo: $(READY)  ## Videos to shards to a trained SMGA to an mp4 (VIDEOS=folder IMAGE=me.png AUDIO=speech.wav for your own)
+	$(BIN)/python -m trainers.demo output=$(DEMO) $(OWN)
+
+demo-portrait: $(READY)  ## A picture speaks: frames, motion, mp4, in about 25 minutes on two cores (VIDEOS= IMAGE= AUDIO=)
+	$(BIN)/python -m trainers.demo_portrait output=demo-portrait $(OWN)
 
 demo-versa: $(READY)  ## Text and speech to whole-body motion: tokens, transformers, a skeleton video
 	$(BIN)/python -m trainers.demo_versa output=demo-versa
@@ -56,4 +62,4 @@ bench: $(READY)  ## Measure speed; results go to benchmarks/results/
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove the demo's results and the runs
-	rm -rf $(DEMO) demo-versa runs
+	rm -rf $(DEMO) demo-portrait demo-versa runs

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cospeech import shipped
 from settings import build, command
 from trainers.demo_steps import DemoError, held_out, run_step, show_in_report, speech_and_person
 
-CONFIGS: Final = Path(__file__).resolve().parent.parent / "configs" / "implicit_motion"
+CONFIGS: Final = shipped.folder("configs") / "implicit_motion"
 FACE: Final = 0.35  # height of the face, brows to chin, as a share of the square's: head and shoulders
 
 
