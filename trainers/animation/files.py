@@ -12,6 +12,7 @@ from datamodules.clip import encode
 from datamodules.media import write_video
 from models.human.draw import draw_poses
 from models.mmgt.masks import NAMES, motion_masks
+from settings.progress import Progress
 from trainers.animation.request import SOUND_RATE, Request
 
 _MASK_CRF: Final = 8  # edges of a mask stay sharp
@@ -72,21 +73,22 @@ def write_animation(request: Request, poses: np.ndarray, fps: float, model: dict
     metadata = request.metadata(model)
     pose_file = write_poses(request.out.with_suffix(".npz"), poses)
     masks = {}
-    for name in NAMES:
-        path = request.out.with_suffix(f".{name}.mp4")
-        frames = mask_frames(poses, name, request.height, request.width)
-        masks[name] = write_video(
-            path, frames, fps, metadata={**metadata, "content": f"motion mask: {name}"}, crf=_MASK_CRF
+    with Progress("writing masks and video", len(poses) * (len(NAMES) + 1)) as bar:
+        for name in NAMES:
+            path = request.out.with_suffix(f".{name}.mp4")
+            frames = bar.over(mask_frames(poses, name, request.height, request.width))
+            masks[name] = write_video(
+                path, frames, fps, metadata={**metadata, "content": f"motion mask: {name}"}, crf=_MASK_CRF
+            )
+        # The video comes last: where it stands, everything else stands too.
+        video = write_video(
+            request.out,
+            bar.over(draw_poses(poses, request.height, request.width)),
+            fps,
+            audio=request.sound,
+            sample_rate=SOUND_RATE,
+            metadata={**metadata, "content": "pose video"},
         )
-    # The video comes last: where it stands, everything else stands too.
-    video = write_video(
-        request.out,
-        draw_poses(poses, request.height, request.width),
-        fps,
-        audio=request.sound,
-        sample_rate=SOUND_RATE,
-        metadata={**metadata, "content": "pose video"},
-    )
     return PoseAnimation(video, len(poses), fps, metadata, masks, pose_file, poses)
 
 

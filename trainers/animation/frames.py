@@ -11,6 +11,7 @@ from torch import Tensor
 
 from datamodules.media import stream_audio, write_video
 from models.implicit_motion.base import ImplicitMotion, Source
+from settings.progress import Progress
 from trainers.animation.files import Animation
 from trainers.animation.request import SOUND_RATE, notice
 from trainers.animation.wanted import Wanted
@@ -63,6 +64,7 @@ def write(
     model: dict[str, str],
     inputs: dict[str, str],
     settings: dict[str, Any],
+    total: int | None = None,
 ) -> Animation:
     """Write the video, frames and sound as they come.
 
@@ -74,6 +76,7 @@ def write(
         model: name, stage and hash of the network.
         inputs: SHA-256 of each input file.
         settings: what else it depends on.
+        total: how many frames there will be, if that is known; only for telling how long it takes.
     """
     metadata = {**notice(model, inputs, settings), "content": "video"}
     count = 0
@@ -85,5 +88,7 @@ def write(
             yield frame
 
     pieces, rate = (None, SOUND_RATE) if sound is None else sound
-    video = write_video(wanted.out, counted(), fps, audio=pieces, sample_rate=rate, metadata=metadata)
+    with Progress("making and writing frames", total) as bar:
+        made = bar.over(counted())
+        video = write_video(wanted.out, made, fps, audio=pieces, sample_rate=rate, metadata=metadata)
     return Animation(video, count, fps, metadata)

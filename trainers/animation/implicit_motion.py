@@ -122,7 +122,8 @@ class MotionAnimator:
         files = {"image": wanted.image, "audio": wanted.audio, "pose": wanted.pose}
         check_files(files)
         base = self.base(wanted.base)
-        speech = self.listen(listen(wanted.audio))
+        audio = listen(wanted.audio)
+        speech, total = self.listen(audio), max(1, round(len(audio) / SAMPLE_RATE * self.fps))
         picture = read_picture(wanted, base.image_size)
         source = encode(base, picture, self.device)
         steps = self.network.sampling_steps if wanted.steps is None else wanted.steps
@@ -141,7 +142,7 @@ class MotionAnimator:
         settings: dict[str, Any] = {"seed": wanted.seed, "steps": steps, "guidance": guidance, "beta": wanted.beta}
         settings["crop"] = wanted.crop or "person"
         sound = frames.sound_of(wanted.audio)
-        return frames.write(wanted, made, self.fps, sound, described(self.export), hashes(files), settings)
+        return frames.write(wanted, made, self.fps, sound, described(self.export), hashes(files), settings, total)
 
     def base(self, given: str | None) -> ImplicitMotion:
         """The base network: the one given, else the one of the run's config.

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from datamodules.index import Index, IndexFileError
-from models.mmgt.generate import generate
+from models.mmgt.generate import generate_chunks
 from models.mmgt.smga import HANDCRAFTED, SMGA
 from models.mmgt.speech import join_speech
 from settings import ConfigError
+from settings.progress import Progress
 from trainers.animation.files import PoseAnimation, write_animation
 from trainers.animation.hearing import PretrainedHearing, handcrafted, layer_numbers, layers_wanted, mean_layer
 from trainers.animation.request import read_request
@@ -71,14 +72,16 @@ class SMGAAnimator:
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
+        shown: bool = False,
     ) -> list[np.ndarray]:
         """Poses (T, 134, 3) for each first pose (134, 3) and speech (T, C), all in one batch.
 
         Shorter speech is filled up with its last frame, which its last window hears: lengths had better be close.
+        With `shown` it says how far it is.
         """
         longest = max(map(len, speech))
         padded = np.stack([np.concatenate([one, np.repeat(one[-1:], longest - len(one), 0)]) for one in speech])
-        made = generate(
+        chunks = generate_chunks(
             self.network,
             torch.from_numpy(np.stack(first_poses)).float().to(self.device),
             torch.from_numpy(padded).float().to(self.device),
@@ -86,7 +89,12 @@ class SMGAAnimator:
             guidance=guidance,
             seed=seed,
         )
-        arrays = torch.as_tensor(made).float().cpu().numpy()
+        if shown:
+            with Progress("generating poses", longest) as bar:
+                made = torch.cat(list(bar.over(chunks, lambda chunk: chunk.shape[1])), 1)
+        else:
+            made = torch.cat(list(chunks), 1)
+        arrays = made.float().cpu().numpy()
         return [poses[: len(one)] for poses, one in zip(arrays, speech, strict=True)]
 
     def animate(self, wanted: Wanted) -> PoseAnimation:
@@ -111,6 +119,7 @@ class SMGAAnimator:
             seed=request.seed,
             steps=request.steps,
             guidance=request.guidance,
+            shown=True,
         )[0]
         return write_animation(request, poses, self.fps, self.model)
 
