@@ -11,6 +11,9 @@ OWN = $(if $(VIDEOS),videos="$(VIDEOS)") $(if $(IMAGE),image="$(IMAGE)") $(if $(
 # A file at a time: what its tests share (a cluster, trainings on two ranks) is made once.
 PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
 
+# A bar for each package on a terminal, a line for each elsewhere.
+PIP_BAR ?= on
+
 export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1
 
@@ -23,7 +26,10 @@ help:  ## Show this list
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "cospeech needs Python 3.11: install it, or name it with PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Installing some 150 packages into $(VENV)/, once: the largest is torch. From PyPI it comes with CUDA: about 3.5 GB to"
+	@echo "download, 6.5 GB on the disk; with a CPU build of torch about 0.8 GB and 2.5 GB. Minutes, by your connection."
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar $(PIP_BAR) --constraint constraints.txt \
+		--editable '.[dev]'
 	@# Three wheels own the files of cv2; the headless one goes on top, so that no window system is needed.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps \
 		"$$(grep '^opencv-python-headless==' constraints.txt)"

@@ -74,6 +74,7 @@ def evaluate(
     from trainers.evaluation.comparison import without_clips
     from trainers.evaluation.plan import Plan
     from trainers.exports import find_export
+    from trainers.model_card import update_figures
 
     started = time.perf_counter()
     if not seeds or len(set(seeds)) != len(seeds):
@@ -128,6 +129,8 @@ def evaluate(
         "measured_in_seconds": round(time.perf_counter() - started, 1),
     }
     tables.write(results, folder)
+    if export.run is not None and folder.resolve() == (export.run / "evaluation").resolve():
+        update_figures(export.folder, export.run)
     return results
 
 

@@ -46,7 +46,7 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
     except RuntimeError as error:
         said = " ".join(str(error).split())[:300]
         raise ConfigError(f"{file} does not fit the stage of {folder.config}: {said}") from None
-    return write_export(stage.network, Path(out) if out else folder.export)
+    return write_export(stage.network, Path(out) if out else folder.export, values, folder.path)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import io
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -10,6 +12,7 @@ from typing import Any, Final, TypeVar
 import yaml
 
 from settings import ConfigError, get_logger
+from trainers.model_card import CARD, write_card
 from trainers.run_folder import replace_folder
 from trainers.stages import STAGES
 
@@ -87,10 +90,20 @@ def load_network(network: type[Network], export: Export) -> Network:
         ) from None
 
 
-def write_export(network: Any, folder: Path) -> Path:
-    """Write `config.json` and `model.safetensors` of a network in the place of what stood there; all or nothing."""
+def write_export(network: Any, folder: Path, settings: Mapping[str, Any], run: Path | None = None) -> Path:
+    """Write `config.json`, `model.safetensors` and a model card in the place of what stood there; all or nothing.
+
+    Args:
+        network: what is saved.
+        folder: where.
+        settings: the run's config, for the card.
+        run: the run folder, for the card.
+    """
     with replace_folder(folder) as temporary:
+        if (folder / CARD).is_file():  # for the licence that somebody has given
+            shutil.copy(folder / CARD, temporary / CARD)
         network.save_pretrained(temporary)
+        write_card(network, temporary, settings, run)
         for file in temporary.iterdir():
             # Some are written for their owner alone; the folder's rights say who may read the run.
             file.chmod(0o666 & temporary.stat().st_mode)

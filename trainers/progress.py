@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -56,6 +56,12 @@ class Progress:
         if now - self._last >= self._pause:
             self._last = now
             self._show(now)
+
+    def over(self, items: Iterable[Item], size: Callable[[Item], int] = lambda item: 1) -> Iterator[Item]:
+        """The items in turn, each counted (as so many steps) once the next one is asked for."""
+        for item in items:
+            yield item
+            self.advance(size(item))
 
     def expect(self, count: int) -> None:
         """So many steps more are to come."""

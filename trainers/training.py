@@ -97,7 +97,10 @@ def _train(folder: RunFolder, options: dict[str, Any]) -> Path:
     trainer.loggers = loggers(folder, options["wandb"], values, from_step)
     _fit(trainer, stage, datamodule, checkpoint)
     if trainer.is_global_zero:
-        export(stage.network, ema, folder) if shards_of(trainer).whole else export_checkpoint(options["stage"], folder)
+        if shards_of(trainer).whole:
+            export(stage.network, ema, folder, values)
+        else:
+            export_checkpoint(values, folder)
         # Imported at the end: brings matplotlib.
         from trainers.report import write_report
 
@@ -128,21 +131,21 @@ def _fit(trainer: L.Trainer, stage: Stage, datamodule: L.LightningDataModule, ch
             each.finalize("success" if trainer.state.finished else "failed")
 
 
-def export(network: torch.nn.Module, ema: EMA | None, folder: RunFolder) -> Path:
+def export(network: torch.nn.Module, ema: EMA | None, folder: RunFolder, values: Mapping[str, Any]) -> Path:
     """Write `export/` (config.json, model.safetensors) with averaged weights; afterwards the network holds them."""
     if ema is not None:
         ema.copy_to(network)
-    return write_export(network, folder.export)
+    return write_export(network, folder.export, values, folder.path)
 
 
-def export_checkpoint(stage: Mapping[str, Any], folder: RunFolder) -> Path:
+def export_checkpoint(values: Mapping[str, Any], folder: RunFolder) -> Path:
     """Write `export/` from the newest checkpoint, where no rank holds the whole network."""
     newest = newest_whole(folder.checkpoints)
     if newest is None:
         raise CheckpointError(f"no checkpoint in {folder.checkpoints} to export")
-    network = STAGES.build(dict(stage)).network
+    network = STAGES.build(dict(values["stage"])).network
     fill(network, network_weights(newest))
-    return write_export(network, folder.export)
+    return write_export(network, folder.export, values, folder.path)
 
 
 def _stage(options: Mapping[str, Any]) -> Stage:

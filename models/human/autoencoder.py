@@ -3,18 +3,18 @@
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from models.human.keypoints import POINTS
+from models.saved import SavedNetwork
 
 
 class PoseAutoencoder(
     nn.Module,
-    PyTorchModelHubMixin,
+    SavedNetwork,
     library_name="cospeech",
     tags=["human.pose_autoencoder"],
-    license="apache-2.0",
+    license="other",
 ):
     """Convolutions over time squeeze a window of poses into one vector and bring it back (MMGT-23).
 

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from models.implicit_motion.deviation import DeviationImageTransformer
@@ -12,6 +11,7 @@ from models.implicit_motion.image_decoder import ImageDecoder, blend
 from models.implicit_motion.image_encoder import AppearanceExtractor, ImageEncoder
 from models.implicit_motion.motion_decoder import Deformation, LatentMotionDeviationDecoder
 from models.implicit_motion.motion_encoder import MOTION, MotionEncoder
+from models.saved import SavedNetwork
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Source:
 
 class ImplicitMotion(
     nn.Module,
-    PyTorchModelHubMixin,
+    SavedNetwork,
     library_name="cospeech",
     tags=["implicit_motion.base"],
+    license="other",
 ):
     """Moves a picture by motion features, with no key points (IM-1 to IM-9).
 

@@ -3,7 +3,6 @@
 from typing import Any, Literal, NamedTuple
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
@@ -17,6 +16,7 @@ from models.layers.embedding import TimestepEmbedding
 from models.layers.film import FiLMBank, Modulation
 from models.layers.rotary import rotary_turns
 from models.layers.transformer import FeedForward, normalise
+from models.saved import SavedNetwork
 
 HANDCRAFTED = 35
 PRECEDING = 4
@@ -62,10 +62,10 @@ class DiffusionBlock(nn.Module):
 
 class MotionDiffusion(
     nn.Module,
-    PyTorchModelHubMixin,
+    SavedNetwork,
     library_name="cospeech",
     tags=["implicit_motion.motion"],
-    license="apache-2.0",
+    license="other",
 ):
     """Mamba-enhanced diffusion transformer: predicts the noise in motion features of a window (IM-15).
 

@@ -2,10 +2,11 @@
 
 from typing import Literal, NamedTuple
 
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm as with_spectral_norm
+
+from models.saved import SavedNetwork
 
 
 class Judgement(NamedTuple):
@@ -22,10 +23,10 @@ class Judgement(NamedTuple):
 
 class PatchDiscriminator(
     nn.Module,
-    PyTorchModelHubMixin,
+    SavedNetwork,
     library_name="cospeech",
     tags=["layers.patch_discriminator"],
-    license="apache-2.0",
+    license="other",
 ):
     """Judges overlapping patches, not whole frames (Isola et al. 2017; used in IM-10).
 
@@ -102,10 +103,10 @@ class PatchDiscriminator(
 
 class MultiScaleDiscriminator(
     nn.Module,
-    PyTorchModelHubMixin,
+    SavedNetwork,
     library_name="cospeech",
     tags=["layers.multi_scale_discriminator"],
-    license="apache-2.0",
+    license="other",
 ):
     """Patch discriminators at 1, 1/2, 1/4, ... of the resolution, each its own (Wang et al. 2018).
 

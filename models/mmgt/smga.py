@@ -3,7 +3,6 @@
 from typing import Any, Literal, cast
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -14,6 +13,7 @@ from models.layers.film import FiLMBank, Modulation
 from models.layers.rotary import rotary_turns
 from models.layers.transformer import EncoderLayer, FeedForward, normalise
 from models.mmgt.pose_space import CHANNELS, PoseSpace, face_channels
+from models.saved import SavedNetwork
 
 HANDCRAFTED = 35
 
@@ -51,10 +51,10 @@ class MotionBlock(nn.Module):
 
 class SMGA(
     nn.Module,
-    PyTorchModelHubMixin,
+    SavedNetwork,
     library_name="cospeech",
     tags=["co-speech", "mmgt", "mmgt.smga"],
-    license="apache-2.0",
+    license="other",
 ):
     """Spatial Mask-Guided Audio Pose Generation Network: predicts the clean pose sequence x0 from a noisy one.
 

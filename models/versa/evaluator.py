@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -12,15 +11,16 @@ from models.human.motion import SIZE
 from models.layers.dropout import Draw
 from models.layers.rotary import rotary_turns
 from models.layers.transformer import EncoderLayer, normalise
+from models.saved import SavedNetwork
 from models.versa.text import WordEncoder, read_texts
 
 
 class TextMotionEvaluator(
     nn.Module,
-    PyTorchModelHubMixin,
+    SavedNetwork,
     library_name="cospeech",
     tags=["versa.evaluator"],
-    license="apache-2.0",
+    license="other",
 ):
     """A motion encoder and a text encoder whose vectors lie near each other where text and motion belong together.
 

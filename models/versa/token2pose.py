@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from models.human.keypoints import LEFT_SHOULDER, NECK, POINTS, RIGHT_SHOULDER
 from models.human.projection import project_joints
 from models.human.resampling import resample_joints
+from models.saved import SavedNetwork
 from models.versa.seams import cheapest_way, seam_costs
 
 FPS: Final = 25.0
@@ -48,9 +48,7 @@ class Poses(NamedTuple):
     seam_cost: float
 
 
-class PoseBank(
-    nn.Module, PyTorchModelHubMixin, library_name="cospeech", tags=["versa.token2pose"], license="apache-2.0"
-):
+class PoseBank(nn.Module, SavedNetwork, library_name="cospeech", tags=["versa.token2pose"], license="other"):
     """Real 2D pose snippets by the motion token that they came from (VA-10).
 
     A snippet is what a person did in the frames of one token, and two frames before and after, by which it is joined to

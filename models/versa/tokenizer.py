@@ -3,11 +3,11 @@
 from typing import Any, NamedTuple
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 
 from models.human.motion import SIZE
 from models.layers.vector_quantizer import VectorQuantizer
+from models.saved import SavedNetwork
 from models.versa.convolutions import Decoder, Encoder
 
 
@@ -33,10 +33,10 @@ class Reconstruction(NamedTuple):
 
 class MotionTokenizer(
     nn.Module,
-    PyTorchModelHubMixin,
+    SavedNetwork,
     library_name="cospeech",
     tags=["versa.tokenizer"],
-    license="apache-2.0",
+    license="other",
 ):
     """VQ-VAE of motion vectors at 20 fps: 1D convolutions, a codebook, 1D convolutions (VA-3).
 

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple, Self
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.layers.dropout import BranchDropout, Draw
 from models.layers.rotary import rotary_turns
 from models.layers.transformer import EncoderLayer
+from models.saved import SavedNetwork
 from models.versa.audio import HANDCRAFTED, AudioTokens
 from models.versa.branches import AudioBranch, Branch, TextBranch, sines
 from models.versa.spans import NONE
@@ -59,10 +59,10 @@ class _Speech(NamedTuple):
 
 class MotionTransformer(
     nn.Module,
-    PyTorchModelHubMixin,
+    SavedNetwork,
     library_name="cospeech",
     tags=["co-speech", "versa", "versa.audio_motion"],
-    license="apache-2.0",
+    license="other",
 ):
     """Tokens of motion from text, from speech, or from both (VA-6 to VA-9).
 

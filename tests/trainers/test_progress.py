@@ -47,3 +47,10 @@ def test_what_is_still_to_come_may_grow(clock, capsys):
         "measuring  0  reading  0:06",
         "measuring  5/20  clips made  ETA 2:00",
     ]
+
+
+def test_items_may_count_for_more_than_one(clock, capsys):
+    with Progress("frames", 40) as bar:
+        for _ in bar.over(range(2), lambda item: 20):
+            clock.now += 40
+    assert capsys.readouterr().err.splitlines()[0] == "frames  20/40  ETA 0:40"

@@ -12,8 +12,8 @@ from datamodules.clip import encode
 from datamodules.media import write_video
 from models.human.draw import draw_poses
 from models.mmgt.masks import NAMES, motion_masks
-from settings.progress import Progress
 from trainers.animation.request import SOUND_RATE, Request
+from trainers.progress import Progress
 
 _MASK_CRF: Final = 8  # edges of a mask stay sharp
 _CHUNK: Final = 16  # frames of masks held at a time, so that memory does not grow with the video
@@ -73,7 +73,7 @@ def write_animation(request: Request, poses: np.ndarray, fps: float, model: dict
     metadata = request.metadata(model)
     pose_file = write_poses(request.out.with_suffix(".npz"), poses)
     masks = {}
-    with Progress("writing masks and video", len(poses) * (len(NAMES) + 1)) as bar:
+    with Progress("writing masks and video", len(poses) * (len(NAMES) + 1), pause=10.0) as bar:
         for name in NAMES:
             path = request.out.with_suffix(f".{name}.mp4")
             frames = bar.over(mask_frames(poses, name, request.height, request.width))

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from datamodules.media import stream_audio, write_video
 from models.implicit_motion.base import ImplicitMotion, Source
-from settings.progress import Progress
 from trainers.animation.files import Animation
 from trainers.animation.request import SOUND_RATE, notice
 from trainers.animation.wanted import Wanted
+from trainers.progress import Progress
 
 BATCH: Final = 16  # frames rendered at once
 
@@ -88,7 +88,7 @@ def write(
             yield frame
 
     pieces, rate = (None, SOUND_RATE) if sound is None else sound
-    with Progress("making and writing frames", total) as bar:
+    with Progress("making and writing frames", total, pause=10.0) as bar:
         made = bar.over(counted())
         video = write_video(wanted.out, made, fps, audio=pieces, sample_rate=rate, metadata=metadata)
     return Animation(video, count, fps, metadata)

@@ -11,12 +11,12 @@ from models.mmgt.generate import generate_chunks
 from models.mmgt.smga import HANDCRAFTED, SMGA
 from models.mmgt.speech import join_speech
 from settings import ConfigError
-from settings.progress import Progress
 from trainers.animation.files import PoseAnimation, write_animation
 from trainers.animation.hearing import PretrainedHearing, handcrafted, layer_numbers, layers_wanted, mean_layer
 from trainers.animation.request import read_request
 from trainers.animation.wanted import Wanted
 from trainers.exports import Export, load_network
+from trainers.progress import Progress
 
 PAPER_FPS: Final = 25.0
 
@@ -90,7 +90,7 @@ class SMGAAnimator:
             seed=seed,
         )
         if shown:
-            with Progress("generating poses", longest) as bar:
+            with Progress("generating poses", longest, pause=10.0) as bar:
                 made = torch.cat(list(bar.over(chunks, lambda chunk: chunk.shape[1])), 1)
         else:
             made = torch.cat(list(chunks), 1)
