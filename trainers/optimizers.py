@@ -35,19 +35,9 @@ def adan(
         eps: added to the denominator.
         weight_decay: parameters are divided by 1 + lr * weight_decay after the step; it never enters the gradient.
     """
-    # Imported when asked for: the package brings some two hundred optimisers with it.
-    from pytorch_optimizer import Adan
+    from trainers.adan import Adan
 
-    def make(params: Iterable[Any]) -> "torch.optim.Optimizer":
-        params = list(params)
-        # Its step over lists of tensors copies with an operation that sharded tensors (FSDP) do not have.
-        foreach = False if any(hasattr(p, "device_mesh") for p in params) else None
-        # weight_decouple=False is this package's name for the proximal form, which is decoupled as well.
-        return Adan(
-            params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, weight_decouple=False, foreach=foreach
-        )
-
-    return make
+    return lambda params: Adan(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
 
 def adamw(

@@ -20,7 +20,7 @@ from trainers.launching.snapshot import STATE_FILE
 logger = get_logger(__name__)
 
 _PACKAGES = (
-    "torch", "lightning", "numpy", "pytorch_optimizer", "safetensors", "huggingface_hub", "torchdata", "webdataset",
+    "torch", "lightning", "numpy", "safetensors", "huggingface_hub", "torchdata", "webdataset",
     "wandb", "tensorboard", "omegaconf", "pydantic",
 )  # fmt: skip
 
