@@ -195,7 +195,13 @@ def _value(value: Any, key: Key, path: str, source: str, origins: Origins, missi
         elif isinstance(value, Mapping) and dataclasses.is_dataclass(key.default) and not isinstance(key.default, type):
             value = {f.name: getattr(key.default, f.name) for f in dataclasses.fields(key.default)} | dict(value)
         return _section(value, section, path, source, origins, missing)
-    return plain(_convert(value, hint, path, source, origins))
+    return plain(_convert(_word(value, hint), hint, path, source, origins))
+
+
+def _word(value: Any, hint: Any) -> Any:
+    """A bare off or on, which YAML reads as false or true, where the hint has it as a word."""
+    words = {False: "off", True: "on"}
+    return words[value] if isinstance(value, bool) and words[value] in typing.get_args(hint) else value
 
 
 def _chosen(value: Any, choice: Choice, path: str, source: str, origins: Origins, missing: Any) -> dict[str, Any]:

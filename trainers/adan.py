@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor
 
 CACHED: Final = 1 << 17
-"""Elements handled together on a CPU: the six tensors of so many stay in the cache from the first operation to the last."""
+"""Elements handled together on a CPU: their six tensors stay in the cache from the first operation to the last."""
 BOUNDED: Final = 1 << 26
 """Elements handled together elsewhere: few calls, and what is made on the way stays below 256 MiB."""
 

@@ -21,24 +21,24 @@ HANDCRAFTED = 35
 class MotionBlock(nn.Module):
     """One motion block of one part of the body: self-attention, FiLM, cross-attention to audio, FiLM (MMGT-7).
 
-    Each step is a residual branch over layer norm; a feed-forward follows (MMGT-8). Without audio the cross-attention
-    is a second self-attention (MMGT-24).
+    Each step is a residual branch over layer norm. Without audio the cross-attention is a second self-attention
+    (MMGT-24).
 
     Args:
         width: channels W.
         heads: attention heads.
-        feedforward: hidden channels of the feed-forward.
+        feedforward: hidden channels of a feed-forward behind them (ours); none where 0.
         use_audio: whether there is audio to attend to.
     """
 
     FILMS = 2
     PLACES = 3
 
-    def __init__(self, width: int, heads: int, feedforward: int, use_audio: bool = True):
+    def __init__(self, width: int, heads: int, feedforward: int = 0, use_audio: bool = True):
         super().__init__()
         self.self_attention = Attention(width, heads)
         self.audio_attention = Attention(width, heads, cross=use_audio)
-        self.feedforward = FeedForward(width, feedforward)
+        self.feedforward = FeedForward(width, feedforward) if feedforward else None
 
     def forward(
         self, x: Tensor, audio: Tensor, films: list[Modulation], turns: Tensor, dropout: Draw, place: int
@@ -46,7 +46,7 @@ class MotionBlock(nn.Module):
         """x (B, T, W) and audio (B, T, W) to (B, T, W)."""
         x = dropout.add(x, self.self_attention(normalise(x), turns), place, films[0])
         x = dropout.add(x, self.audio_attention(normalise(x), turns, audio), place + 1, films[1])
-        return dropout.add(x, self.feedforward(normalise(x)), place + 2)
+        return x if self.feedforward is None else dropout.add(x, self.feedforward(normalise(x)), place + 2)
 
 
 class SMGA(
@@ -68,6 +68,8 @@ class SMGA(
         layers: number of layers.
         heads: attention heads.
         feedforward: hidden channels of feed-forwards and of the merging MLP.
+        block_feedforward: a feed-forward behind each motion block (ours), which MMGT-7 does not have. On unless told
+            otherwise, as networks saved before there was a choice have it.
         dropout: probability of dropout on residual branches.
         audio_channels: speech features a frame: 35, or 1,059 with WavLM (MMGT-6).
         audio_layers: transformer layers of E_a behind its linear map.
@@ -95,6 +97,7 @@ class SMGA(
         layers: int = 8,
         heads: int = 8,
         feedforward: int = 1024,
+        block_feedforward: bool = True,
         dropout: float = 0.1,
         audio_channels: int = HANDCRAFTED,
         audio_layers: int = 2,
@@ -129,7 +132,9 @@ class SMGA(
         streams = len(masks)
         self.encoders = nn.ModuleList(nn.Linear(2 * CHANNELS, width) for _ in range(streams))  # E_f, E_b
         self.layers = nn.ModuleList(
-            nn.ModuleList(MotionBlock(width, heads, feedforward, use_audio) for _ in range(streams))
+            nn.ModuleList(
+                MotionBlock(width, heads, feedforward if block_feedforward else 0, use_audio) for _ in range(streams)
+            )
             for _ in range(layers)
         )
         self.merge = FeedForward(width, feedforward)

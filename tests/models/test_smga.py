@@ -1,5 +1,7 @@
 """SMGA: what goes in, what acts on what, what comes out."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -174,6 +176,29 @@ def test_a_block_is_self_attention_film_cross_attention_film_each_with_a_residua
 
 
 @pytest.mark.paper("MMGT-7")
+def test_a_block_of_the_paper_ends_behind_the_second_film():
+    network = tiny(block_feedforward=False)
+    block = network.layers[0][0]
+    turns, dropout = rotary_turns(T, 16), network.dropout.draw(torch.empty(0), 0)
+    x, audio = torch.randn(B, T, 32), torch.randn(B, T, 32)
+    films = network.films(torch.randn(B, 16))[:2]
+    first = x + films[0](block.self_attention(nn.functional.layer_norm(x, (32,)), turns))
+    expected = first + films[1](block.audio_attention(nn.functional.layer_norm(first, (32,)), turns, audio))
+    torch.testing.assert_close(block(x, audio, films, turns, dropout, 0), expected)
+    assert not any("layers.0.0.feedforward" in name for name in network.state_dict())
+    assert network(**inputs()).shape == (B, T, 402)
+
+
+def test_a_network_saved_before_there_was_a_choice_loads_with_its_feed_forwards(tmp_path):
+    network, given = tiny(), inputs()
+    network.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["block_feedforward"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    torch.testing.assert_close(SMGA.from_pretrained(tmp_path)(**given), network(**given), rtol=0, atol=0)
+
+
+@pytest.mark.paper("MMGT-7")
 def test_every_block_attends_to_the_encoded_audio():
     network, heard = tiny(), []
     for layer in network.layers:
@@ -205,7 +230,7 @@ def test_merge_is_film_of_an_mlp_of_the_sum_with_a_residual_and_a_linear_head():
 @pytest.mark.paper("MMGT-8")
 def test_paper_sizes_on_the_meta_device(capsys):
     with torch.device("meta"):
-        network = SMGA()
+        network, paper = SMGA(), SMGA(audio_channels=1059, block_feedforward=False)
     block = network.layers[0][0]
     assert len(network.layers) == 8
     assert block.self_attention.heads == 8
@@ -214,8 +239,10 @@ def test_paper_sizes_on_the_meta_device(capsys):
     assert network.dropout.p == 0.1
     count = sum(parameter.numel() for parameter in network.parameters())
     with capsys.disabled():
-        print(f"\nSMGA paper: {count / 1e6:.1f} M parameters")
+        print(f"\nSMGA paper: {sum(p.numel() for p in paper.parameters()) / 1e6:.1f} M parameters")
     assert 60e6 < count < 65e6
+    smaller = count - sum(parameter.numel() for parameter in paper.parameters())
+    assert smaller == 16 * 2 * 512 * 1024 - 1024 * 512, "a feed-forward a block less, 1,024 features more"
 
 
 @pytest.mark.paper("MMGT-8")
@@ -319,7 +346,7 @@ def test_compiled_it_gives_the_same_numbers_and_gradients():
         torch.testing.assert_close(eager, compiled, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [{}, {"blocks": "one"}, {"use_audio": False}])
+@pytest.mark.parametrize("options", [{}, {"blocks": "one"}, {"use_audio": False}, {"block_feedforward": False}])
 def test_every_weight_learns(options):
     network = tiny(**options).train()
     network(**inputs(), drop_audio=torch.tensor([True, False])).square().mean().backward()

@@ -131,8 +131,8 @@ def test_checkpointing_batch_and_precision_change_a_step() -> None:
     base = measure(config(*SMALL), 4)
     assert measure(config(*SMALL), 8).activations == pytest.approx(2 * base.activations, rel=0.02)
     assert measure(config(*SMALL), 8).operations == pytest.approx(2 * base.operations, rel=0.01)
-    again = measure(config(*SMALL, "stage.layers=6", "gradient_checkpointing=true"), 4)
-    deep = measure(config(*SMALL, "stage.layers=6"), 4)
+    again = measure(config(*SMALL, "stage.layers=6", "stage.block_feedforward=true", "gradient_checkpointing=true"), 4)
+    deep = measure(config(*SMALL, "stage.layers=6", "stage.block_feedforward=true"), 4)
     assert again.activations < 0.5 * deep.activations
     assert 1.1 * deep.operations < again.operations < 1.4 * deep.operations
     half = measure(config(*SMALL, "trainer.precision=bf16-mixed"), 4)
@@ -210,6 +210,7 @@ def test_step_time_is_the_stated_model() -> None:
 @pytest.mark.slow
 def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--config", PAPER, "--gpus", "64", "--gpu=h800", "data.batch_size=2048", "stage.layers=4")
+    words += ("stage.block_feedforward=true",)
     status, out, err = run(capsys, *words)
     assert status == 2
     assert "does not fit" in out

@@ -77,6 +77,22 @@ def test_paper_config_of_the_diffusion_and_the_loss():
     assert (paper["lambda_face"], paper["lambda_body"], paper["weighting"]) == (3.0, 1.0, "uniform")
 
 
+@pytest.mark.paper("MMGT-6")
+def test_paper_reads_1059_features_and_the_others_the_35_that_need_no_weights():
+    channels = {path.name: values(path.name)["stage"]["audio_channels"] for path in CONFIGS.glob("*.yaml")}
+    assert channels == {"paper.yaml": 1059, "handcrafted.yaml": 35, "tiny.yaml": 35}
+    paper, handcrafted = values("paper.yaml"), values("handcrafted.yaml")
+    del paper["stage"]["audio_channels"], handcrafted["stage"]["audio_channels"]
+    assert paper == handcrafted, "nothing else differs"
+
+
+@pytest.mark.paper("MMGT-24")
+@pytest.mark.parametrize("reading", ["off", "general"])
+def test_both_readings_of_without_face_loss_are_words_of_the_command_line(reading):
+    assert values("paper.yaml")["stage"]["face_loss"] == "own"
+    assert values("paper.yaml", f"stage.face_loss={reading}")["stage"]["face_loss"] == reading
+
+
 @pytest.mark.parametrize("name", sorted(path.name for path in CONFIGS.glob("*.yaml")))
 def test_every_config_builds_its_stage(name):
     options = dict(values(name)["stage"])
@@ -91,7 +107,15 @@ def test_windows_of_tiny_and_paper_are_those_of_the_network():
         assert values(name)["stage"]["window"] == values(name)["data"]["window"]
 
 
-@pytest.mark.parametrize(("options", "word"), [({"heads": 5}, "heads"), ({"drop_audio": 2.0}, "drop_audio")])
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"heads": 5}, "heads"),
+        ({"drop_audio": 2.0}, "drop_audio"),
+        ({"lambda_face": 0.0}, r"stage.lambda_face .*stage.face_loss=off"),
+        ({"lambda_body": -1.0}, "stage.lambda_body"),
+    ],
+)
 def test_sizes_that_do_not_go_together_are_config_errors(options, word):
     with pytest.raises(ConfigError, match=word):
         SMGAStage(**{**SMALL, **options})
@@ -157,7 +181,9 @@ def test_sample_is_generated_from_speech_and_first_pose_alone():
 
 
 @pytest.mark.paper("MMGT-24")
-@pytest.mark.parametrize("ablation", [{"blocks": "one"}, {"use_audio": False}, {"lambda_face": 0.0}])
+@pytest.mark.parametrize(
+    "ablation", [{"blocks": "one"}, {"use_audio": False}, {"face_loss": "off"}, {"face_loss": "general"}]
+)
 def test_ablations_train(ablation):
     loss = stage(**ablation).training_step(batch(), 0)
     loss.backward()

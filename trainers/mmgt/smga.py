@@ -26,6 +26,7 @@ class SMGAStage(Stage):
         layers: number of layers.
         heads: attention heads.
         feedforward: hidden channels of feed-forwards and of the merging MLP.
+        block_feedforward: a feed-forward behind each motion block (ours); the paper's blocks have none.
         dropout: probability of dropout on residual branches.
         audio_channels: speech features a frame: 35, or 35 and those of a stored speech model (1,059 with WavLM).
         audio_layers: transformer layers of the audio encoder.
@@ -40,8 +41,10 @@ class SMGAStage(Stage):
         sampling_steps: diffusion steps when sampling.
         drop_audio: probability of training without audio, for classifier-free guidance.
         guidance: weight of classifier-free guidance when sampling.
-        lambda_face: weight of the face's loss; 0 is the ablation without face loss.
+        lambda_face: weight of the face's loss.
         lambda_body: weight of the body's loss.
+        face_loss: "own" is the paper's; its ablation without face loss is "off", which leaves the face out, or
+            "general", one loss over all key points in place of the two.
         weighting: how much each diffusion step counts.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
@@ -60,6 +63,7 @@ class SMGAStage(Stage):
         layers: int = 8,
         heads: int = 8,
         feedforward: int = 1024,
+        block_feedforward: bool = True,
         dropout: float = 0.1,
         audio_channels: int = HANDCRAFTED,
         audio_layers: int = 2,
@@ -76,6 +80,7 @@ class SMGAStage(Stage):
         guidance: float = 2.0,
         lambda_face: float = 3.0,
         lambda_body: float = 1.0,
+        face_loss: Literal["own", "off", "general"] = "own",
         weighting: Literal["uniform", "min_snr"] = "uniform",
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adan",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
@@ -83,12 +88,17 @@ class SMGAStage(Stage):
         super().__init__(optimizer=optimizer, schedule=schedule)
         if not 0 <= drop_audio <= 1:
             raise ConfigError(f"stage.drop_audio is a probability, got {drop_audio}")
+        for name, value in (("lambda_face", lambda_face), ("lambda_body", lambda_body)):
+            if not value > 0:
+                instead = "; without the face's loss is stage.face_loss=off (or general)" if "face" in name else ""
+                raise ConfigError(f"stage.{name} has to be above 0, got {value:g}{instead}")
         try:
             self.network = SMGA(
                 width=width,
                 layers=layers,
                 heads=heads,
                 feedforward=feedforward,
+                block_feedforward=block_feedforward,
                 dropout=dropout,
                 audio_channels=audio_channels,
                 audio_layers=audio_layers,
@@ -107,7 +117,11 @@ class SMGAStage(Stage):
             raise ConfigError(f"stage: {error}") from None
         self.noise_schedule = NoiseSchedule(noise_schedule, train_steps)
         self.drop_audio, self.weighting = drop_audio, weighting
-        self.lambdas = {"lambda_face": lambda_face, "lambda_body": lambda_body}
+        self.losses: dict[str, Any] = {
+            "lambda_face": lambda_face,
+            "lambda_body": lambda_body,
+            "face_loss": face_loss,
+        }
 
     def expects(self) -> list[Expected]:
         """Frame rate, window, and as many speech features as the network reads."""
@@ -147,7 +161,7 @@ class SMGAStage(Stage):
         without_audio = random.uniform() < self.drop_audio
         predicted = self.network(noisy, timesteps, condition, self._speech(batch), without_audio)
         weight = loss_weight(self.weighting, self.noise_schedule, timesteps, "x0")
-        losses = smga_loss(predicted, x0, known, weight=weight, **self.lambdas)
+        losses = smga_loss(predicted, x0, known, weight=weight, **self.losses)
         for name, loss in losses.items():
             self.log(f"{part}/{name}", loss, batch_size=len(batch))
         return losses["loss"]
@@ -170,6 +184,8 @@ class SMGAStage(Stage):
         if speech.shape[-1] != wanted:
             raise ConfigError(
                 f"stage.audio_channels is {wanted}, but the clips give {speech.shape[-1]} speech features a frame; "
-                f"set stage.audio_channels={speech.shape[-1]} or preprocess with the speech model"
+                f"set stage.audio_channels={speech.shape[-1]}, or make shards with the speech model's features as well "
+                "(`python -m preprocessing.run ... speech=[handcrafted,{name: transformers, model: "
+                "microsoft/wavlm-large, layers: [-1]}]`); configs/mmgt/smga/handcrafted.yaml needs none"
             )
         return speech
