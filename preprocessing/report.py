@@ -16,15 +16,16 @@ from models.human.draw import draw_box, draw_pose
 from models.mmgt.masks import motion_masks
 from preprocessing.step import REASONS
 from reports import Page
+from reports.charts import bars, histogram
 
 HISTOGRAMS: Final = {
-    "pose_confidence": "Confidence of nose, neck and face points",
-    "face_size": "Height of the face over the picture's",
-    "loudness": "Loudness, dB of full scale",
-    "seconds": "Length of the clip, s",
-    "hands": "Share of the frames with a hand",
-    "lip_movement": "Movement of the lips, face heights",
-    "smplx_error": "2D error of the SMPL-X fit, body heights",
+    "pose_confidence": ("Confidence of nose, neck and face points", "mean score, 0 to 1"),
+    "face_size": ("Size of the face", "heights of the picture"),
+    "loudness": ("Loudness", "dB of full scale"),
+    "seconds": ("Length of the clips", "seconds"),
+    "hands": ("Hands in view", "share of the frames with a hand"),
+    "lip_movement": ("Movement of the lips", "face heights"),
+    "smplx_error": ("2D error of the SMPL-X fit", "body heights"),
 }
 _TINTS: Final = {"face_hands": (70, 200, 90), "lips": (230, 60, 60)}
 _BOX: Final = (255, 210, 0)
@@ -96,6 +97,7 @@ def _annotate(tile: np.ndarray, pose: np.ndarray, box: np.ndarray | None) -> np.
 
 def _overview(page: Page, index: Index, summary: dict[str, Any]) -> None:
     seconds = sum(sample.frames for shard in index.shards for sample in shard.samples) / index.fps
+    page.section("Summary")
     page.facts(
         {
             "videos": summary["videos"],
@@ -115,17 +117,10 @@ def _overview(page: Page, index: Index, summary: dict[str, Any]) -> None:
 def _drops(page: Page, summary: dict[str, Any]) -> None:
     page.section("Dropped clips", "" if summary["dropped"] else "No clip was dropped.")
     if summary["dropped"]:
-        from matplotlib.figure import Figure
-
         names = [reason for reason in REASONS if summary["dropped"].get(reason)]
-        counts = [summary["dropped"][reason] for reason in names]
-        figure = Figure(figsize=(7, 0.6 + 0.35 * len(names)))
-        axes = figure.add_subplot()
-        axes.bar_label(axes.barh(names, counts, color="#4477aa"), padding=3)
-        axes.invert_yaxis()
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set_xlabel("clips")
-        page.figure(figure, "Clips dropped, by reason")
+        counts = {reason.replace("_", " "): summary["dropped"][reason] for reason in names}
+        with page.grid(wide=True):
+            page.figure(bars(counts, "clips"), "Clips dropped, by reason")
         page.table([{"reason": name, "clips": summary["dropped"][name], "meaning": REASONS[name]} for name in names])
         shown = summary.get("drops", [])[:100]
         page.table(
@@ -149,24 +144,14 @@ def _histograms(page: Page, kept: list[dict[str, float]], summary: dict[str, Any
         for drop in summary.get("drops", [])
     ]
     page.section("Figures of the clips", "" if kept or dropped else "There are no clips.")
-    for name, title in HISTOGRAMS.items():
-        groups = [[clip[name] for clip in group if name in clip] for group in (kept, dropped)]
-        if not any(groups):
-            continue
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-
-        figure = Figure(figsize=(4.2, 2.6))
-        axes = figure.add_subplot()
-        axes.hist(groups, bins=20, stacked=True, color=["#4477aa", "#cc6677"], label=["kept", "dropped"])
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.set(title=title, ylabel="clips")
-        axes.title.set_fontsize(10)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-        if groups[1]:
-            axes.legend(frameon=False, fontsize=8)
-        page.figure(figure)
+    with page.grid():
+        for name, (title, unit) in HISTOGRAMS.items():
+            groups = {
+                label: [clip[name] for clip in group if name in clip]
+                for label, group in (("kept", kept), ("dropped", dropped))
+            }
+            if any(groups.values()):
+                page.figure(histogram(groups, unit), title)
 
 
 def _contact_sheet(page: Page, output: Path, index: Index, clips: int, frames: int) -> None:
@@ -178,13 +163,14 @@ def _contact_sheet(page: Page, output: Path, index: Index, clips: int, frames: i
         if usable
         else "No clip has a video and a pose.",
     )
-    for place in np.unique(np.linspace(0, len(usable) - 1, min(clips, len(usable))).round().astype(int)):
-        name, sample = usable[place]
-        keys = [key for key in ("clip.json", "pose.npz", "face.npz", "video.mp4") if key in sample.keys]
-        values = _read(output / name, sample, keys)
-        info = values.pop("clip.json")
-        row = contact_row(info, values, values.pop("video.mp4"), frames)
-        page.image(row, f"{sample.id} ({info.source}, {info.split})")
+    with page.grid(wide=True):
+        for place in np.unique(np.linspace(0, len(usable) - 1, min(clips, len(usable))).round().astype(int)):
+            name, sample = usable[place]
+            keys = [key for key in ("clip.json", "pose.npz", "face.npz", "video.mp4") if key in sample.keys]
+            values = _read(output / name, sample, keys)
+            info = values.pop("clip.json")
+            row = contact_row(info, values, values.pop("video.mp4"), frames)
+            page.image(row, f"{info.source}, {info.split}", sample.id)
 
 
 def _figures(output: Path, index: Index) -> Iterator[dict[str, float]]:

@@ -1,5 +1,5 @@
 """Self-contained HTML pages: they open from disk with no server and no network."""
 
-from reports.page import Page
+from reports.page import Cell, Page
 
-__all__ = ["Page"]
+__all__ = ["Cell", "Page"]

@@ -3,30 +3,39 @@
 import base64
 import html
 import io
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
+
+from reports.charts import as_svg
+from reports.style import SCRIPT, stylesheet
 
 if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-_STYLE: Final = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8888; }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid var(--line); }
-table { border-collapse: collapse; margin: .6rem 0; display: block; overflow-x: auto; }
-th, td { padding: .2rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-figure { display: inline-block; margin: .5rem 1rem .5rem 0; vertical-align: top; max-width: 100%; }
-figure img, figure video { max-width: 100%; background: #fff; } figcaption { color: var(--soft); font-size: .85rem; }
-pre { background: #8881; padding: .8rem; overflow-x: auto; font-size: .8rem; max-height: 32rem; }
-"""
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table that is more than its value.
+
+    Attributes:
+        text: what is shown.
+        sort: what the column is sorted by; None is the text.
+        best: the best of its kind, which is marked.
+    """
+
+    text: str
+    sort: float | None = None
+    best: bool = False
 
 
 class Page:
-    """A page that grows from top to bottom; every method adds one thing below the last.
+    """A page that grows from top to bottom; every method adds one thing below the last. Sections are listed at its top.
 
     Args:
         title: heading of the page.
@@ -34,47 +43,78 @@ class Page:
     """
 
     def __init__(self, title: str, intro: str = ""):
-        self.title = title
-        self._parts = [f"<h1>{html.escape(title)}</h1>"]
-        self.text(intro)
+        self.title, self.intro = title, intro
+        self._parts: list[str] = []
+        self._sections: list[str] = []
 
     def section(self, heading: str, text: str = "") -> None:
-        """A heading, and a sentence under it."""
-        self._parts.append(f"<h2>{html.escape(heading)}</h2>")
+        """A heading that the list of contents has, and a sentence under it."""
+        self._sections.append(heading)
+        self._parts.append(f'<h2 id="part-{len(self._sections)}">{html.escape(heading)}</h2>')
         self.text(text)
 
-    def text(self, text: str) -> None:
-        """A paragraph."""
+    def heading(self, text: str) -> None:
+        """A smaller heading within a section."""
+        self._parts.append(f"<h3>{html.escape(text)}</h3>")
+
+    def text(self, text: str, kind: str = "") -> None:
+        """A paragraph; `kind` is "note", "better" or "worse"."""
         if text:
-            self._parts.append(f"<p>{html.escape(text)}</p>")
+            self._parts.append(f"<p{f' class={chr(34)}{kind}{chr(34)}' if kind else ''}>{html.escape(text)}</p>")
 
     def facts(self, values: Mapping[str, Any]) -> None:
         """Names and values, a row each."""
-        rows = "".join(f"<tr><th>{html.escape(str(k))}</th>{_cell(v)}</tr>" for k, v in values.items())
-        self._parts.append(f"<table>{rows}</table>")
+        rows = "".join(
+            f'<tr><th scope="row">{html.escape(str(name))}</th>{_cell(value, plain=True)}</tr>'
+            for name, value in values.items()
+        )
+        if rows:
+            self._parts.append(f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>')
 
-    def table(self, rows: Sequence[Mapping[str, Any]], caption: str = "") -> None:
-        """Rows with the columns of all of them, in order of first appearance; nothing when there are no rows."""
+    def table(self, rows: Sequence[Mapping[str, Any]], caption: str = "", best: Mapping[str, str] = {}) -> None:
+        """Rows with the columns of all of them, in order of first appearance; nothing when there are no rows.
+
+        Args:
+            rows: a mapping each; values are text, numbers or a `Cell`.
+            caption: a sentence under the table.
+            best: columns of numbers whose best value is marked, "higher" or "lower".
+        """
         if not rows:
             return
         columns = list(dict.fromkeys(name for row in rows for name in row))
-        head = "".join(f"<th>{html.escape(str(name))}</th>" for name in columns)
-        body = "".join("<tr>" + "".join(_cell(row.get(name, "")) for name in columns) + "</tr>" for row in rows)
-        self._parts.append(f"<table><tr>{head}</tr>{body}</table>")
-        self.text(caption)
+        marked = {name: _best([row.get(name) for row in rows], way) for name, way in best.items()}
+        head = "".join(f'<th scope="col"><button>{html.escape(str(name))}</button></th>' for name in columns)
+        body = "".join(
+            "<tr>"
+            + "".join(
+                _cell(row.get(name, ""), best=name in marked and row.get(name) == marked[name]) for name in columns
+            )
+            + "</tr>"
+            for row in rows
+        )
+        self._parts.append(
+            f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        )
+        self.text(caption, "note")
 
-    def figure(self, figure: "Figure", caption: str = "") -> None:
-        """A matplotlib figure, as SVG; the figure is closed."""
-        from matplotlib import pyplot
+    @contextmanager
+    def grid(self, wide: bool = False) -> Iterator[None]:
+        """What is added inside stands side by side, as many as fit."""
+        self._parts.append(f'<div class="grid{" wide" if wide else ""}">')
+        yield
+        self._parts.append("</div>")
 
-        buffer = io.BytesIO()
-        # A fixed salt and no date: the same figure gives the same page.
-        with pyplot.rc_context({"svg.hashsalt": "cospeech"}):
-            figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
-        pyplot.close(figure)
-        self._media("img", "image/svg+xml", buffer.getvalue(), caption)
+    def figure(self, figure: "Figure", title: str = "", caption: str = "") -> None:
+        """A figure of `reports.charts`, in the page's own colours; one of pyplot's is closed."""
+        svg = as_svg(figure)
+        label = f'<svg role="img" aria-label="{html.escape(title or caption)}"'
+        self._media(svg.replace("<svg", label, 1), title, caption)
+        if figure.canvas.manager is not None:  # made by pyplot, which keeps it
+            from matplotlib import pyplot
 
-    def image(self, image: "bytes | str | Path | np.ndarray", caption: str = "") -> None:
+            pyplot.close(figure)
+
+    def image(self, image: "bytes | str | Path | np.ndarray", caption: str = "", title: str = "") -> None:
         """A PNG (bytes or file), or an (H, W, 3) uint8 RGB array."""
         if isinstance(image, (str, Path)):
             image = Path(image).read_bytes()
@@ -84,24 +124,37 @@ class Page:
             buffer = io.BytesIO()
             Image.fromarray(image).save(buffer, format="PNG", optimize=True)
             image = buffer.getvalue()
-        self._media("img", "image/png", image, caption)
+        source = _data("image/png", image)
+        self._media(f'<img src="{source}" alt="{html.escape(title or caption)}">', title, caption)
 
-    def video(self, video: bytes | str | Path, caption: str = "") -> None:
-        """An mp4 (bytes or file), with its controls."""
+    def video(self, video: bytes | str | Path, caption: str = "", title: str = "") -> None:
+        """An mp4 (bytes or file), with its controls and its sound."""
         data = video if isinstance(video, bytes) else Path(video).read_bytes()
-        self._media("video", "video/mp4", data, caption)
+        element = f'<video controls playsinline preload="metadata" src="{_data("video/mp4", data)}"></video>'
+        self._media(element, title, caption)
 
-    def code(self, text: str) -> None:
-        """Text as it is, in a fixed-width font."""
-        self._parts.append(f"<pre>{html.escape(text)}</pre>")
+    def code(self, text: str, title: str = "") -> None:
+        """Text as it is, in a fixed-width font; folded away under a title, if it has one."""
+        block = f'<pre tabindex="0">{html.escape(text)}</pre>'
+        if title:
+            block = f'<details class="code"><summary>{html.escape(title)}</summary>{block}</details>'
+        self._parts.append(block)
 
     def html(self) -> str:
         """The whole page."""
+        intro = f"<p>{html.escape(self.intro)}</p>" if self.intro else ""
+        listed = "".join(
+            f'<li><a href="#part-{number}">{html.escape(heading)}</a></li>'
+            for number, heading in enumerate(self._sections, 1)
+        )
+        contents = f"<nav><details open><summary>Contents</summary><ol>{listed}</ol></details></nav>" if listed else ""
         body = "\n".join(self._parts)
         return (
             f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(self.title)}</title>\n'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1"><style>{_STYLE}</style></head>\n'
-            f"<body>\n{body}\n</body></html>\n"
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<style>{stylesheet()}</style></head>\n"
+            f"<body>\n<header><h1>{html.escape(self.title)}</h1>{intro}</header>\n{contents}\n<main>\n{body}\n</main>\n"
+            f"<script>{SCRIPT}</script></body></html>\n"
         )
 
     def write(self, path: str | Path) -> Path:
@@ -112,16 +165,34 @@ class Page:
         os.replace(temporary, path)
         return path
 
-    def _media(self, tag: str, kind: str, data: bytes, caption: str) -> None:
-        source = f"data:{kind};base64,{base64.b64encode(data).decode()}"
-        element = f'<img src="{source}" alt="{html.escape(caption)}">'
-        if tag == "video":
-            element = f'<video controls preload="metadata" src="{source}"></video>'
-        self._parts.append(f"<figure>{element}<figcaption>{html.escape(caption)}</figcaption></figure>")
+    def _media(self, element: str, title: str, caption: str) -> None:
+        heading = f"<strong>{html.escape(title)}</strong>" if title else ""
+        below = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
+        self._parts.append(f"<figure>{heading}{element}{below}</figure>")
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return f"<td>{html.escape(str(value))}</td>"
-    shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-    return f'<td class="number">{shown}</td>'
+def _data(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _best(values: Sequence[Any], way: str) -> Any:
+    numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)]
+    if len(set(numbers)) < 2:
+        return None
+    return max(numbers) if way == "higher" else min(numbers)
+
+
+def _cell(value: Any, best: bool = False, plain: bool = False) -> str:
+    sort = ""
+    if isinstance(value, Cell):
+        best, number, shown = value.best, value.sort is not None, value.text
+        sort = f' data-sort="{value.sort!r}"' if number else ""
+    else:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        shown = str(value)
+        if number:
+            shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+            sort = f' data-sort="{value!r}"'
+    kinds = [*(["number"] if number and not plain else []), *(["best"] if best else [])]
+    kind = f' class="{" ".join(kinds)}"' if kinds else ""
+    return f"<td{kind}{sort}>{html.escape(shown)}</td>"

@@ -11,45 +11,42 @@ from pathlib import Path
 from typing import Any
 
 from reports import Page
+from reports.charts import lines, thinned
 from settings import ConfigError, command, get_logger
-from trainers.run_folder import RunFolder
+from trainers.columns import by_figure, name_of, readable
+from trainers.run_folder import RunFolder, read_config
 
 logger = get_logger(__name__)
 
-# Curves of these name parts share a figure each, in this order; what is left gets one figure per name.
-_FIGURES = {
-    "Loss": ("train/loss", "val/loss"),
-    "Learning rate": ("train/lr",),
-    "Gradient norm": ("train/grad_norm",),
-    "Samples a second": ("speed/samples_per_second",),
-    "Share of time waiting for data": ("speed/data_wait_share",),
-    "Memory, GiB": ("speed/memory_gb",),
-    "Model FLOPs utilisation": ("speed/mfu",),
-}
 _SAMPLES = 8
+_VIDEOS = 12
+_LARGEST = 64 * 2**20  # bytes of a video that goes into the page
+_KINDS = {
+    ".face_hands": "motion mask: face and hands",
+    ".lips": "motion mask: lips",
+    ".background": "motion mask: background",
+}
 
 
 def write_report(run: RunFolder | str | Path) -> Path:
-    """Write `report.html` of a run folder: one page that needs no server and no network. Returns its path."""
-    folder = run if isinstance(run, RunFolder) else RunFolder(run)
-    # The page can be made anew on a machine with no display.
-    import matplotlib
+    """Write `report.html` of a run folder: one page that needs no server and no network. Returns its path.
 
-    matplotlib.use("Agg")
+    Videos that lie in the run folder, or in `animations/` inside of it, are shown.
+    """
+    folder = run if isinstance(run, RunFolder) else RunFolder(run)
     rows = _rows(folder)
-    page = Page(f"cospeech run: {folder.path.resolve().name}", str(folder.path.resolve()))
+    page = Page(f"Run {folder.path.resolve().name}", str(folder.path.resolve()))
     page.section("Summary")
     page.facts(_summary(folder, rows))
-    page.section("Curves")
-    for title, names in _figures(rows).items():
-        page.figure(_curve(rows, names), title)
+    _videos(page, folder)
     _evaluation(page, folder)
     _animations(page, folder)
     _samples(page, folder)
+    add_curves(page, {"": rows})
+    page.section("How it was made")
     for heading, path in (("Config", folder.config), ("Environment", folder.environment)):
         if path.exists():
-            page.section(heading)
-            page.code(path.read_text(encoding="utf-8"))
+            page.code(path.read_text(encoding="utf-8"), heading)
     page.write(folder.report)
     return folder.report
 
@@ -62,60 +59,65 @@ def _rows(folder: RunFolder) -> list[dict[str, Any]]:
 
 
 def _summary(folder: RunFolder, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    facts: dict[str, Any] = {"steps logged": len(rows), "last step": rows[-1]["step"] + 1 if rows else 0}
+    facts: dict[str, Any] = {}
+    settings = read_config(folder) or {}
+    stage = settings.get("stage")
+    if stage:
+        facts["Stage"] = stage if isinstance(stage, str) else stage.get("name", "")
+    if shards := settings.get("data", {}).get("shards") if isinstance(settings.get("data"), dict) else None:
+        facts["Shards"] = str(shards)
+    facts["Steps (batches)"] = rows[-1]["step"] + 1 if rows else 0
     for name in ("train/loss", "val/loss"):
         curve = _points(rows, name)
         if curve:
-            facts[f"{name}, last"] = curve[-1][1]
+            facts[f"{readable(name)}, last"] = curve[-1][1]
             best = min(curve, key=lambda point: point[1])
-            facts[f"{name}, lowest"] = f"{best[1]:.4g} at step {best[0] + 1}"
+            facts[f"{readable(name)}, lowest"] = f"{best[1]:.4g} at step {best[0]:,}"
     for name in ("speed/samples_per_second", "data/bad_samples"):
         curve = _points(rows, name)
         if curve:
-            facts[name] = curve[-1][1]
-    facts["checkpoints"] = ", ".join(sorted(path.name for path in folder.checkpoints.glob("*.ckpt"))) or "none"
-    facts["export"] = str(folder.export) if folder.export.exists() else "none"
+            column = name_of(name)
+            facts[f"{column.figure}, {column.unit}" if column.unit != "samples" else column.figure] = curve[-1][1]
+    facts["Checkpoints"] = ", ".join(sorted(path.name for path in folder.checkpoints.glob("*.ckpt"))) or "none"
+    facts["Exported network"] = str(folder.export) if folder.export.exists() else "none"
     return facts
 
 
-def _figures(rows: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
-    """Title of each figure and the columns in it, for the columns that there are."""
-    columns = dict.fromkeys(name for row in rows for name in row if name not in ("step", "epoch"))
-    figures = {
-        title: present for title, names in _FIGURES.items() if (present := tuple(n for n in names if n in columns))
-    }
-    shown = {name for names in figures.values() for name in names}
-    parts: dict[str, list[str]] = {}
-    for name in columns:
-        if name not in shown:
-            parts.setdefault(name.partition("/")[2] or name, []).append(name)
-    return figures | {title: tuple(names) for title, names in parts.items()}
+def add_curves(page: Page, runs: dict[str, list[dict[str, Any]]]) -> None:
+    """A plot for each figure, with the lines of all runs over each other.
+
+    Args:
+        page: gets a section of plots.
+        runs: rows of each metrics.csv by the name of the run; a single run has none.
+    """
+    columns = list(
+        dict.fromkeys(c for rows in runs.values() for row in rows for c in row if c not in ("step", "epoch"))
+    )
+    if not columns:
+        return
+    page.section("Training curves")
+    with page.grid():
+        for figure, names in by_figure(columns).items():
+            series = {}
+            for run, rows in runs.items():
+                for name in names:
+                    line = name_of(name).line if len(names) > 1 or not run else ""
+                    series[", ".join(filter(None, (run, line)))] = thinned(_points(rows, name))
+            shown = {name: points for name, points in series.items() if points}
+            if shown:
+                page.figure(lines(shown, "step (batches)", name_of(names[0]).unit), figure)
 
 
 def _points(rows: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:
-    return [(row["step"], row[name]) for row in rows if name in row and math.isfinite(row[name])]
+    """(step, value), the first step being 1."""
+    return [(row["step"] + 1, row[name]) for row in rows if name in row and math.isfinite(row[name])]
 
 
-def _curve(rows: list[dict[str, Any]], names: Sequence[str]) -> Any:
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(5.2, 3.2))
-    for name in names:
-        points = _thinned(_points(rows, name))
-        if points:
-            axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 30 else None, linewidth=1.2)
-    values = [value for name in names for _, value in _points(rows, name)]
-    if values and min(values) > 0 and max(values) > 30 * min(values):
-        axes.set_yscale("log")
-    axes.set_xlabel("step")
-    axes.grid(alpha=0.3)
-    if len(names) > 1:
-        axes.legend()
-    return figure
-
-
-def _thinned(points: list[tuple[int, float]], most: int = 2000) -> list[tuple[int, float]]:
-    return points[:: max(1, len(points) // most)]
+def sample_name(path: Path) -> tuple[int, str]:
+    """Step and clip of a sample video `step-00000100_<clip>.mp4`."""
+    step, _, clip = path.stem.partition("_")
+    number = step.removeprefix("step-")
+    return int(number) if number.isdigit() else 0, clip
 
 
 def _animations(page: Page, folder: RunFolder) -> None:
@@ -131,14 +133,32 @@ def _samples(page: Page, folder: RunFolder) -> None:
     videos = sorted(folder.samples.glob("*.mp4"))
     if not videos:
         return
-    page.section("Samples", "Real on the left, generated on the right; the newest first.")
-    for path in videos[::-1][:_SAMPLES]:
-        page.video(path, path.stem)
+    page.section("Samples", "What validations showed: real on the left, generated on the right; the newest first.")
+    with page.grid(wide=True):
+        for path in videos[::-1][:_SAMPLES]:
+            step, clip = sample_name(path)
+            page.video(path, f"clip {clip}", f"Step {step:,}")
+
+
+def _videos(page: Page, folder: RunFolder) -> None:
+    """What the network made: videos in the run folder itself and in its `animations/`."""
+    found = [*sorted(folder.path.glob("*.mp4")), *sorted((folder.path / "animations").glob("**/*.mp4"))]
+    main = [path for path in found if Path(path.stem).suffix not in _KINDS]
+    if not main:
+        return
+    page.section("Videos", "What the network was asked for. AI-generated.")
+    with page.grid(wide=True):
+        for path in [*main, *(path for path in found if path not in main)][:_VIDEOS]:
+            kind = _KINDS.get(Path(path.stem).suffix, "")
+            if path.stat().st_size > _LARGEST:
+                page.text(f"{path.relative_to(folder.path)} is too large to be put into this page.", "note")
+                continue
+            page.video(path, str(path.relative_to(folder.path)), kind or path.stem)
 
 
 def _evaluation(page: Page, folder: RunFolder) -> None:
     """The figures of `trainers.evaluate`, and whatever other tables stand there as JSON."""
-    for path in sorted(folder.evaluation.glob("*.json")):
+    for path in sorted(folder.evaluation.glob("*.json"), key=lambda one: (one.name != "figures.json", one.name)):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
@@ -161,7 +181,7 @@ def _content(page: Page, content: Any) -> None:
         page.facts(flat)
         for name, value in content.items():
             if name not in flat:
-                page.text(name)
+                page.heading(name)
                 _content(page, value)
     else:
         page.code(json.dumps(content, indent=1))

@@ -60,12 +60,12 @@ def test_a_run_with_kept_dropped_and_broken_videos(tmp_path):
     assert "the lips move by 0.0002" in page
     assert "broken.mp4 is &lt;cut short&gt; &amp; useless" in page
     assert "2 packets could not be read" in page
-    assert not re.search(r"(?:src|href)=\"(?!data:)", page), "everything is inside the file"
+    assert not re.search(r"(?:src|href)=\"(?!data:|#)", page), "everything is inside the file"
     # Three clips of two frames each, 4 : 3 and 240 rows high; a bar chart and five histograms (no lip movement is
     # known).
     rows = [Image.open(io.BytesIO(data)) for data in pictures(page, "png")]
     assert [row.size for row in rows] == [(640, 240)] * 3
-    assert len(pictures(page, r"svg\+xml")) == 6
+    assert page.count("<svg") == 6
 
 
 def test_nothing_kept(tmp_path):

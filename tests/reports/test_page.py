@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from reports import Page
+from reports import Cell, Page
 
 matplotlib.use("Agg")
 
@@ -28,7 +28,28 @@ def test_a_page_holds_everything_itself(tmp_path: Path) -> None:
     assert "A &lt;title&gt;" in text
     assert "x&lt;y" in text
     assert "12,345" in text
-    assert text.count("data:image/") == 2
+    assert text.count("data:image/") == 1
+    assert text.count("<svg") == 1
     assert "data:video/mp4" in text
-    assert not re.findall(r'(?:src|href)="(?!data:)', text)
+    assert not re.findall(r'(?:src|href)="(?!data:|#)', text)
     assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_sections_are_listed_and_columns_are_sorted_by_a_click() -> None:
+    page = Page("t")
+    page.section("First")
+    page.section("Second & last")
+    page.table([{"run": "a", "FGD": 2.5}, {"run": "b", "FGD": 1.5}, {"run": "c"}], best={"FGD": "lower"})
+    text = page.html()
+    for number, heading in ((1, "First"), (2, "Second &amp; last")):
+        assert f'<a href="#part-{number}">{heading}</a>' in text
+        assert f'<h2 id="part-{number}">{heading}</h2>' in text
+    assert text.count('<th scope="col"><button>') == 2
+    assert 'class="number best" data-sort="1.5"' in text
+    assert text.count("number best") == 1
+
+
+def test_a_cell_shows_one_thing_and_is_sorted_by_another() -> None:
+    page = Page("t")
+    page.table([{"x": Cell("1.20±0.1", 1.2034, best=True)}])
+    assert '<td class="number best" data-sort="1.2034">1.20±0.1</td>' in page.html()

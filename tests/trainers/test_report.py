@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.trainers.runs import toy_run
+from trainers.columns import readable
 from trainers.report import main
 
 
@@ -20,10 +21,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_report_stands_alone_and_holds_everything(folder: Path) -> None:
     page = (folder / "report.html").read_text()
-    for text in ("Loss", "Learning rate", "Samples a second", "weight_decay: 0.02", "torch: ", "val/loss, lowest"):
+    for text in (
+        "Loss",
+        "Learning rate",
+        "samples a second",
+        "weight_decay: 0.02",
+        "torch: ",
+        "Loss, validation, lowest",
+        "Steps (batches)",
+    ):
         assert text in page
     assert page.count("data:video/mp4;base64,") == 2
-    assert page.count("data:image/svg+xml;base64,") >= 5
+    assert page.count("<svg") >= 5
+    assert "step (batches)" in page
+    assert "train/lr" not in page
+    assert "/lr_" not in page
     # Nothing is fetched from anywhere.
     assert 'src="http' not in page
     assert "<script src" not in page
@@ -43,3 +55,31 @@ def test_report_command_adds_the_evaluation(folder: Path, capsys: pytest.Capture
 def test_report_of_something_else_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(tmp_path)]) == 2
     assert "no run folder" in capsys.readouterr().err
+
+
+def test_videos_that_lie_in_the_run_folder_are_shown(folder: Path) -> None:
+    sample = next((folder / "samples").glob("*.mp4"))
+    (folder / "animations").mkdir()
+    for name in ("generated.mp4", "generated.lips.mp4", "animations/hello.mp4"):
+        (folder / name).write_bytes(sample.read_bytes())
+    assert main([str(folder)]) == 0
+    page = (folder / "report.html").read_text()
+    assert page.count("data:video/mp4;base64,") == 5
+    assert "<strong>generated</strong>" in page
+    assert "motion mask: lips" in page
+    assert "animations/hello.mp4" in page
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        ("train/lr", "Learning rate"),
+        ("train/lr_1", "Learning rate, optimiser 2"),
+        ("train/grad_norm_1", "Gradient norm, optimiser 2"),
+        ("val/loss", "Loss, validation"),
+        ("train/loss_face", "Loss face, training"),
+        ("speed/memory_gb", "Peak memory"),
+    ],
+)
+def test_columns_have_names_that_people_read(column: str, name: str) -> None:
+    assert readable(column) == name

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from reports import Page
-from trainers.evaluation.comparison import METHOD, Figure
+from reports import Cell, Page
+from trainers.evaluation.comparison import METHOD, Figure, best_of
 
 SEEN: Final = " (SEEN IN TRAINING: there are no held-out clips, so this says nothing of new speech)"
 
@@ -56,26 +56,40 @@ def meanings(figures: Mapping[str, Figure]) -> dict[str, Any]:
     return {name: {"title": one.title, "better": one.better, "meaning": one.meaning} for name, one in figures.items()}
 
 
+BOUNDS: Final = ("truth", "tokens", "own_mean_pose", "mean_frame")
+"""Rows that are no rivals: nobody can know what they know."""
+
+
 def add_to_page(page: Page, results: Mapping[str, Any]) -> None:
-    """Add the figures to a report: a table per split, what the figures mean, and the paper's own."""
+    """Add the figures to a report: a table per split, verdicts, what the figures mean, and the paper's own."""
     for split, part in results["splits"].items():
         seen = SEEN if part.get("seen_in_training") else ""
         page.section(f"Evaluation: {split}", f"{part['clips']} clips, {part['seconds']:.0f} s{seen}")
         rows = []
         for name, figure in results["figures"].items():
+            best = best_of(part["systems"], name, figure, BOUNDS)
             cells = {
-                part["labels"][system]: _cell(figures[name])
+                part["labels"][system]: Cell(_cell(figures[name]), figures[name]["mean"], system == best)
                 for system, figures in part["systems"].items()
                 if figures.get(name, {}).get("mean") is not None
             }
             if cells:
                 rows.append({"figure": figure["title"] + _arrow(figure), **cells})
-        page.table(rows)
+        page.table(
+            rows, "\u2605 best of what could be known; ± half of the 95 % interval over clips. ↑ higher is better."
+        )
+        if part["verdicts"]:
+            page.heading("Verdicts")
         for name, verdict in part["verdicts"].items():
-            page.text(f"{results['figures'][name]['title']}: {verdict['text']}")
+            kind = {"win": "better", "loss": "worse"}.get(verdict.get("outcome", ""), "")
+            page.text(f"{results['figures'][name]['title']}: {verdict['text']}", kind)
+        page.text(METHOD, "note")
+    page.section("What the figures mean")
     page.facts({figure["title"]: figure["meaning"] for figure in results["figures"].values()})
-    page.table(results["paper"]["rows"], caption=results["paper"]["source"])
-    page.text(results["paper"]["note"])
+    page.heading(results["paper"]["source"])
+    titles = {name: figure["title"] for name, figure in results["figures"].items()}
+    page.table([{titles.get(name, name): value for name, value in row.items()} for row in results["paper"]["rows"]])
+    page.text(results["paper"]["note"], "note")
 
 
 def as_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
