@@ -29,6 +29,14 @@ LONG = ("soak",)  # takes hours: by name only
 
 def main(names: Sequence[str]) -> int:
     """0 when every benchmark ran through, 2 for a name that there is not."""
+    if {"-h", "--help"} & set(names):
+        print(
+            "usage: python -m benchmarks [NAME ...]\n\n"
+            "Runs benchmarks in turn, all but the long ones without a name; each writes a dated file into\n"
+            "benchmarks/results/. `python -m benchmarks.NAME --help` lists the options of one.\n\n"
+            f"names: {', '.join(BENCHMARKS)}\nlong: {', '.join(LONG)}"
+        )
+        return 0
     unknown = [name for name in names if name not in BENCHMARKS + LONG]
     if unknown:
         print(f"no benchmark '{unknown[0]}'; there are {', '.join(BENCHMARKS + LONG)}", file=sys.stderr)

@@ -20,12 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe, write_result
+from settings import build, command
 from trainers.checkpoints import newest_whole, read_state
 from trainers.loggers import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = 5  # steps from one checkpoint to the next
 PATIENCE = 120.0  # seconds until something has to happen
+MOST = 8  # steps that a start takes before it is killed, so that a faster machine does not end before the last kill
+STEP = 0.01  # seconds that a step takes at least, so that the moments of kills are those of any machine
 
 
 class Run:
@@ -45,6 +48,7 @@ class Run:
             f"trainer.devices={1 if strategy == 'auto' else 2}", f"trainer.max_steps={steps}",
             "trainer.log_every_n_steps=1", "trainer.val_check_interval=4", f"checkpoint.every_n_steps={EVERY}",
             "samples.count=0", "trainer.enable_progress_bar=false", "stage.width=200", f"stage.seen={self.seen}",
+            f"stage.pause={STEP}",
         ]  # fmt: skip
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.trainers.toy", *words],
@@ -62,6 +66,11 @@ class Run:
     def first_step(self) -> int:
         """Optimiser steps done before the first step of this start."""
         return min(int(file.read_text().split()[0]) for file in self.seen.iterdir())
+
+    def last_step(self) -> int:
+        """Optimiser steps done before the newest step of this start."""
+        lines = [line for file in self.seen.iterdir() for line in file.read_text().splitlines() if " " in line]
+        return max(int(line.split()[0]) for line in lines)
 
     def wait(self, until: Any) -> bool:
         """Wait until something holds; False when the run ends before."""
@@ -121,7 +130,10 @@ def soak(kills: int, strategy: str, folder: Path, seed: int = 0) -> dict[str, An
         if in_write:
             run.wait(lambda: any((broken / "checkpoints").glob(".*.writing")))
         else:
-            time.sleep(rng.uniform(0, 0.8))
+            moment, step = time.monotonic() + rng.uniform(0, 0.8), from_step + rng.randint(1, MOST)
+            run.wait(lambda run=run: time.monotonic() > moment or run.last_step() >= step)  # noqa: B023
+        if run.process.poll() is not None:
+            raise RuntimeError(f"the run ended by itself before kill {done + 1}, see {run.output.name}")
         inside += in_write and any((broken / "checkpoints").glob(".*.writing"))
         if rng.random() < 0.5:
             os.killpg(run.process.pid, signal.SIGKILL)
@@ -164,19 +176,30 @@ def _alive(process: int) -> bool:
 
 def main(words: list[str]) -> int:
     """The command; 0 when every loss was right."""
-    options = {"kills": "50", "strategies": "auto,ddp,deepspeed_2", "seed": "0"} | dict(w.split("=", 1) for w in words)
-    names, kills = options["strategies"].split(","), int(options["kills"])
+    options = build(command(options_of, words, prog="python -m benchmarks.soak"), options_of)
+    names, kills = options["strategies"], options["kills"]
     results = []
     for number, name in enumerate(names):
         share = kills // len(names) + (number < kills % len(names))
         with tempfile.TemporaryDirectory() as folder:
-            result = soak(share, name, Path(folder), int(options["seed"]) + number)
+            result = soak(share, name, Path(folder), options["seed"] + number)
         print(json.dumps(result), flush=True)
         results.append(result)
     right = not any(result["steps_that_differ"] for result in results)
-    path = write_result("soak", {"machine": describe(), "seed": int(options["seed"]), "results": results})
+    path = write_result("soak", {"machine": describe(), "seed": options["seed"], "results": results})
     print(f"{sum(r['kills'] for r in results)} kills, losses {'equal' if right else 'DIFFER'}: {path}")
     return int(not right)
+
+
+def options_of(*, kills: int = 50, strategies: str = "auto,ddp,deepspeed_2", seed: int = 0) -> dict[str, Any]:
+    """Kill trainings over and over and compare their losses with those of a training that nobody killed.
+
+    Args:
+        kills: how often, shared out among the strategies.
+        strategies: names with commas between.
+        seed: of the moments.
+    """
+    return {"kills": kills, "strategies": strategies.split(","), "seed": seed}
 
 
 if __name__ == "__main__":
