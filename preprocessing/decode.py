@@ -19,10 +19,14 @@ import av
 import numpy as np
 
 from datamodules.media import SAMPLE_RATE, MediaError
-from preprocessing.container import open_container, read_packets
+from preprocessing.container import open_container
+from preprocessing.seek import MARGINS, frame_stamps, packets_from
 from preprocessing.sound import Sound, read_sound
+from preprocessing.span import Crop, Span
 
 FREEZE_SECONDS: Final = 2.0  # a picture that stands longer than this is missing footage, not a held frame
+ROUNDED: Final = Fraction(1, 1000)  # seconds by which lists round the time stamps of frames
+SHORT_OF: Final = Fraction(1, 10)  # seconds that a span may lack at its end without a word
 BAD_PACKETS: Final = 0.05  # share of unreadable packets from which on a file counts as broken
 
 
@@ -58,6 +62,10 @@ class Clock:
         self._since = now
 
 
+Timed = tuple[Fraction, av.VideoFrame, Fraction]
+"""Time stamp, frame, and how long it stands."""
+
+
 @dataclass
 class Slot:
     """One frame of the constant-rate stream.
@@ -77,8 +85,14 @@ class Slot:
     gap: bool = False
 
 
+class PastEnd(MediaError):
+    """A span that begins where the video has ended."""
+
+
 class SourceVideo:
-    """A video file opened for one pass. Use it in a `with` block.
+    """A video file, or a part of one, opened for one pass. Use it in a `with` block.
+
+    Of a span only that is decoded, and what lies between it and the key frame before it.
 
     Args:
         path: the file.
@@ -86,15 +100,23 @@ class SourceVideo:
         size: a side of the output in pixels; never enlarged; sides are made even.
         clock: where the time goes.
         side: which side `size` means.
+        span: the part in time; frames that are shown from its start on, before its end.
+        crop: the part of the picture; `size` is then its own.
 
     Attributes:
         width, height: of the output, in pixels.
+        crop: left, top, right, bottom of the output as fractions of the picture, as it came out on whole pixels; None
+            without one.
+        decoded: frames decoded so far.
+        ends_early: where the video ended before its span did, in words; None where it did not.
         start: seconds of the source at which frame 0 stands.
         sound: the sound, None where the file has none.
         warnings: what was wrong with the file but could be mended.
 
     Raises:
-        MediaError: no such file, not a video, no picture track, or broken; also while frames are read.
+        PastEnd: the span lies behind the end.
+        MediaError: no such file, not a video, no picture track, broken, or a crop that reaches outside; also while
+            frames are read.
     """
 
     def __init__(
@@ -104,26 +126,35 @@ class SourceVideo:
         size: int = 512,
         clock: Clock | None = None,
         side: Literal["longest", "shortest"] = "longest",
+        span: Span | None = None,
+        crop: Crop | None = None,
     ) -> None:
         self.path, self.size, self.side = Path(path), size, side
         self.rate = Fraction(fps).limit_denominator(1001)
         self.clock = clock or Clock()
         self.warnings: list[str] = []
         self.sound: Sound | None = None
-        self._container = open_container(self.path)
+        self.crop: tuple[float, float, float, float] | None = None
+        self.decoded = 0
+        self.ends_early: str | None = None
+        self._skipped: int | None = 0  # frames before the first one; None where they were jumped over
         self._end = Fraction(0)
+        self._container = open_container(self.path)
         try:
             with self.clock.step("decode"):
                 self._stream = _picture_track(self._container, self.path)
-                self._pictures = self._decode()
-                self._head = next(self._pictures, None)
+                begin = Fraction(self._container.start_time or 0, av.time_base)
+                self._from = begin + Fraction(span.start) if span is not None and span.start > 0 else None
+                self._until = begin + Fraction(span.end) if span is not None and span.end is not None else None
+                self._pictures, self._head = self._open(begin)
                 if self._head is None:
+                    if self.decoded and span is not None:
+                        raise PastEnd(f"{self.path.name} has no picture from {span.start:g} s on")
                     raise MediaError(f"{self.path} has a picture track with no picture that can be decoded")
                 self._zero = self._head[0]
-                begin = Fraction(self._container.start_time or 0, av.time_base)
                 self.start = float(max(self._zero - begin, Fraction(0)))
-                self.width, self.height = self._output_size(self._head[1])
-                self.sound = read_sound(self.path, self._zero, self.warnings)
+                self._lay_out(self._head[1], crop)
+                self.sound = read_sound(self.path, self._zero, self.warnings, self._from is not None, self._until)
         except BaseException:
             self._container.close()
             raise
@@ -155,6 +186,8 @@ class SourceVideo:
                 waiting = None
             if waiting is None or abs(exact - slot) < waiting[1]:
                 waiting = (slot, abs(exact - slot), number, frame)
+        if self._until is not None:
+            self._end = min(self._end, self._until)
         if waiting is not None:
             last = int((self._end - self._zero) * self.rate + Fraction(1, 2))
             yield from self._emit(waiting, max(last, waiting[0] + 1), gap)
@@ -163,13 +196,15 @@ class SourceVideo:
     def _emit(self, waiting: tuple[int, Fraction, int, av.VideoFrame], until: int, gap: bool) -> Iterator[Slot]:
         slot, _, number, frame = waiting
         with self.clock.step("decode"):
-            rgb = self._upright(frame)
+            left, top = self._corner
+            rgb = self._upright(frame)[top : top + self.height, left : left + self.width]
+            rgb = np.ascontiguousarray(rgb)
         for index in range(slot, until):
             with self.clock.step("decode", frames=1):
                 pass
             yield Slot(index, number, rgb, held=index > slot, gap=gap and index == slot)
 
-    def _timed(self) -> Iterator[tuple[Fraction, av.VideoFrame, Fraction]]:
+    def _timed(self) -> Iterator[Timed]:
         pictures = self._pictures
         pending, self._head = self._head, None
         while pending is not None:
@@ -177,13 +212,49 @@ class SourceVideo:
             with self.clock.step("decode"):
                 pending = next(pictures, None)
 
-    def _decode(self) -> Iterator[tuple[Fraction, av.VideoFrame, Fraction]]:
-        """Yield (time stamp, frame, time it stands) in order of presentation, leaving out what cannot be read."""
+    def first_frame(self) -> int:
+        """Which frame of the file, in order of presentation, is the first one of the span."""
+        if self._skipped is not None:
+            return self._skipped
+        stamps, _ = frame_stamps(self.path)
+        return int(np.searchsorted(stamps, float(self._zero - ROUNDED)))
+
+    def _open(self, begin: Fraction) -> tuple[Iterator[Timed], Timed | None]:
+        """The pictures from the first one of the span on: that one, and an iterator of the others."""
+        if self._from is None:
+            pictures = self._decode(None)
+            return pictures, next(pictures, None)
+        for margin in MARGINS:
+            if margin is not None and self._from - margin <= begin:
+                continue
+            pictures = self._decode(None if margin is None else self._from - margin)
+            picture = next(pictures, None)
+            if margin is not None and (picture is None or picture[0] > self._from):
+                pictures.close()
+                self._container.close()
+                self._container = open_container(self.path)
+                self._stream = _picture_track(self._container, self.path)
+                continue
+            skipped = 0
+            while picture is not None and picture[0] < self._from - ROUNDED:
+                skipped += 1
+                picture = next(pictures, None)
+            self._skipped = skipped if margin is None else None
+            break
+        return pictures, picture
+
+    def _decode(self, moment: Fraction | None) -> Generator[Timed, None, None]:
+        """Yield (time stamp, frame, time it stands) in order of presentation, leaving out what cannot be read.
+
+        From the key frame before a moment on, or from the start; nothing where a file without stamps would have to be
+        wound.
+        """
         stream = self._stream
         usual = 1 / Fraction(stream.average_rate or stream.guessed_rate or 25)
         before: Fraction | None = None
         packets = bad = backwards = 0
-        for packet in read_packets(self._container, stream, self.warnings):
+        ended = True
+        for packet in packets_from(self._container, stream, moment, self.warnings):
             packets += packet.size > 0
             try:
                 frames = packet.decode()
@@ -191,6 +262,9 @@ class SourceVideo:
                 bad += 1
                 continue
             for frame in frames:
+                self.decoded += 1
+                if frame.pts is None and before is None and moment is not None:
+                    return
                 if frame.pts is None or frame.time_base is None:
                     stamp = Fraction(0) if before is None else before + usual
                 else:
@@ -200,8 +274,13 @@ class SourceVideo:
                     continue
                 length = frame.duration * Fraction(frame.time_base) if frame.duration and frame.time_base else usual
                 before = stamp
+                if self._until is not None and stamp >= self._until - ROUNDED:
+                    ended = False
+                    break
                 # A stated length beyond a frozen picture is damage, too.
                 yield stamp, frame, min(length, Fraction(FREEZE_SECONDS))
+            if not ended:
+                break
         if bad > max(1, BAD_PACKETS * packets):
             raise MediaError(
                 f"{self.path} is damaged: {bad} of {packets} pieces of its picture track cannot be decoded"
@@ -213,9 +292,14 @@ class SourceVideo:
 
     def _check_whole(self) -> None:
         """Raise where both tracks stop well before the end that the file states."""
-        if not self._container.duration:
+        if self._until is not None and self._end >= self._until - SHORT_OF:
             return
         begin = Fraction(self._container.start_time or 0, av.time_base)
+        if self._until is not None:
+            wanted, there = float(self._until - begin), float(self._end - begin)
+            self.ends_early = f"the span ends at {wanted:g} s, the video at {there:.2f} s: cut to what is there"
+        if not self._container.duration:
+            return
         stated = Fraction(self._container.duration, av.time_base)
         reached = self._end - begin
         if self.sound is not None:
@@ -225,18 +309,31 @@ class SourceVideo:
                 f"{self.path} is cut off: it ends at {float(reached):.1f} s of {float(stated):.1f} s; copy it again"
             )
 
-    def _output_size(self, frame: av.VideoFrame) -> tuple[int, int]:
+    def _lay_out(self, frame: av.VideoFrame, crop: Crop | None) -> None:
+        """Decide on sizes: of the output, of the whole picture at its scale, and where in this the output lies."""
+        width, height = self._shown_size(frame)
+        left, top, right, bottom = (0, 0, width, height) if crop is None else crop.pixels(float(width), float(height))
+        part = Fraction(right) - Fraction(left), Fraction(bottom) - Fraction(top)
+        scale = min(Fraction(1), Fraction(self.size) / (max(part) if self.side == "longest" else min(part)))
+        self.width, self.height = (max(2, int(side * scale / 2 + Fraction(1, 2)) * 2) for side in part)
+        self._whole, self._corner = (self.width, self.height), (0, 0)
+        if crop is None:
+            return
+        across, down = self.width / part[0], self.height / part[1]
+        whole = max(round(width * across), self.width), max(round(height * down), self.height)
+        x, y = min(round(left * across), whole[0] - self.width), min(round(top * down), whole[1] - self.height)
+        self._whole, self._corner = whole, (x, y)
+        self.crop = (x / whole[0], y / whole[1], (x + self.width) / whole[0], (y + self.height) / whole[1])
+
+    def _shown_size(self, frame: av.VideoFrame) -> tuple[Fraction, Fraction]:
+        """Width and height as a player shows them: upright, with square pixels."""
         aspect = Fraction(self._stream.sample_aspect_ratio or 1)
         width, height = frame.width * (aspect if aspect > 0 else 1), Fraction(frame.height)
-        if frame.rotation % 180:
-            width, height = height, width
-        side = max(width, height) if self.side == "longest" else min(width, height)
-        scale = min(Fraction(1), Fraction(self.size) / side)
-        return max(2, int(width * scale / 2 + Fraction(1, 2)) * 2), max(2, int(height * scale / 2 + Fraction(1, 2)) * 2)
+        return (height, width) if frame.rotation % 180 else (width, height)
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:
         turns = round(frame.rotation / 90) % 4
-        width, height = (self.height, self.width) if turns % 2 else (self.width, self.height)
+        width, height = self._whole[::-1] if turns % 2 else self._whole
         rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
         return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 

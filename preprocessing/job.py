@@ -55,7 +55,7 @@ def do_job(pipeline: Pipeline, job: Job) -> dict[str, Any]:
     try:
         with whole_file(job.part) as file:
             part = PartWriter(file)
-            for clip in pipeline.clips(job.source, job.split, warnings):
+            for clip in pipeline.clips(job.source, job.split, warnings, record["cut_short"]):
                 record["clips"] += 1
                 if isinstance(clip, Dropped):
                     record["dropped"].append(asdict(clip))
@@ -97,8 +97,8 @@ def fail_job(job: Job, reason: str) -> dict[str, Any]:
 def empty_record(job: Job) -> dict[str, Any]:
     """What is known of a video before it is opened."""
     return {
-        "number": job.number, "file": job.source.name, "clips": 0, "samples": [], "bytes": 0, "sha256": None,
-        "dropped": [], "error": None, "warnings": [], "seconds": {}, "frames": {},
+        "number": job.number, "file": job.source.name, "video": job.source.video, "clips": 0, "samples": [], "bytes": 0,
+        "sha256": None, "dropped": [], "error": None, "warnings": [], "cut_short": [], "seconds": {}, "frames": {},
     }  # fmt: skip
 
 

@@ -1,27 +1,28 @@
-"""Which videos go in: a folder, a glob, one file, or a manifest (CSV or JSON lines) that says more about each."""
+"""Which videos go in: a folder, a glob, one file, or a manifest (CSV or JSON) that says more or names spans."""
 
 from __future__ import annotations
 
-import csv
 import glob
 import hashlib
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from preprocessing.step import Source
+from preprocessing.rows import ENDINGS, ManifestError, read_json, read_rows
+from preprocessing.span import Span, read_crop, seconds
+from preprocessing.step import Source, fragment
 from settings.registry import nearest
 
 EXTENSIONS: Final = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".mts", ".3gp", ".ogv",
 )  # fmt: skip
-COLUMNS: Final = ("file", "id", "speaker", "language", "captions", "licence", "consent", "split", "extra")
-
-
-class ManifestError(ValueError):
-    """An input that cannot be used as a whole; the message names file, line and column."""
+COLUMNS: Final = (
+    "file", "start", "end", "crop", "id", "speaker", "language", "captions", "licence", "consent", "split", "extra",
+)  # fmt: skip
 
 
 def read_sources(location: str | Path, leave_out: Path | None = None) -> list[Source]:
@@ -29,7 +30,7 @@ def read_sources(location: str | Path, leave_out: Path | None = None) -> list[So
 
     Args:
         location: a folder (searched through, hidden ones left out), a glob with `*`, `?` or `[...]`, a video file,
-            or a manifest ending in .csv, .jsonl or .json lines.
+            or a manifest ending in .csv, .tsv, .jsonl or .json.
         leave_out: a folder not to look into, such as the output's.
 
     Raises:
@@ -42,7 +43,7 @@ def read_sources(location: str | Path, leave_out: Path | None = None) -> list[So
         if not sources:
             raise ManifestError(f"no video in {path}; looked for names that end in {' '.join(EXTENSIONS)}")
     elif path.is_file():
-        if path.suffix.lower() in (".csv", ".jsonl", ".json"):
+        if path.suffix.lower() in ENDINGS:
             sources = _from_manifest(path)
             if not sources:
                 raise ManifestError(f"{path} lists no video")
@@ -54,14 +55,14 @@ def read_sources(location: str | Path, leave_out: Path | None = None) -> list[So
             raise ManifestError(f"no video matches {text}; put the pattern in quotes, and ** reaches into folders")
     else:
         raise ManifestError(f"input {text} does not exist; give a folder of videos, a glob in quotes, or a manifest")
-    sources.sort(key=lambda source: source.name)
+    sources.sort(key=lambda source: (source.video, source.span.start if source.span else 0.0, source.name))
     _distinct(sources, text)
     return sources
 
 
 def slug(source: Source) -> str:
     """The readable and the distinct part of a source's clip ids: `<stem>-<8 hex of its name's hash>`."""
-    stem = str(source.row.get("id") or Path(source.name).stem)
+    stem = str(source.row.get("id") or Path(source.video).stem)
     readable = re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:40].strip("-") or "video"
     return f"{readable}-{hashlib.sha256(source.name.encode()).hexdigest()[:8]}"
 
@@ -92,63 +93,69 @@ def _from_glob(pattern: str) -> list[Source]:
 
 
 def _from_manifest(manifest: Path) -> list[Source]:
-    try:
-        text = manifest.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{manifest} is not UTF-8 text ({error.reason} at byte {error.start})") from None
-    rows = _csv_rows(manifest, text) if manifest.suffix.lower() == ".csv" else _jsonl_rows(manifest, text)
-    sources = []
-    for line, row in rows:
-        where = f"{manifest}, line {line}"
-        for column in row:
+    sources: list[Source] = []
+    twins: dict[str, str] = {}
+    spelled: dict[str, str] = {}
+    splits: dict[str, tuple[str, str]] = {}
+    for where, given in read_rows(manifest, COLUMNS):
+        for column in given:
             if column not in COLUMNS:
                 raise ManifestError(f"{where}: unknown column '{column}'; {nearest(str(column), list(COLUMNS))}")
-        row = {column: value for column, value in row.items() if value not in (None, "")}
-        if not isinstance(row.get("file"), str):
+        row = {column: value for column, value in given.items() if value not in (None, "")}
+        if not isinstance(row.get("file"), str) or "\0" in row["file"]:
             raise ManifestError(f"{where}: no 'file'; every row needs the path of its video, relative to the manifest")
-        path = Path(row["file"]).expanduser()
-        name = path.as_posix()
-        path = path if path.is_absolute() else manifest.parent / path
-        sources.append(Source(path, name, path.parent, _checked(row, where)))
+        source = _source(manifest, row, where)
+        there = os.path.normpath(os.path.abspath(source.path))
+        part = fragment(source.span, source.crop)
+        # However its path is spelled in other rows, a video has one name.
+        source = replace(source, name=spelled.setdefault(there, source.video) + part)
+        split = source.row.get("split")
+        if split and splits.setdefault(there, (split, where))[0] != split:
+            before, at = splits[there]
+            raise ManifestError(
+                f"{where}: {source.video} is in split {split} here and in {before} at {at}; all spans of one video "
+                "go into one split, or a network is tested on what it was trained on"
+            )
+        if (before := twins.setdefault(there + part, where)) != where:
+            raise ManifestError(f"{where}: {source.name} is listed twice, the first time at {before}")
+        sources.append(source)
     return sources
 
 
-def _csv_rows(manifest: Path, text: str) -> Iterable[tuple[int, dict[str, Any]]]:
-    reader = csv.DictReader(text.splitlines(), strict=True)
-    try:
-        for row in reader:
-            if None in row:
-                raise ManifestError(f"{manifest}, line {reader.line_num}: more cells than columns; quote the captions")
-            yield reader.line_num, {str(key).strip(): (value or "").strip() for key, value in row.items()}
-    except csv.Error as error:
-        raise ManifestError(f"{manifest}, line {reader.line_num}: {error}") from None
-
-
-def _jsonl_rows(manifest: Path, text: str) -> Iterable[tuple[int, dict[str, Any]]]:
-    for line, content in enumerate(text.splitlines(), 1):
-        if not content.strip():
-            continue
-        try:
-            row = json.loads(content)
-        except json.JSONDecodeError as error:
-            raise ManifestError(f"{manifest}, line {line}: not JSON ({error.msg}); one object a line") from None
-        if not isinstance(row, dict):
-            raise ManifestError(f'{manifest}, line {line}: needs an object such as {{"file": "a.mp4"}}')
-        yield line, row
+def _source(manifest: Path, given: dict[str, Any], where: str) -> Source:
+    row = _checked(given, where)
+    path = Path(row["file"]).expanduser()
+    name = path.as_posix()
+    path = path if path.is_absolute() else manifest.parent / path
+    start, end, crop = (row.pop(column, None) for column in ("start", "end", "crop"))
+    span = Span(start or 0.0, end) if start is not None or end is not None else None
+    if span is not None and span.end is not None and span.end <= span.start:
+        raise ManifestError(f"{where}, column 'end': {end:g} s is not after the start at {span.start:g} s")
+    return Source(path, name + fragment(span, crop), path.parent, row, span, crop)
 
 
 def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
     for column in ("id", "speaker", "language", "licence", "split"):
         if column in row:
+            if isinstance(row[column], (dict, list)):
+                raise ManifestError(f"{where}, column '{column}': needs a text, got {row[column]!r}")
             row[column] = str(row[column])
     if "split" in row and not re.fullmatch(r"[A-Za-z0-9_]+", row["split"]):
         raise ManifestError(f"{where}: split {row['split']!r} is no name such as train, val, test or test_unseen")
+    for column, read in (("start", seconds), ("end", seconds), ("crop", read_crop)):
+        if column in row:
+            try:
+                row[column] = read(row[column])
+            except ValueError as error:
+                raise ManifestError(f"{where}, column '{column}': {error}") from None
     for column in ("captions", "extra"):
         if isinstance(row.get(column), str):
             try:
-                row[column] = json.loads(row[column])
+                row[column] = read_json(row[column])
             except json.JSONDecodeError as error:
-                raise ManifestError(f"{where}: {column} is not JSON ({error.msg})") from None
+                raise ManifestError(
+                    f"{where}, column '{column}': {column} is not JSON ({error.msg} at its sign {error.pos + 1})"
+                ) from None
     if "captions" in row:
         row["captions"] = _captions(row["captions"], where)
     if not isinstance(row.get("extra", {}), dict):
@@ -167,9 +174,11 @@ def _captions(value: Any, where: str) -> list[dict[str, Any]]:
     captions = []
     for caption in value:
         if not isinstance(caption, Mapping) or not _spanned(caption) or set(caption) != {"start", "end", "text"}:
-            raise ManifestError(f"{wanted}, got {caption!r}")
+            raise ManifestError(f"{wanted}, got {caption!r}"[:400])
+        if not isinstance(caption["text"], (str, int, float)):
+            raise ManifestError(f"{where}: the text of a caption has to be one, got {caption['text']!r}")
         if caption["end"] < caption["start"]:
-            raise ManifestError(f"{where}: a caption ends before it starts: {caption!r}")
+            raise ManifestError(f"{where}: a caption ends before it starts: {caption!r}"[:400])
         captions.append({"start": float(caption["start"]), "end": float(caption["end"]), "text": str(caption["text"])})
     return sorted(captions, key=lambda caption: (caption["start"], caption["end"]))
 
@@ -213,7 +222,7 @@ def assign_splits(
     groups: dict[str, list[Source]] = {}
     for source in sources:
         speaker = source.row.get("speaker")
-        groups.setdefault(f"speaker {speaker}" if by == "speaker" and speaker else f"source {source.name}", []).append(
+        groups.setdefault(f"speaker {speaker}" if by == "speaker" and speaker else f"source {source.video}", []).append(
             source
         )
     result: dict[str, str] = {}

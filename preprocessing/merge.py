@@ -76,13 +76,15 @@ def summarise(videos: list[dict[str, Any]]) -> dict[str, Any]:
         frames.update(video["frames"])
     kept = [sample for video in videos for sample in video["samples"]]
     return {
-        "videos": len(videos),
+        "videos": len({video["video"] for video in videos}),
+        "spans": sum(video["file"] != video["video"] for video in videos),
         "clips": len(kept),
         "frames": sum(sample["frames"] for sample in kept),
         "splits": dict(sorted(Counter(sample["split"] for sample in kept).items())),
         "dropped": {reason: counted[reason] for reason in REASONS if counted[reason]},
         "errors": [{"file": video["file"], "reason": video["error"]} for video in videos if video["error"]],
         "warnings": [{"file": video["file"], "warning": text} for video in videos for text in video["warnings"]],
+        "cut_short": [{"file": video["file"], "detail": text} for video in videos for text in video["cut_short"]],
         "drops": drops,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "frames_per_step": dict(frames),

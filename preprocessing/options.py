@@ -34,6 +34,7 @@ class Options:
         max_clip_seconds: longer pieces are cut; at most 30.
         scenes: what finds scene cuts.
         when_cut: split a video at its scene cuts, or drop the pieces that a cut borders on.
+        when_past_end: cut a span of a manifest that reaches past the end of its video, or drop it.
         pose: pose back end.
         face: face back end.
         smplx: SMPL-X fitter; it needs a licensed body model, so it is off unless `smplx=fit smplx.model=PATH`.
@@ -60,6 +61,7 @@ class Options:
     max_clip_seconds: float = 30.0
     scenes: Annotated[dict, Choice(SCENES)] = field(default_factory=lambda: {"name": "content"})
     when_cut: Literal["split", "drop"] = "split"
+    when_past_end: Literal["clip", "drop"] = "clip"
     pose: Annotated[dict, Choice(POSE)] = field(default_factory=lambda: {"name": "mediapipe"})
     face: Annotated[dict, Choice(FACE)] = field(default_factory=lambda: {"name": "mediapipe"})
     smplx: Annotated[dict, Choice(SMPLX)] = field(default_factory=lambda: {"name": "off"})

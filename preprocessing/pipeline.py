@@ -7,14 +7,17 @@ import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.clip import SAMPLE_RATE, Caption, ClipInfo
 from preprocessing.cut import Piece, cut
-from preprocessing.decode import Clock, SourceVideo
+from preprocessing.decode import SHORT_OF, Clock, PastEnd, SourceVideo
 from preprocessing.manifest import cut_extra, cut_spans, slug
 from preprocessing.options import Options
+from preprocessing.seek import video_seconds
+from preprocessing.span import Span
 from preprocessing.step import Draft, Drop, Source, Step
 from preprocessing.steps import CROP, FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
 from settings import ConfigError, build
@@ -65,7 +68,11 @@ class Pipeline:
         self._steps: list[tuple[str, Step]] = [(name, step) for name, step in named if step is not None]
 
     def clips(
-        self, source: Source, split: str = "train", warnings: list[str] | None = None
+        self,
+        source: Source,
+        split: str = "train",
+        warnings: list[str] | None = None,
+        cut_short: list[str] | None = None,
     ) -> Iterator[Draft | Dropped]:
         """Yield every clip of a video as it is finished, kept or dropped; one clip is in memory at a time.
 
@@ -73,12 +80,21 @@ class Pipeline:
             source: the video.
             split: which split its clips belong to.
             warnings: what was wrong with the file but could be mended is appended here.
+            cut_short: where the span reached past the end of the video is appended here.
 
         Raises:
             datamodules.media.MediaError: the file cannot be used.
         """
         options, clock = self.options, self.clock
-        with SourceVideo(source.path, options.fps, options.size, clock, self._side) as video:
+        if (late := self._past_end(source)) is not None:
+            yield late
+            return
+        try:
+            opened = SourceVideo(source.path, options.fps, options.size, clock, self._side, source.span, source.crop)
+        except PastEnd as error:
+            yield _behind(source, str(error))
+            return
+        with opened as video:
             with clock.step("decode"):
                 sha256 = _sha256(source.path)
             with closing(video.slots()) as slots:
@@ -86,6 +102,17 @@ class Pipeline:
                     yield self._finish(piece, video, source, split, sha256)
             if warnings is not None:
                 warnings += video.warnings
+            if cut_short is not None and video.ends_early is not None:
+                cut_short.append(video.ends_early)
+
+    def _past_end(self, source: Source) -> Dropped | None:
+        """Where spans must not reach past the end: one that does."""
+        if self.options.when_past_end != "drop" or source.span is None or source.span.end is None:
+            return None
+        end = video_seconds(source.path)
+        if source.span.end <= end + float(SHORT_OF):
+            return None
+        return _behind(source, f"the span ends at {source.span.end:g} s, the video at {end:.2f} s")
 
     def _finish(self, piece: Piece, video: SourceVideo, source: Source, split: str, sha256: str) -> Draft | Dropped:
         draft = self._draft(piece, video, source, split, sha256)
@@ -109,9 +136,10 @@ class Pipeline:
         if video.sound is not None:
             with self.clock.step("decode"):
                 audio = video.sound.read(round(piece.start / fps * SAMPLE_RATE), samples)
+        crop = None if video.crop is None else [round(edge, 6) for edge in video.crop]
         info = ClipInfo(
             id=f"{slug(source)}-{piece.number:03d}",
-            source=source.path.name if Path(source.name).is_absolute() else source.name,
+            source=source.path.name if Path(source.name).is_absolute() else source.video,
             sha256=sha256,
             start=start,
             end=end,
@@ -127,9 +155,10 @@ class Pipeline:
             licence=row.get("licence"),
             consent=row.get("consent"),
             split=split,
-            extra=cut_extra(row.get("extra", {}), start, end),
+            extra=cut_extra(row.get("extra", {}), start, end) | ({} if crop is None else {"crop": crop}),
         )
-        return Draft(info, piece.video, fps, audio, source, source_frames=piece.source_indices())
+        shown = piece.source_indices() + video.first_frame()
+        return Draft(info, piece.video, fps, audio, source, source_frames=shown, crop=video.crop)
 
 
 def build_pipeline(options: Options) -> Pipeline:
@@ -167,7 +196,20 @@ def process_video(path: str | Path | Source, split: str = "train", **options: An
     return list(pipeline.clips(source, split))
 
 
+def _behind(source: Source, detail: str) -> Dropped:
+    """A span of which nothing is taken."""
+    span = source.span or Span()
+    return Dropped(f"{slug(source)}-000", span.start, span.start if span.end is None else span.end, "past_end", detail)
+
+
 def _sha256(path: Path) -> str:
+    """Of a file; read once for all of its spans that come one after the other."""
+    state = path.stat()
+    return _digest(path, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _digest(path: Path, size: int, changed: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

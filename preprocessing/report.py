@@ -129,6 +129,9 @@ def _drops(page: Page, summary: dict[str, Any]) -> None:
         )
     page.section("Videos with errors", "" if summary["errors"] else "Every video could be read.")
     page.table([{"file": error["file"], "error": error["reason"]} for error in summary["errors"]])
+    if summary.get("cut_short"):
+        page.section("Spans cut short", "They reach past the end of their video; what is there was taken.")
+        page.table(summary["cut_short"][:100])
     if summary.get("notes"):
         page.section("Notes")
         page.table([{"note": note} for note in summary["notes"]])

@@ -182,7 +182,14 @@ def report(summary: dict[str, Any], output: Path) -> None:
         print(f"this task is done; {len(missing)} shards of other tasks are missing, the last task writes the index")
         return
     dropped = ", ".join(f"{count} {reason}" for reason, count in summary["dropped"].items()) or "none"
-    print(f"{summary['videos']} videos, {summary['clips']} clips kept in {output}; dropped: {dropped}")
+    what = (
+        f"{summary['spans']} spans of {summary['videos']} videos" if summary["spans"] else f"{summary['videos']} videos"
+    )
+    print(f"{what}, {summary['clips']} clips kept in {output}; dropped: {dropped}")
+    if summary["cut_short"]:
+        print(f"  {len(summary['cut_short'])} spans reach past the end of their video and were cut to what is there")
+    for span in summary["cut_short"][:20]:
+        print(f"  cut short: {span['file']}: {span['detail']}")
     for error in summary["errors"]:
         print(f"  not usable: {error['file']}: {error['reason']}")
     if not summary["clips"]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from datamodules.media import SAMPLE_RATE
 from preprocessing.container import open_container, read_packets
+from preprocessing.seek import jump
 
 DRIFT_SECONDS: Final = Fraction(1, 50)  # sound is placed anew where its stamps jump by more than rounding explains
 
@@ -55,8 +56,18 @@ class Sound:
         self._file.close()
 
 
-def read_sound(path: Path, zero: Fraction, warnings: list[str]) -> Sound | None:
-    """The sound of a file from the moment `zero` of its container's clock; None where there is none."""
+def read_sound(
+    path: Path, zero: Fraction, warnings: list[str], late: bool = False, until: Fraction | None = None
+) -> Sound | None:
+    """The sound of a file from the moment `zero` of its container's clock; None where there is none.
+
+    Args:
+        path: the file.
+        zero: what sample 0 belongs to.
+        warnings: what was wrong but could be mended is appended here.
+        late: whether `zero` is far from the start, so that what lies before it is jumped over.
+        until: the moment after which nothing is wanted.
+    """
     with open_container(path) as container:
         if not container.streams.audio:
             return None
@@ -73,7 +84,12 @@ def read_sound(path: Path, zero: Fraction, warnings: list[str]) -> Sound | None:
                 sound.place(position, samples)
                 position += len(samples)
 
+        if late:
+            # Some codecs need what comes shortly before to sound right.
+            jump(container, stream, zero - 1)
         for packet in read_packets(container, stream, warnings):
+            if until is not None and packet.pts is not None and packet.pts * Fraction(packet.time_base) > until + 1:
+                break
             try:
                 frames = packet.decode()
             except av.FFmpegError:

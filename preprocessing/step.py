@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from datamodules.clip import ClipInfo
+from preprocessing.span import Crop, Span
 
 REASONS: dict[str, str] = {
     "more_than_one_person": "more than one person is in the picture",
@@ -19,6 +20,7 @@ REASONS: dict[str, str] = {
     "unstable_detection": "the key points jump from frame to frame",
     "smplx_fit": "the fitted body is off in too many of the frames",
     "scene_cut": "a cut left a piece too short to use",
+    "past_end": "the span lies behind the end of the video, or reaches past it where such ones are not wanted",
     "too_short": "the video is shorter than the shortest clip",
     "no_audio": "the video has no sound over this clip",
     "silence": "the sound is silent or all but silent",
@@ -52,19 +54,35 @@ class Drop(Exception):
 
 @dataclass(frozen=True)
 class Source:
-    """One input video.
+    """One input video, or a part of one.
 
     Args:
         path: the video file.
-        name: its path relative to the input folder, with forward slashes; names and splits hang on it.
+        name: its path relative to the input folder, with forward slashes, and the part of it that is meant, as
+            `fragment` gives it; names and splits hang on it.
         sidecar: the folder in which files that belong to this video stand, named `<video stem>.<something>`.
         row: its row of the manifest (`speaker`, `language`, `captions`, ...); empty without one.
+        span: the seconds of the file that are meant; None is all of it.
+        crop: the box of its picture that is meant; None is all of it.
     """
 
     path: Path
     name: str
     sidecar: Path
     row: dict[str, Any] = field(default_factory=dict)
+    span: Span | None = None
+    crop: Crop | None = None
+
+    @property
+    def video(self) -> str:
+        """The name of the file; that of a span has the span behind it."""
+        return self.name.removesuffix(fragment(self.span, self.crop))
+
+
+def fragment(span: Span | None, crop: Crop | None) -> str:
+    """What the name of a part of a video has behind the file's own: `#t=12.5,20&crop=0,0,0.5,1`."""
+    parts = [f"{key}={value}" for key, value in (("t", span), ("crop", crop)) if value is not None]
+    return "#" + "&".join(parts) if parts else ""
 
 
 @dataclass
@@ -81,6 +99,7 @@ class Draft:
         figures: quality figures by name; they end in `clip.json` (`extra`) and in the report.
         source: where the clip comes from.
         source_frames: (T,) which frame of the source file, in order of presentation, each frame of `video` shows.
+        crop: left, top, right, bottom of `video` as fractions of the source's picture; None where it shows all of it.
     """
 
     info: ClipInfo
@@ -92,6 +111,7 @@ class Draft:
     extras: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)
     source_frames: np.ndarray | None = None
+    crop: tuple[float, float, float, float] | None = None
 
     def frames(self) -> Iterator[np.ndarray]:
         """Yield the clip's T frames, (H, W, 3) uint8 RGB, one at a time; decodes anew on every call."""

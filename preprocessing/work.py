@@ -45,6 +45,7 @@ class Work:
         self.output, self.options, self.sources, self.splits = output, options, sources, splits
         self.folder = output / "work"
         self.sizes = [_size(source.path) for source in sources]
+        self._shares = _shares(sources, self.sizes)
         videos = [
             {"file": s.name, "bytes": n, "split": splits[s.name], "row": s.row} for s, n in zip(sources, self.sizes)
         ]
@@ -68,7 +69,7 @@ class Work:
         """The videos of a shard, in order."""
         count = self.options.videos_per_shard
         return [
-            Job(i, self.sources[i], self.splits[self.sources[i].name], self._part(i), self.sizes[i] or 0)
+            Job(i, self.sources[i], self.splits[self.sources[i].name], self._part(i), self._shares[i])
             for i in range(shard * count, min((shard + 1) * count, len(self.sources)))
         ]
 
@@ -190,6 +191,20 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except OSError:
         return None
+
+
+def _shares(sources: list[Source], sizes: list[int | None]) -> list[int]:
+    """Bytes that stand for the work of each: of the file, divided over its spans by their length."""
+    ends: dict[str, float] = {}
+    for source in sources:
+        if source.span is not None and source.span.end is not None:
+            ends[source.video] = max(ends.get(source.video, 0.0), source.span.end)
+    shares = []
+    for source, size in zip(sources, sizes):
+        span, last = source.span, ends.get(source.video, 0.0)
+        part = 1.0 if span is None or span.end is None or not last else (span.end - span.start) / last
+        shares.append(round((size or 0) * part))
+    return shares
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

@@ -4,11 +4,11 @@ import zipfile
 from pathlib import Path
 from typing import Any, Final
 
-import av
 import numpy as np
 
 from datamodules.media import MediaError
 from models.human.keypoints import BODY, FACE, LEFT_HAND, POINTS, RIGHT_HAND
+from preprocessing.seek import frame_stamps
 from preprocessing.step import Draft
 from settings import ConfigError
 
@@ -23,7 +23,7 @@ class SidecarPose:
     (F, 2, 21, 2), left first, `face` (F, 68, 2), each with `*_score`; feet are missing). Coordinates are fractions of
     the frame, scores above 1 are clipped, (-1, -1) is missing. F rows are the frames of the source video, or, when
     the file has an array `fps` (or `fps` is given here), moments at that rate, between which points are interpolated.
-    Adds `pose.npz`.
+    Adds `pose.npz`. A file belongs to the whole video: of a span or a crop its part is taken.
 
     Args:
         fps: rate of files that do not state one; null: one row for every frame of the video.
@@ -43,7 +43,8 @@ class SidecarPose:
         """
         path = draft.source.sidecar / f"{draft.source.path.stem}.pose.npz"
         keypoints, scores, stated = read_keypoints(path)
-        frames, rate = _count_frames(draft.source.path)
+        stamps, rate = frame_stamps(draft.source.path)
+        frames = len(stamps)
         shown = np.arange(draft.info.frames) if draft.source_frames is None else draft.source_frames
         fps = stated or self.fps
         if fps is None:
@@ -62,6 +63,9 @@ class SidecarPose:
                 )
             position = (shown[0] / rate + np.arange(draft.info.frames) / draft.fps) * fps
         points, scores = _at(keypoints, scores, position)
+        if draft.crop is not None:
+            left, top, right, bottom = draft.crop
+            points = (points - (left, top)) / (right - left, bottom - top)
         scores = scores.clip(0, 1)
         missing = (scores <= 0) | (scores < self.minimum_score)
         points[missing], scores[missing] = -1, 0
@@ -153,20 +157,6 @@ def _missing(path: Path) -> str:
                 "where you trust them and save body, hands and face with their scores by numpy.savez"
             )
     return f"no key points at {path}; pose=sidecar wants them beside the video, pose=mediapipe finds them itself"
-
-
-def _count_frames(path: Path) -> tuple[int, float]:
-    """Number of frames of a video and their mean rate, from its packets; nothing is decoded."""
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            count = sum(1 for packet in container.demux(stream) if packet.size)
-            rate = float(stream.average_rate or stream.guessed_rate or 0)
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise MediaError(f"{path} is not a video that can be read ({error})") from None
-    if not count or not rate:
-        raise MediaError(f"{path} has no frames, or no frame rate")
-    return count, rate
 
 
 def _at(keypoints: np.ndarray, scores: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -28,6 +28,7 @@ def write_clip(
     codec: str = "aac",
     seed: int = 0,
     faststart: bool = False,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Write a video: frame i, drawn by `picture(i)`, is shown from `times[i]` on; `audio` begins at `audio_start`."""
     if times is None:
@@ -39,11 +40,10 @@ def write_clip(
             return np.clip(base + 20 * np.sin(i / 5), 0, 255).astype(np.uint8)
 
     base_time = Fraction(1, 90_000)
-    options = {"movflags": "faststart"} if faststart else {}
-    with av.open(str(path), "w", options=options) as container:
-        video = container.add_stream(
-            "libx264", rate=fps, width=width, height=height, options={"crf": "10", "preset": "ultrafast"}
-        )
+    movflags = {"movflags": "faststart"} if faststart else {}
+    x264 = {"crf": "10", "preset": "ultrafast", **(options or {})}
+    with av.open(str(path), "w", options=movflags) as container:
+        video = container.add_stream("libx264", rate=fps, width=width, height=height, options=x264)
         video.pix_fmt = "yuv420p" if not (width % 2 or height % 2) else "yuv444p"
         video.codec_context.time_base = base_time
         sound = container.add_stream(codec, rate=rate, layout="mono") if audio is not None else None

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from preprocessing.manifest import ManifestError, assign_splits, cut_extra, cut_spans, read_sources, slug
+from preprocessing.span import Crop, Span
 from preprocessing.step import Source
 
 
@@ -73,9 +74,9 @@ def test_csv_manifest(tmp_path):
         ("m.csv", "file,captions\na.mp4,hello\n", "captions is not JSON"),
         ("m.csv", "file,speaker\na.mp4,x,[{\n", "more cells than columns"),
         ("m.csv", "file\n", "lists no video"),
-        ("m.jsonl", '{"file": "a.mp4"}\n{"file": \n', "line 2: not JSON"),
+        ("m.jsonl", '{"file": "a.mp4"}\n{"file": \n', "line 2, column 10: not JSON"),
         ("m.jsonl", '["a.mp4"]\n', "needs an object"),
-        ("m.jsonl", '{"file": "a.mp4"}\n{"file": "a.mp4"}\n', "a.mp4 twice"),
+        ("m.jsonl", '{"file": "a.mp4"}\n{"file": "a.mp4"}\n', "line 2: a.mp4 is listed twice, .* line 1"),
         ("m.jsonl", '{"file": "a.mp4", "captions": [{"begin": 1}]}\n', "captions need a list"),
         ("m.jsonl", '{"file": "a.mp4", "captions": [{"start": 2, "end": 1, "text": "a"}]}\n', "ends before it starts"),
         ("m.jsonl", '{"file": "a.mp4", "split": "my split"}\n', "is no name"),
@@ -93,6 +94,90 @@ def test_a_manifest_that_is_no_text(tmp_path):
     (tmp_path / "m.csv").write_bytes(b"file\n\xff\xfe.mp4\n")
     with pytest.raises(ManifestError, match="not UTF-8"):
         read_sources(tmp_path / "m.csv")
+
+
+ROW = '{"file": "a.mp4", "captions": [{"start": %s, "end": 2, "text": "a"}]}'
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("m.jsonl", '{"file": "b.mp4"}\n' + ROW % "NaN", "line 2, column 42: .*NaN is no finite number"),
+        ("m.jsonl", ROW % "-Infinity", "line 1, column 42: .*-Infinity is no finite number"),
+        ("m.jsonl", '{"file": "NaN.mp4", "extra": {"n": 1e999}}', "line 1, column 36: .*1e999 is no finite number"),
+        ("m.json", '[{"file": "b.mp4"},\n {"file": "a.mp4", "extra": [NaN]}]', "line 2, column 30: .*NaN"),
+        ("m.json", '[{"file": "b.mp4"},\n {"file": 1}]', "line 2: no 'file'"),
+        ("m.json", '[{"file": "b.mp4"}\n {"file": "a.mp4"}]', "line 2, column 2: not JSON .a comma"),
+        ("m.csv", 'file,extra\n"a.mp4","{""n"": NaN}"\n', "line 2, column 'extra': .*NaN is no .* sign 7"),
+        ("m.csv", "file,start\na.mp4,nan\n", "line 2, column 'start': 'nan' is no time"),
+        ("m.jsonl", '{"file": "a.mp4", "file": "b.mp4"}', "line 1, column 2: .*'file' stands there twice"),
+        ("m.csv", "file,file\na.mp4,b.mp4\n", "line 1, column 2: 'file' stands there twice"),
+        ("m.jsonl", '{"file": "a.mp4", "speaker": "\\ud800"}', "line 1, .*'speaker' holds half of a sign"),
+        ("m.jsonl", '{"file": "a.mp4", "speaker": ["x"]}', "line 1, column 'speaker': needs a text"),
+        (
+            "m.jsonl",
+            '{"file": "a.mp4", "extra": {"n": ' + "9" * 5000 + "}}",
+            "line 1, column 34: .*a number of 5000 digits",
+        ),
+        ("m.jsonl", '{"file": "a.mp4", "extra": ' + "[" * 200_000, "line 1, .*too deep"),
+        ("m.csv", "file,start,end\na.mp4,4,3.5\n", "line 2, column 'end': 3.5 s is not after the start at 4 s"),
+        ("m.csv", 'file,crop\na.mp4,"5,5,-1,9"\n', "line 2, column 'crop': .*is empty"),
+        (
+            "m.csv",
+            "file,start,split\na.mp4,0,train\n./a.mp4,9,val\n",
+            "line 3: a.mp4 is in split val here and in train",
+        ),
+        ("m.csv", "file,start\na.mp4,5\nx/../a.mp4,5.0\n", "line 3: a.mp4#t=5, is listed twice"),
+    ],
+)
+def test_what_would_be_lost_or_found_late_is_refused_where_it_stands(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ManifestError, match=message):
+        read_sources(tmp_path / name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("sign", [",", ";", "\t", "|"])
+def test_csv_of_any_program_is_read(tmp_path, sign, ends, encoding):
+    rows = [["file", "speaker", "start"], ["a.mp4", f'"Zoë{sign} dr"', '"12,5"'], [], ["b.mp4", " x", ""]]
+    (tmp_path / "m.csv").write_bytes((ends.join(sign.join(row) for row in rows) + ends).encode(encoding))
+    first, second = read_sources(tmp_path / "m.csv")
+    assert (first.row["speaker"], first.span, first.video) == (f"Zoë{sign} dr", Span(12.5), "a.mp4")
+    assert second.name == "b.mp4"
+
+
+def test_signs_that_end_no_line_stay_in_their_text(tmp_path):
+    text = "one two threefour"
+    row = {"file": "a.mp4", "captions": [{"start": 0, "end": 1, "text": text}]}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n" + '{"file": "b.mp4"}\n')
+    assert [s.row.get("captions", [{}])[0].get("text") for s in read_sources(tmp_path / "m.jsonl")] == [text, None]
+    (tmp_path / "m.csv").write_text('sep=;\nfile;speaker\na.mp4;"an\nna"\n"b.mp4";bob\nc.mp4;"x\n')
+    with pytest.raises(ManifestError, match="line 6"):
+        read_sources(tmp_path / "m.csv")
+    (tmp_path / "m.csv").write_text('sep=;\nfile;speaker\na.mp4;"an\nna"\n"b.mp4";"' + "b" * 200_000 + '"\n')
+    assert [s.row["speaker"] for s in read_sources(tmp_path / "m.csv")] == ["an\nna", "b" * 200_000]
+
+
+def test_spans_of_a_video_have_names_of_their_own_and_one_split(tmp_path):
+    rows = [
+        f"v{video}.mp4,{start},{start + 4},{crop}"
+        for video in range(8)
+        for start, crop in ((100, ""), (20, ""), (3, ""), (3, "0 0 0.5 1"))
+    ]
+    (tmp_path / "m.csv").write_text("file,start,end,crop\n" + "\n".join(rows) + "\nv0.mp4,,,\n")
+    found = read_sources(tmp_path / "m.csv")
+    assert [s.name for s in found[:5]] == [
+        "v0.mp4", "v0.mp4#t=3,7", "v0.mp4#t=3,7&crop=0,0,0.5,1", "v0.mp4#t=20,24", "v0.mp4#t=100,104",
+    ]  # fmt: skip
+    assert found[2].crop == Crop(0, 0, 0.5, 1)
+    assert {s.video for s in found} == {f"v{video}.mp4" for video in range(8)}
+    assert len({slug(s) for s in found}) == len(found)
+    assert slug(found[3]).startswith("v0-")
+    splits = assign_splits(found, SHARES)
+    for video in range(8):
+        assert len({splits[s.name] for s in found if s.video == f"v{video}.mp4"}) == 1
+    assert set(splits.values()) == set(SHARES)
 
 
 def test_spans_are_cut_and_timed_anew():

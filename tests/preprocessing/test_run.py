@@ -71,6 +71,33 @@ def test_statistics_are_of_the_training_split(made):
     assert index.statistics["pose"]["mean"][0][0] == pytest.approx(sum(points) / len(points), abs=1e-6)
 
 
+def test_a_list_of_spans_becomes_clips_and_goes_on_after_a_stop(five_videos, tmp_path):
+    rows = [
+        ("a.mp4", "0", "0.5", ""), ("more/d.mov", "0.1", "0.6", ""), ("more/d.mov", "0.7", "1.3", "0 0 32 48"),
+        ("more/d.mov", "0.8", "7", ""), ("more/d.mov", "9", "10", ""), ("more/d.mov", "0.1", "0.6", "0,0,90,48"),
+    ]  # fmt: skip
+    lines = ["file;start;end;crop;speaker"] + [f"{five_videos / row[0]};{';'.join(row[1:])};ann" for row in rows]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    words = [f"input={tmp_path / 'list.csv'}", "videos_per_shard=2", "splits={train: 1.0}"]
+    ended = quick_run(*words, f"output={tmp_path / 'out'}", "workers=0")
+    assert ended.returncode == 0, ended.stderr
+    assert "6 spans of 2 videos, 4 clips kept" in ended.stdout
+    assert "dropped: 1 past_end" in ended.stdout
+    assert "1 spans reach past the end" in ended.stdout
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert (summary["videos"], summary["spans"], summary["dropped"]) == (2, 6, {"past_end": 1})
+    assert ["the video at 1.40 s" in entry["detail"] for entry in summary["cut_short"]] == [True]
+    assert ["crop 0,0,90,48 reaches outside" in entry["reason"] for entry in summary["errors"]] == [True]
+    found = [values["clip.json"] for values in samples(tmp_path / "out").values()]
+    assert [(i.source, i.start, i.end, i.width) for i in found] == [
+        ("a.mp4", 0.0, 0.52, 64), ("d.mov", 0.12, 0.6, 64), ("d.mov", 0.72, 1.32, 32), ("d.mov", 0.8, 1.4, 64),
+    ]  # fmt: skip
+    assert "Spans cut short" in (tmp_path / "out/report.html").read_text()
+    again = quick_run(*words, f"output={tmp_path / 'two'}", "workers=2")
+    assert again.returncode == 0, again.stderr
+    assert contents(tmp_path / "two") == contents(tmp_path / "out")
+
+
 def test_workers_and_repeats_change_no_byte(made, five_videos, tmp_path):
     ended = quick_run(f"input={five_videos}", f"output={tmp_path / 'out'}", "workers=2", "videos_per_shard=2")
     assert ended.returncode == 0, ended.stderr
