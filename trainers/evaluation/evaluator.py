@@ -32,7 +32,7 @@ def load_evaluator(
     Raises:
         ConfigError: what was given is another network.
     """
-    export = _export(given, folder, shards, config, STAGE)
+    export = find_or_train(given, folder, shards, config, STAGE)
     return load_network(PoseAutoencoder, export), export
 
 
@@ -40,11 +40,17 @@ def load_text_motion_evaluator(
     given: str | None, folder: Path, shards: str, config: Path | str | None = None
 ) -> tuple[TextMotionEvaluator, Export]:
     """The network of texts and motions (VA-17), likewise."""
-    export = _export(given, folder, shards, config, TEXT_MOTION)
+    export = find_or_train(given, folder, shards, config, TEXT_MOTION)
     return load_network(TextMotionEvaluator, export), export
 
 
-def _export(given: str | None, folder: Path, shards: str, config: Path | str | None, stage: str) -> Export:
+def needed(stage: str) -> str | None:
+    """The stage of the network that a stage's figures are taken with; None where they need none."""
+    return {"mmgt.smga": STAGE, "versa.text_motion": TEXT_MOTION}.get(stage)
+
+
+def find_or_train(given: str | None, folder: Path, shards: str, config: Path | str | None, stage: str) -> Export:
+    """A network of that stage: the given one, the one trained in `folder` before, or one trained now."""
     if given is None:
         if not (folder / "export" / "model.safetensors").is_file():
             tiny = shipped.folder("configs") / Path(*stage.split(".")) / "tiny.yaml"

@@ -1,0 +1,198 @@
+"""Several runs of one kind beside each other: `python -m trainers.compare RUN RUN ... --out FOLDER`."""
+
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from settings import ConfigError, command
+from trainers.stages import EVALUATORS
+
+KEPT: Final = "evaluators"
+_LEAST: Final = 2
+
+
+def compare(
+    *,
+    runs: list[str],
+    out: Path = Path("comparison"),
+    data: str | None = None,
+    evaluator: str | None = None,
+    evaluator_config: Path | None = None,
+    splits: list[str] | None = None,
+    seeds: list[int] = [0, 1, 2],
+    steps: int | None = None,
+    guidance: float | None = None,
+    clips: int | None = 24,
+    seconds: float | None = 8.0,
+    batch: int = 32,
+    weights: dict[str, str] = {},
+    tokenizer: str | None = None,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """Measure runs on the same clips with one evaluator network; writes a table and a page with curves and videos.
+
+    Writes comparison.json, comparison.csv, comparison.md and comparison.html. Figures that live in the features of an
+    evaluator network (FGD, Diversity, R-precision) are of one and the same for all runs: it is copied to
+    OUT/evaluators/SHA256, where the next comparison into the same folder finds it, and evaluator=OUT finds it from
+    elsewhere.
+
+    Args:
+        runs: two or more run folders, saved networks or hub names, of stages that are measured alike.
+        out: output folder.
+        data: folder or URL of the shards; left out, those of the first run.
+        evaluator: the network that all are measured by: a run folder, an export, or an earlier comparison; left out,
+            the one kept in the output folder, else that of the first run's own evaluation, else one is trained.
+        evaluator_config: how that one is trained; left out, its tiny.yaml in configs/.
+        splits: which splits; left out, what is held out.
+        seeds: of the noise; figures are means over these.
+        steps: denoising steps; left out, each network's own.
+        guidance: weight of classifier-free guidance; left out, each network's own.
+        clips: at most so many clips of a split; none is all.
+        seconds: only the first seconds of each clip; none is all.
+        batch: clips generated at once.
+        weights: files of pretrained networks, as for `trainers.evaluate`.
+        tokenizer: the motion tokenizer of networks of versa, where it is not where their runs say.
+        device: cpu, cuda, or auto.
+
+    Returns:
+        What comparison.json holds.
+
+    Raises:
+        ConfigError: runs that cannot be compared, or nothing to measure them on.
+    """
+    from datamodules.index import Index
+    from trainers.evaluation.evaluator import describe, needed
+    from trainers.evaluation.plan import Plan
+    from trainers.evaluation.side_by_side import differences, names_of, write
+    from trainers.exports import find_export
+
+    if len(runs) < _LEAST:
+        raise ConfigError(f"compare needs two runs or more, got {len(runs)}: python -m trainers.compare RUN RUN")
+    exports = [find_export(run) for run in runs]
+    labels = names_of(exports)
+    first = exports[0]
+    for export, label in zip(exports, labels, strict=True):
+        if export.stage not in EVALUATORS.names():
+            raise ConfigError(f"{label} is a network of {export.stage}, which nothing measures")
+        if EVALUATORS.get(export.stage) is not EVALUATORS.get(first.stage):
+            raise ConfigError(
+                f"{labels[0]} ({first.stage}) and {label} ({export.stage}) are measured by different figures and "
+                "cannot stand in one table; compare runs of one stage"
+            )
+    shards = data or first.settings.get("data", {}).get("shards")
+    if not shards:
+        raise ConfigError(f"{labels[0]} comes without its run's config: say which clips to measure on, data=SHARDS")
+    Index.load(str(shards))
+    out = Path(out)
+    stage = needed(first.stage)
+    network = None
+    if stage is not None:
+        found = _evaluator(evaluator, out, first.run, str(shards), evaluator_config, stage)
+        network = find_export(keep(found, out))
+    results: dict[str, Any] = {}
+    for export, label in zip(exports, labels, strict=True):
+        plan = Plan(
+            shards=str(shards),
+            splits=splits,
+            seeds=list(seeds),
+            steps=steps,
+            guidance=guidance,
+            clips=clips,
+            seconds=seconds,
+            batch=batch,
+            neighbours=2000,
+            evaluator=str(network.folder) if network else None,
+            weights=weights,
+            tokenizer=tokenizer,
+            systems=("model", "truth"),
+            device=device,
+        )
+        plan.progress.what = f"measuring {label}"
+        with plan.progress:
+            results[label] = EVALUATORS.get(export.stage)(export, plan, out)
+    made = {
+        "runs": {
+            label: {"run": str(run), "stage": export.stage, "sha256": export.sha256}
+            for label, run, export in zip(labels, runs, exports, strict=True)
+        },
+        "shards": str(shards),
+        "evaluator": describe(network) if network else None,
+        "settings": {"seeds": list(seeds), "clips": clips, "seconds": seconds, "steps": steps, "guidance": guidance},
+        "figures": results[labels[0]]["figures"],
+        "splits": differences(results),
+    }
+    write(made, {label: export.run for label, export in zip(labels, exports, strict=True)}, out)
+    return made
+
+
+def keep(evaluator: Any, out: Path) -> Path:
+    """Copy an evaluator network to OUT/evaluators/SHA256 (once), with the config that says what it is."""
+    from trainers.run_folder import replace_folder
+
+    folder = out / KEPT / evaluator.sha256
+    if not (folder / "export").is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with replace_folder(folder) as temporary:
+            shutil.copytree(evaluator.folder, temporary / "export")
+            # Which stage it is of stands in the config.
+            (temporary / "config.yaml").write_text(f"stage: {{name: {evaluator.stage}}}\n", encoding="utf-8")
+    return folder
+
+
+def _evaluator(given: str | None, out: Path, run: Path | None, shards: str, config: Path | None, stage: str) -> Any:
+    """The network that all runs are measured by."""
+    from trainers.evaluation.evaluator import find_or_train
+    from trainers.exports import find_export
+
+    if given is not None:
+        kept = _kept(Path(given), stage)
+        return kept or find_or_train(given, out, shards, config, stage)
+    kept = _kept(out, stage)
+    if kept is not None:
+        return kept
+    own = run / "evaluation" / "evaluator" if run is not None else None
+    if own is not None and (own / "export").is_dir():
+        return find_export(own)
+    return find_or_train(None, out / "evaluator", shards, config, stage)
+
+
+def _kept(folder: Path, stage: str) -> Any:
+    """The network that an earlier comparison kept; None where there is none.
+
+    Raises:
+        ConfigError: there are several, or one whose weights are not those that its name says.
+    """
+    from trainers.exports import find_export
+
+    found = [find_export(path) for path in sorted((folder / KEPT).glob("*")) if (path / "export").is_dir()]
+    found = [export for export in found if export.stage == stage]
+    if len(found) > 1:
+        names = ", ".join(str(folder / KEPT / export.sha256) for export in found)
+        raise ConfigError(f"{folder} has kept several networks to measure by: say which with evaluator= ({names})")
+    for export in found:
+        if export.run is not None and export.run.name != export.sha256:
+            raise ConfigError(f"{export.folder} was changed: its weights have the SHA-256 {export.sha256}; delete it")
+    return found[0] if found else None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line of `compare`; 0, or 2 with one line of explanation."""
+    from datamodules.index import IndexFileError
+
+    values = command(compare, argv, prog="python -m trainers.compare", positional="runs")
+    try:
+        made = compare(**values)
+    except (ConfigError, IndexFileError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    from trainers.evaluation.side_by_side import as_markdown
+
+    print(as_markdown(made))
+    print(Path(values["out"]) / "comparison.html")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

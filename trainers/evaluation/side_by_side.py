@@ -1,0 +1,190 @@
+"""Several runs in one table and on one page."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from reports import Cell, Page
+from settings import ConfigError
+from trainers.evaluation.comparison import FEWEST, METHOD, best_of, difference
+from trainers.evaluation.tables import _arrow, _cell, _plain, _replace
+from trainers.exports import Export
+
+_VIDEOS: Final = 4
+
+
+def names_of(exports: Sequence[Export]) -> list[str]:
+    """A name for each run that no other has: its folder's, with the folder above where two are alike."""
+    names = [export.name for export in exports]
+    if len(set(names)) < len(names):
+        names = [f"{(e.run or e.folder).resolve().parent.name}/{e.name}" for e in exports]
+    if len(set(names)) < len(names):
+        names = [f"{name} ({number})" for number, name in enumerate(names, 1)]
+    return names
+
+
+def differences(results: Mapping[str, Any]) -> dict[str, Any]:
+    """Splits with all runs: figures, the best of each, and whether the others are told apart from it.
+
+    Args:
+        results: what an evaluator gives, by the name of the run.
+
+    Raises:
+        ConfigError: runs that were measured on different clips.
+    """
+    splits: dict[str, Any] = {}
+    first = next(iter(results.values()))
+    for split, part in first["splits"].items():
+        for name, other in results.items():
+            if other["splits"].get(split, {}).get("ids") != part["ids"]:
+                raise ConfigError(f"{name} could not be measured on the same clips of {split} as the first run")
+        systems = {name: each["splits"][split]["systems"]["model"] for name, each in results.items()}
+        if "truth" in part["systems"]:
+            systems["truth"] = part["systems"]["truth"]
+        best, apart = {}, {}
+        for figure, about in first["figures"].items():
+            found = best_of(systems, figure, about, ("truth",))
+            if found is None:
+                continue
+            best[figure] = found
+            sign = 1 if about["better"] == "higher" else -1
+            leads = {
+                name: difference(systems[found][figure], own[figure], sign)
+                for name, own in systems.items()
+                if name not in (found, "truth") and figure in own
+            }
+            apart[figure] = {name: _said(lead, part["clips"]) for name, lead in leads.items()}
+        splits[split] = {
+            "clips": part["clips"],
+            "seconds": part["seconds"],
+            "ids": part["ids"],
+            "seen_in_training": part.get("seen_in_training", False),
+            "systems": {
+                name: {f: {k: v for k, v in value.items() if k != "over_clips"} for f, value in figures.items()}
+                for name, figures in systems.items()
+            },
+            "best": best,
+            "against_best": apart,
+        }
+    return splits
+
+
+def _said(lead: Any, clips: int) -> dict[str, Any]:
+    if clips < FEWEST:
+        return {"outcome": "too few clips"}
+    if lead is None:
+        return {"outcome": "no interval"}
+    outcome = "worse" if lead.outcome == "better" else "open"
+    return {"outcome": outcome, "behind": lead.ahead, "low": lead.low, "high": lead.high}
+
+
+def rows_of(made: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
+    """A row for each run, a `Cell` for each figure: the best is marked, "=" is not told apart from it."""
+    part = made["splits"][split]
+    rows = []
+    for name, figures in part["systems"].items():
+        row: dict[str, Any] = {"run": name}
+        for figure, about in made["figures"].items():
+            if figure in figures:
+                outcome = part["against_best"].get(figure, {}).get(name, {}).get("outcome")
+                text = _cell(figures[figure]) + (" =" if outcome == "open" else "")
+                row[about["title"] + _arrow(about)] = Cell(
+                    text, figures[figure]["mean"], part["best"].get(figure) == name
+                )
+        rows.append(row)
+    return rows
+
+
+LEGEND: Final = (
+    "\u2605 best mean; = not told apart from the best. ± is half of the 95 % interval over clips. "
+    f"With fewer than {FEWEST} clips nothing is told apart."
+)
+
+
+def as_markdown(made: Mapping[str, Any]) -> str:
+    """The tables in Markdown, which a terminal shows as well."""
+    lines = []
+    for split, part in made["splits"].items():
+        seen = " (seen in training)" if part["seen_in_training"] else ""
+        few = f"; TOO FEW CLIPS to tell runs apart ({FEWEST} are needed)" if part["clips"] < FEWEST else ""
+        lines += [f"## {split}{seen}: {part['clips']} clips, {part['seconds']:.0f} s{few}", ""]
+        rows = rows_of(made, split)
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        body = [[_text(row.get(name, "-")).replace("|", "\\|") for name in columns] for row in rows]
+        heads = [name.replace("|", "\\|") for name in columns]
+        widths = [max(len(row[i]) for row in [heads, *body]) for i in range(len(columns))]
+        for row in [heads, ["-" * width for width in widths], *body]:
+            lines.append("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
+        lines += ["", LEGEND, ""]
+    if made["evaluator"]:
+        lines.append(f"Measured by one network: SHA-256 {made['evaluator']['sha256']}")
+    return "\n".join([*lines, METHOD])
+
+
+def _text(value: Any) -> str:
+    return value.text + (" \u2605" if value.best else "") if isinstance(value, Cell) else str(value)
+
+
+def write(made: Mapping[str, Any], runs: Mapping[str, Path | None], out: Path) -> Path:
+    """Write comparison.json, .csv, .md and .html; returns the page."""
+    out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_plain(made), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    _replace(out / "comparison.json", text)
+    _replace(out / "comparison.md", as_markdown(made) + "\n")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["split", "run", "figure", "mean", "std", "low", "high", "best", "against_best"])
+    for split, part in made["splits"].items():
+        for name, figures in part["systems"].items():
+            for figure, value in figures.items():
+                against = part["against_best"].get(figure, {}).get(name, {}).get("outcome", "")
+                numbers = [value[key] for key in ("mean", "std", "low", "high")]
+                writer.writerow([split, name, figure, *numbers, part["best"].get(figure) == name, against])
+    _replace(out / "comparison.csv", buffer.getvalue())
+    return _page(made, runs).write(out / "comparison.html")
+
+
+def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
+    from trainers.loggers import read_metrics
+    from trainers.report import add_curves
+
+    page = Page(f"{len(made['runs'])} runs compared", " · ".join(made["runs"]))
+    for split, part in made["splits"].items():
+        seen = " Seen in training: this says nothing of new clips." if part["seen_in_training"] else ""
+        page.section(f"Figures: {split}", f"{part['clips']} clips, {part['seconds']:.0f} s.{seen}")
+        page.table(rows_of(made, split), LEGEND)
+    page.text(METHOD, "note")
+    rows = {name: read_metrics(run / "metrics.csv") for name, run in runs.items() if run is not None}
+    add_curves(page, {name: found for name, found in rows.items() if found})
+    _samples(page, {name: run for name, run in runs.items() if run is not None})
+    page.section("Runs")
+    page.table([{"run": name, **about} for name, about in made["runs"].items()])
+    if made["evaluator"]:
+        page.facts({"Measured by (SHA-256)": made["evaluator"]["sha256"], "Shards": made["shards"]})
+    page.section("What the figures mean")
+    page.facts({about["title"]: about["meaning"] for about in made["figures"].values()})
+    return page
+
+
+def _samples(page: Page, runs: Mapping[str, Path]) -> None:
+    """The newest sample video of the same clips, one run beside the other."""
+    from trainers.report import sample_name
+
+    newest = {
+        name: {sample_name(path)[1]: path for path in sorted((run / "samples").glob("*.mp4"))}
+        for name, run in runs.items()
+    }
+    clips = list(dict.fromkeys(clip for found in newest.values() for clip in found))
+    clips.sort(key=lambda clip: -sum(clip in found for found in newest.values()))
+    if not clips:
+        return
+    page.section("Videos side by side", "Samples of the last validations: real on the left, generated on the right.")
+    for clip in clips[:_VIDEOS]:
+        page.heading(f"Clip {clip}")
+        with page.grid():
+            for name, found in newest.items():
+                if clip in found:
+                    page.video(found[clip], f"step {sample_name(found[clip])[0]:,}", name)
