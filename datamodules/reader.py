@@ -18,6 +18,7 @@ from datamodules.streams import Share, Shuffle
 from datamodules.table import ClipTable, select
 from datamodules.windows import Cut
 from settings import ConfigError, get_logger
+from settings.ranges import Count, Fraction, Pixels, Positive, Seed, Whole
 
 logger = get_logger(__name__)
 
@@ -72,32 +73,32 @@ class ClipDataModule(L.LightningDataModule):
         keys: tuple[str, ...],
         *,
         shards: str,
-        batch_size: int = 8,
-        window: int = 80,
-        window_seconds: float | None = None,
+        batch_size: Count = 8,
+        window: Count = 80,
+        window_seconds: Positive | None = None,
         windows: Literal["stride", "random", "clip"] = "stride",
-        stride: float = 0.5,
-        windows_per_clip: int = 1,
+        stride: Positive = 0.5,
+        windows_per_clip: Count = 1,
         epoch: Literal["exhaustive", "random"] = "exhaustive",
-        steps_per_epoch: int | None = None,
+        steps_per_epoch: Count | None = None,
         drop_last: bool = False,
         where: dict[str, Any] | None = None,
         train_split: str | list[str] = "train",
         val_split: str | list[str] = "val",
         test_split: str | list[str] = "test",
-        seed: int = 0,
-        shuffle_buffer: int = 32,
-        streams: int = 64,
-        workers: int = 2,
-        prefetch: int = 2,
-        memory_mb: int = 1024,
-        video_size: tuple[int, int] | None = None,
+        seed: Seed = 0,
+        shuffle_buffer: Count = 32,
+        streams: Count = 64,
+        workers: Whole = 2,
+        prefetch: Count = 2,
+        memory_mb: Count = 1024,
+        video_size: tuple[Pixels, Pixels] | None = None,
         video_fit: FitMode = "crop",
-        speech_layers: list[int] | None = None,
+        speech_layers: list[Whole] | None = None,
         cache: Path | None = None,
-        cache_limit_gb: float | None = None,
-        bad_sample_limit: float = 0.01,
-        bad_sample_minimum: int = 20,
+        cache_limit_gb: Positive | None = None,
+        bad_sample_limit: Fraction = 0.01,
+        bad_sample_minimum: Whole = 20,
     ):
         super().__init__()
         unknown = [key for key in keys if key not in KEYS]

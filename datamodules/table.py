@@ -159,6 +159,8 @@ def _passes(value: Any, wanted: Any, name: str) -> bool:
         return wanted.get("min", value) <= value <= wanted.get("max", value)
     options = wanted if isinstance(wanted, (list, tuple)) else [wanted]
     # 1 == True in Python, but consent: 1 is not consent: true.
+    if isinstance(value, str):  # a speaker called 7
+        options = [str(option) if isinstance(option, (int, float)) else option for option in options]
     return any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in options)
 
 

@@ -27,6 +27,7 @@ from models.versa.tokenizer import MotionTokenizer
 from preprocessing.frozen import device_of, load_frozen
 from preprocessing.writer import OutputError, refused_as_output_error
 from settings import ConfigError, build, command
+from settings.ranges import Count
 
 KEYS: Final = ("motion.npz", "pose.npz")
 
@@ -49,7 +50,7 @@ class Options:
     output: str
     tokenizer: str
     split: str | None = "train"
-    snippets: int = 64
+    snippets: Count = 64
     device: str = "auto"
     cache: Path | None = None
 

@@ -33,6 +33,7 @@ from preprocessing.frozen import device_of, load_frozen
 from preprocessing.work import RunError
 from preprocessing.writer import OutputError, SampleWriter, member, whole_file
 from settings import ConfigError, build, command
+from settings.ranges import Count, Whole
 
 KEY: Final = "implicit.npz"
 KEPT: Final = ("clip.json", "audio.flac", KEY)
@@ -73,9 +74,9 @@ class Options:
     output: str
     network: str
     drop: list[str] = field(default_factory=list)
-    workers: int = 2
+    workers: Whole = 2
     video_fit: FitMode | None = None
-    batch: int = 64
+    batch: Count = 64
     device: str = "auto"
     cache: Path | None = None
     restart: bool = False

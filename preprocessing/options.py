@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal
 
 from preprocessing.steps import CROP, FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
 from settings import Choice, ConfigError
+from settings.ranges import Count, Fps, Fraction, NonNegative, Pixels, Positive, Seed, Whole
 
 HOW_ONLY: Final = (
     "input", "output", "workers", "video_timeout", "task_index", "task_count", "restart", "progress",
@@ -55,10 +56,10 @@ class Options:
 
     input: str
     output: str
-    fps: float = 25.0
-    size: int = 512
-    min_clip_seconds: float = 2.0
-    max_clip_seconds: float = 30.0
+    fps: Fps = 25.0
+    size: Pixels = 512
+    min_clip_seconds: NonNegative = 2.0
+    max_clip_seconds: Positive = 30.0
     scenes: Annotated[dict, Choice(SCENES)] = field(default_factory=lambda: {"name": "content"})
     when_cut: Literal["split", "drop"] = "split"
     when_past_end: Literal["clip", "drop"] = "clip"
@@ -68,14 +69,14 @@ class Options:
     speech: list[Annotated[dict, Choice(SPEECH)]] = field(default_factory=lambda: [{"name": "handcrafted"}])
     quality: Annotated[dict, Choice(QUALITY)] = field(default_factory=lambda: {"name": "default"})
     crop: Annotated[dict, Choice(CROP)] = field(default_factory=lambda: {"name": "off"})
-    splits: dict[str, float] = field(default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1})
+    splits: dict[str, Fraction] = field(default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1})
     split_by: Literal["source", "speaker"] = "source"
-    seed: int = 0
-    videos_per_shard: int = 16
-    workers: int | None = None
-    video_timeout: float | None = None
-    task_index: int | None = None
-    task_count: int | None = None
+    seed: Seed = 0
+    videos_per_shard: Count = 16
+    workers: Whole | None = None
+    video_timeout: Positive | None = None
+    task_index: Whole | None = None
+    task_count: Count | None = None
     restart: bool = False
     progress: bool = True
 

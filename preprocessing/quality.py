@@ -1,14 +1,17 @@
 """The quality filter: figures for every clip, and named reasons for those that are not kept."""
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
+from pydantic import Field
 
 from models.human.keypoints import FACE, LEFT_HAND, NECK, NOSE, POINTS, RIGHT_HAND, lip_opening
 from preprocessing.speech.activity import clipped_share, lip_audio_correlation, loudness, speech_share
 from preprocessing.step import Draft, Drop
 from settings import ConfigError
+from settings.ranges import Fraction, NonNegative, Number
 
+_Correlation = Annotated[float, Field(ge=-1, le=1)]
 Part = Literal["head", "upper_body", "half_body", "full_body"]
 _HEAD: Final = (NOSE, 14, 15)
 _SHOULDERS: Final = (2, 5)
@@ -56,20 +59,20 @@ class Quality:
     def __init__(
         self,
         require: Part = "head",
-        max_more_people: float = 0.1,
-        min_face: float = 0.8,
-        min_face_size: float = 0.04,
-        min_body: float = 0.8,
-        min_hands: float = 0.0,
-        max_jumps: float = 0.05,
-        jump: float = 0.5,
+        max_more_people: Fraction = 0.1,
+        min_face: Fraction = 0.8,
+        min_face_size: Fraction = 0.04,
+        min_body: Fraction = 0.8,
+        min_hands: Fraction = 0.0,
+        max_jumps: Fraction = 0.05,
+        jump: NonNegative = 0.5,
         require_audio: bool = True,
-        min_loudness: float = -50.0,
-        max_clipping: float = 0.005,
+        min_loudness: Number = -50.0,
+        max_clipping: Fraction = 0.005,
         require_speech: bool = True,
-        min_lip_movement: float = 0.01,
-        min_speech: float = 0.25,
-        min_lip_audio_correlation: float = 0.25,
+        min_lip_movement: NonNegative = 0.01,
+        min_speech: Fraction = 0.25,
+        min_lip_audio_correlation: _Correlation = 0.25,
     ) -> None:
         if require not in REQUIRED:
             raise ConfigError(f"quality require '{require}': one of {', '.join(REQUIRED)}")

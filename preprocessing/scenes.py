@@ -5,6 +5,8 @@ import numpy as np
 from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector
 
+from settings.ranges import NonNegative, Pixels
+
 
 class ContentScenes:
     """Hard cuts by PySceneDetect's content detector: mean change of hue, saturation and brightness between two frames.
@@ -16,7 +18,7 @@ class ContentScenes:
         side: frames are looked at with this longest side, in pixels.
     """
 
-    def __init__(self, threshold: float = 27.0, side: int = 256) -> None:
+    def __init__(self, threshold: NonNegative = 27.0, side: Pixels = 256) -> None:
         self.threshold, self.side = threshold, side
         self.restart()
 

@@ -10,6 +10,7 @@ from datamodules.media import encode_video
 from models.human.keypoints import FACE
 from preprocessing.step import Draft
 from settings import ConfigError
+from settings.ranges import Positive
 
 FACE_AT: Final = 0.35  # of the square's height, where the middle of the face should come to lie
 
@@ -64,7 +65,7 @@ class SquareCrop:
         ConfigError: a share that is none.
     """
 
-    def __init__(self, around: Literal["person", "centre"] = "person", face: float | None = None) -> None:
+    def __init__(self, around: Literal["person", "centre"] = "person", face: Positive | None = None) -> None:
         if face is not None and not 0.05 <= face <= 0.9:
             raise ConfigError(f"crop.face is a share of the square's height, from 0.05 to 0.9, got {face}")
         if face is not None and around == "centre":

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from cospeech import started
-from settings.load import load
+from settings.load import COMMAND_LINE, holds_texts, load
 from settings.registry import ConfigError
 from settings.schema import REQUIRED, check, choice_of, keys, list_choice_of, section_of, type_name
 
@@ -27,7 +27,9 @@ def command(
     """Read a command line against a signature; ends the process on `--help`, `--print-config` and on a bad config.
 
     Options may be written `key=value`, `--key value` or `--key=value`; a dotted key reaches into a section. A key that
-    holds a list of text may be given several times. `--print-config` writes `???` for a required key that is not set.
+    holds a list of text may be given several times. Any other that is repeated is refused, except that `key=value` may
+    set anew what `key=value` has set before it, as scripts do with options of their own; that is said.
+    `--print-config` writes `???` for a required key that is not set.
 
     Args:
         target: class, function or dataclass whose typed signature and docstring are the schema and the help.
@@ -44,7 +46,7 @@ def command(
     if name := started.name():
         prog = re.sub(r"^python -m \S+", name, prog)
     try:
-        path, overrides, wants = _split(_named(words, target, positional))
+        path, overrides, wants, notes = _split(_named(words, target, positional), target)
         path = path or config
         if "help" in wants:
             try:
@@ -64,6 +66,8 @@ def command(
     if "print-config" in wants:
         _say(OmegaConf.to_yaml(OmegaConf.create(resolved)).rstrip("\n"))
         raise SystemExit(0)
+    for note in notes:
+        print(note, file=sys.stderr)
     return resolved
 
 
@@ -89,8 +93,24 @@ def _named(words: list[str], target: Callable[..., Any], positional: str | None)
     return named
 
 
-def _split(words: list[str]) -> tuple[str | None, list[str], set[str]]:
+def _split(words: list[str], target: Any) -> tuple[str | None, list[str], set[str], list[str]]:
     path, overrides, wants = None, [], set()
+    notes: list[str] = []
+    given: dict[str, tuple[str, bool]] = {}
+
+    def add(name: str, value: str, dashes: bool) -> None:
+        overrides.append(f"{name}={value}")
+        key = known.get(name)
+        if key is not None and holds_texts(key.hint):
+            return
+        before, dashes_before = given.get(name, (value, False))
+        if name in given and (dashes or dashes_before or (key is not None and key.default is REQUIRED)):
+            raise ConfigError(f"{COMMAND_LINE}: '{name}' is given twice, as {before} and as {value}; give it once")
+        if before != value:
+            notes.append(f"{name} is given twice: {value} is used, not {before}")
+        given[name] = value, dashes
+
+    known = keys(target)
     while words:
         word = words.pop(0)
         if word in ("-h", "--help"):
@@ -98,6 +118,8 @@ def _split(words: list[str]) -> tuple[str | None, list[str], set[str]]:
         elif word == "--print-config":
             wants.add("print-config")
         elif word == "--config" or word.startswith("--config="):
+            if path is not None:
+                raise ConfigError(f"{COMMAND_LINE}: --config is given twice; let one file extend the other")
             path = word.partition("=")[2] or (words.pop(0) if words else None)
             if path is None:
                 raise ConfigError("command line: --config needs a file")
@@ -105,10 +127,13 @@ def _split(words: list[str]) -> tuple[str | None, list[str], set[str]]:
             name, equals, value = word[2:].partition("=")
             if not equals:
                 value = words.pop(0) if words and not words[0].startswith("--") else "true"
-            overrides.append(f"{name.replace('-', '_')}={value}")
+            add(name.replace("-", "_"), value, dashes=True)
+        elif "=" in word:
+            name, _, value = word.partition("=")
+            add(name, value, dashes=False)
         else:
             overrides.append(word)
-    return path, overrides, wants
+    return path, overrides, wants, notes
 
 
 def _help(

@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cospeech.shipped import find, presets
 from settings.registry import ConfigError
-from settings.schema import choice_of, keys, section_of
+from settings.scalars import RepeatedKey, Scalar, read_yaml, settle
+from settings.schema import choice_of, keys, list_choice_of, section_of
 
 COMMAND_LINE = "command line"
 _NONE = ("none", "null", "")
@@ -48,16 +49,19 @@ def _files(path: Path, seen: tuple[Path, ...]) -> list[tuple[str, dict[str, Any]
     if path.resolve() in seen:
         raise ConfigError(f"{path}: 'extends' goes round in a circle")
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        content = read_yaml(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError(f"no config file at {path}, {_presets_like(path)}") from None
     except IsADirectoryError:
         raise ConfigError(f"{path} is a folder, not a config file") from None
-    except (yaml.YAMLError, OmegaConfBaseException, UnicodeDecodeError, OSError) as error:
+    except RepeatedKey as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    content = {} if content is None else content
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(f"{path} does not hold keys and values")
-    bases = content.pop("extends", [])
+    bases = settle(content.pop("extends", []), str | list[str])
     layers = []
     for base in [bases] if isinstance(bases, str) else bases:
         layers += _files(path.parent / base, (*seen, path.resolve()))
@@ -78,10 +82,22 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
     for item in overrides:
         if "=" not in item or item.startswith("="):
             raise ConfigError(f"{COMMAND_LINE}: expected key=value, got '{item}'")
-    try:
-        return OmegaConf.to_container(OmegaConf.from_dotlist(list(overrides)), resolve=False)  # type: ignore[return-value]
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{COMMAND_LINE}: {' '.join(str(error).split())}") from None
+    values: dict[str, Any] = {}
+    for item in overrides:
+        name, _, text = item.partition("=")
+        try:
+            value = read_yaml(text)
+        except RepeatedKey as error:
+            raise ConfigError(f"{COMMAND_LINE}: '{name}' {error}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{COMMAND_LINE}: '{name}' {' '.join(str(error).split())}") from None
+        *sections, last = name.split(".")
+        inside = values
+        for section in sections:
+            inside = inside.setdefault(section, {})
+        # An empty value is an empty text, or nothing.
+        inside[last] = Scalar("", None) if value is None and not text.strip() else value
+    return values
 
 
 def _lists_of_text(overrides: Sequence[str], target: Any) -> tuple[dict[str, Any], list[str]]:
@@ -94,18 +110,19 @@ def _lists_of_text(overrides: Sequence[str], target: Any) -> tuple[dict[str, Any
     others = []
     for item in overrides:
         name, equals, value = item.partition("=")
-        if equals and name in known and _is_list_of_text(known[name].hint) and value[:1] != "[" and value not in _NONE:
+        if equals and name in known and holds_texts(known[name].hint) and value[:1] != "[" and value not in _NONE:
             texts.setdefault(name, []).append(value)
         else:
             others.append(item)
     return texts, others
 
 
-def _is_list_of_text(hint: Any) -> bool:
+def holds_texts(hint: Any) -> bool:
+    """Whether a key's type is a list of text, of which each word of the command line is one entry."""
     return any(part == list[str] for part in (hint, *get_args(hint)))
 
 
-def _merge(base: dict[str, Any], layer: Mapping[str, Any], target: Any) -> dict[str, Any]:
+def _merge(base: Mapping[str, Any], layer: Mapping[str, Any], target: Any) -> dict[str, Any]:
     merged = dict(base)
     known = keys(target) if target is not None else {}
     for name, value in layer.items():
@@ -113,14 +130,22 @@ def _merge(base: dict[str, Any], layer: Mapping[str, Any], target: Any) -> dict[
         hint = known[name].hint if name in known else None
         if (choice := choice_of(hint)) is not None:
             merged[name] = _merge_choice(before, value, choice.registry, known[name].default)
-        elif isinstance(before, Mapping) and isinstance(value, Mapping):
-            merged[name] = _merge(dict(before), value, section_of(hint))
+        elif isinstance(value, Mapping) and (section := section_of(hint)) is not None:
+            merged[name] = _merge(before if isinstance(before, Mapping) else {}, value, section)
+        elif (each := list_choice_of(hint)) is not None and isinstance(value, list):
+            merged[name] = [_merge_choice(None, item, each.registry, None) for item in value]
         else:
-            merged[name] = _merge({}, value, section_of(hint)) if isinstance(value, Mapping) else value
+            value = settle(value, hint)
+            inside = before if isinstance(before, Mapping) else {}
+            merged[name] = _merge(inside, value, None) if isinstance(value, Mapping) else value
     return merged
 
 
 def _merge_choice(before: Any, value: Any, registry: Any, default: Any) -> Any:
+    if isinstance(value, Scalar):
+        value = value.value if value.value is None else value.text
+    elif isinstance(value, Mapping) and "name" in value:
+        value = {**value, "name": settle(value["name"], str)}
     if isinstance(before, str) or (before is None and isinstance(default, str)):
         before = {"name": before or default}
     elif before is None and isinstance(default, Mapping):

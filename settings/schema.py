@@ -6,6 +6,7 @@ parameter at all, every parameter is a key). The docstring's `Args:` (or `Attrib
 
 import dataclasses
 import inspect
+import math
 import re
 import sys
 import types
@@ -21,7 +22,7 @@ from pydantic.errors import PydanticSchemaGenerationError
 from settings.registry import Choice, ConfigError, nearest
 
 REQUIRED: Final = inspect.Parameter.empty
-_LAX: Final = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True)
+_LAX: Final = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 Origins = Mapping[str, str]
 
 
@@ -224,6 +225,10 @@ def _chosen(value: Any, choice: Choice, path: str, source: str, origins: Origins
 
 
 def _convert(value: Any, hint: Any, path: str, source: str, origins: Origins) -> Any:
+    if isinstance(value, bool) and not takes_bool(hint):
+        raise _error(source, origins, path, f"should be {type_name(hint)}, got {str(value).lower()}")
+    if not _finite(value):
+        raise _error(source, origins, path, f"should be a finite number, got {value!r}")
     try:
         return TypeAdapter(hint, config=_LAX).validate_python(value)
     except ValidationError as error:
@@ -231,6 +236,26 @@ def _convert(value: Any, hint: Any, path: str, source: str, origins: Origins) ->
         raise _error(source, origins, path, f"{first['msg']}, got {value!r} (declared as {type_name(hint)})") from None
     except PydanticSchemaGenerationError:
         return value
+
+
+def takes_bool(hint: Any) -> bool:
+    """Whether true and false are values of a type."""
+    if typing.get_origin(hint) is typing.Literal:
+        return any(isinstance(option, bool) for option in typing.get_args(hint))
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(map(takes_bool, typing.get_args(hint)))
+    if typing.get_origin(hint) is typing.Annotated:
+        return takes_bool(typing.get_args(hint)[0])
+    return hint not in (int, float)
+
+
+def _finite(value: Any) -> bool:
+    """Whether no number in nested values is NaN or infinite."""
+    if isinstance(value, Mapping):
+        return all(map(_finite, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _construct(value: Any, hint: Any) -> Any:
@@ -264,12 +289,19 @@ def type_name(hint: Any) -> str:
     if choice := list_choice_of(hint):
         return f"list of {' | '.join(choice.registry.names())}"
     if typing.get_origin(hint) is typing.Annotated:
-        return type_name(typing.get_args(hint)[0])
+        return type_name(typing.get_args(hint)[0]) + "".join(f", {each}" for each in bounds_of(hint))
     return (
         hint.__name__.lower()
         if isinstance(hint, type) and not typing.get_args(hint)
         else re.sub(r"[\w.]+\.", "", str(hint))
     )
+
+
+def bounds_of(hint: Any) -> list[str]:
+    """The bounds of an annotated number in words: "at least 0"."""
+    words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+    marks = [mark for field in getattr(hint, "__metadata__", ()) for mark in getattr(field, "metadata", ())]
+    return [f"{word} {getattr(mark, name):g}" for mark in marks for name, word in words.items() if hasattr(mark, name)]
 
 
 def _meanings(target: Callable[..., Any]) -> dict[str, str]:

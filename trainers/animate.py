@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from datamodules.media import MediaError
 from settings import ConfigError, command
+from settings.ranges import Count, Fps, NonNegative, Number, Pixels, Positive, Seed
 from trainers.stages import ANIMATORS
 
 if TYPE_CHECKING:
@@ -23,20 +24,20 @@ def animate(
     pose: Path | None = None,
     base: str | None = None,
     crop: Literal["person", "centre", "none"] | None = None,
-    beta: float | None = None,
+    beta: Number | None = None,
     relative: bool | None = None,
-    batch: int | None = None,
+    batch: Count | None = None,
     half: bool | None = None,
-    seed: int = 0,
-    steps: int | None = None,
-    guidance: float | None = None,
+    seed: Seed = 0,
+    steps: Count | None = None,
+    guidance: NonNegative | None = None,
     text: list[str] | None = None,
-    seconds: float | None = None,
+    seconds: Positive | None = None,
     tokenizer: str | None = None,
     bank: str | None = None,
     speech: str | None = None,
-    size: int | None = None,
-    fps: float | None = None,
+    size: Pixels | None = None,
+    fps: Fps | None = None,
     device: str = "auto",
 ) -> "Animation":
     """Turn a picture of a person and a speech file into a video with sound.

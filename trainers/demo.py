@@ -11,6 +11,7 @@ from typing import Any
 
 from cospeech import shipped
 from settings import build, command
+from settings.ranges import Count, Pixels, Whole
 from trainers.demo_steps import DemoError, held_out, run_step, show_in_report, speech_and_person
 
 CONFIG = shipped.folder("configs") / "mmgt" / "smga" / "tiny.yaml"
@@ -23,11 +24,11 @@ def demo(
     image: Path | None = None,
     audio: Path | None = None,
     config: Path = CONFIG,
-    size: int | None = None,
-    speakers: int = 4,
-    clips_per_speaker: int = 12,
-    workers: int = 2,
-    steps: int = 1600,
+    size: Pixels | None = None,
+    speakers: Count = 4,
+    clips_per_speaker: Count = 12,
+    workers: Whole = 2,
+    steps: Count = 1600,
 ) -> Path:
     """Go the whole way; what is finished already is not done again.
 

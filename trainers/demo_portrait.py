@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from cospeech import shipped
 from settings import build, command
+from settings.ranges import Count, Whole
 from trainers.demo_steps import DemoError, held_out, run_step, show_in_report, speech_and_person
 
 CONFIGS: Final = shipped.folder("configs") / "implicit_motion"
@@ -24,11 +25,11 @@ def demo_portrait(
     videos: str | None = None,
     image: Path | None = None,
     audio: Path | None = None,
-    speakers: int = 4,
-    clips_per_speaker: int = 12,
-    workers: int = 2,
-    base_steps: int = 4000,
-    motion_steps: int = 1500,
+    speakers: Count = 4,
+    clips_per_speaker: Count = 12,
+    workers: Whole = 2,
+    base_steps: Count = 4000,
+    motion_steps: Count = 1500,
 ) -> Path:
     """Go the whole way; what is finished already is not done again. About 25 minutes on two cores.
 

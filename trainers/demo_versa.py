@@ -11,6 +11,7 @@ from typing import Any
 
 from cospeech import shipped
 from settings import build, command
+from settings.ranges import Count, Whole
 from trainers.demo_steps import DemoError, run_step
 
 CONFIGS = shipped.folder("configs") / "versa"
@@ -24,13 +25,13 @@ TEXTS = (
 def demo_versa(
     *,
     output: Path = Path("demo-versa"),
-    clips: int = 1500,
-    workers: int = 2,
-    tokenizer_steps: int = 3000,
-    text_steps: int = 3000,
-    audio_steps: int = 600,
-    evaluator_steps: int = 800,
-    measured: int = 256,
+    clips: Count = 1500,
+    workers: Whole = 2,
+    tokenizer_steps: Count = 3000,
+    text_steps: Count = 3000,
+    audio_steps: Count = 600,
+    evaluator_steps: Count = 800,
+    measured: Count = 256,
 ) -> Path:
     """Go the whole way; what is finished already is not done again.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from settings import ConfigError, command
+from settings.ranges import Count, NonNegative, Positive, Seed
 from trainers.stages import EVALUATORS
 
 _NOT_SETTINGS = ("splits", "evaluator", "evaluator_config", "systems", "progress")
@@ -20,13 +21,13 @@ def evaluate(
     evaluator_config: Path | None = None,
     out: Path | None = None,
     splits: list[str] | None = None,
-    seeds: list[int] = [0, 1, 2],
-    steps: int | None = None,
-    guidance: float | None = None,
-    clips: int | None = 24,
-    seconds: float | None = 8.0,
-    batch: int = 32,
-    neighbours: int = 2000,
+    seeds: list[Seed] = [0, 1, 2],
+    steps: Count | None = None,
+    guidance: NonNegative | None = None,
+    clips: Count | None = 24,
+    seconds: Positive | None = 8.0,
+    batch: Count = 32,
+    neighbours: Count = 2000,
     weights: dict[str, str] = {},
     beside: dict[str, str] = {},
     tokenizer: str | None = None,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 from settings import Choice, ConfigError, build, command
+from settings.ranges import Seed
 from trainers.errors import Interrupted, RunStopped
 from trainers.failures import describe, record, wait_for_first, world
 from trainers.options import (
@@ -35,7 +36,7 @@ def fit(
     data: Annotated[dict, Choice(DATAMODULES)] = "clips",  # type: ignore[assignment]
     trainer: TrainerOptions = TrainerOptions(),
     strategy: Annotated[dict, Choice(STRATEGIES)] = "auto",  # type: ignore[assignment]
-    seed: int = 0,
+    seed: Seed = 0,
     run: Path | None = None,
     resume: str = "auto",
     init_from: str | None = None,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from settings import Registry
+from settings.ranges import Decay, NonNegative
 
 if TYPE_CHECKING:
     import torch
@@ -22,10 +23,10 @@ OPTIMIZERS = Registry(
 
 def adan(
     *,
-    lr: float = 2e-4,
-    betas: tuple[float, float, float] = (0.98, 0.92, 0.99),
-    eps: float = 1e-8,
-    weight_decay: float = 0.02,
+    lr: NonNegative = 2e-4,
+    betas: tuple[Decay, Decay, Decay] = (0.98, 0.92, 0.99),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.02,
 ) -> OptimizerFactory:
     """Adan: adaptive Nesterov momentum (MMGT-12). Weight decay is decoupled, in the proximal form of its paper.
 
@@ -42,10 +43,10 @@ def adan(
 
 def adamw(
     *,
-    lr: float = 2e-4,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 0.01,
+    lr: NonNegative = 2e-4,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
+    weight_decay: NonNegative = 0.01,
 ) -> OptimizerFactory:
     """AdamW: Adam with decoupled weight decay.
 
@@ -62,9 +63,9 @@ def adamw(
 
 def adam(
     *,
-    lr: float = 2e-4,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
+    lr: NonNegative = 2e-4,
+    betas: tuple[Decay, Decay] = (0.9, 0.999),
+    eps: NonNegative = 1e-8,
 ) -> OptimizerFactory:
     """Adam without weight decay.
 

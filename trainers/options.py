@@ -5,6 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from settings.ranges import Count, CountOrAll, Fraction, NonNegative, Pixels, Whole
+
+_Part = Annotated[float, Field(gt=0, le=1)]
+_Devices = Annotated[int, Field(ge=-1)]
+_Factor = Annotated[float, Field(gt=1)]
+
 
 @dataclass(frozen=True)
 class TrainerOptions:
@@ -32,23 +38,23 @@ class TrainerOptions:
         enable_progress_bar: show progress on the terminal.
     """
 
-    max_steps: int = -1
-    max_epochs: int | None = None
+    max_steps: CountOrAll = -1
+    max_epochs: CountOrAll | None = None
     accelerator: str = "auto"
-    devices: int | list[int] | str = "auto"
-    num_nodes: int = 1
+    devices: _Devices | list[Whole] | str = "auto"
+    num_nodes: Count = 1
     precision: Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "64"] = (
         "32-true"
     )
-    accumulate_grad_batches: int = 1
-    gradient_clip_val: float | None = None
+    accumulate_grad_batches: Count = 1
+    gradient_clip_val: NonNegative | None = None
     gradient_clip_algorithm: Literal["norm", "value"] = "norm"
-    val_check_interval: int | float | None = None
-    check_val_every_n_epoch: int | None = 1
-    limit_train_batches: int | float | None = None
-    limit_val_batches: int | float | None = None
-    num_sanity_val_steps: int = 0
-    log_every_n_steps: int = 50
+    val_check_interval: Count | _Part | None = None
+    check_val_every_n_epoch: Count | None = 1
+    limit_train_batches: Whole | Fraction | None = None
+    limit_val_batches: Whole | Fraction | None = None
+    num_sanity_val_steps: CountOrAll = 0
+    log_every_n_steps: Count = 50
     deterministic: bool | Literal["warn"] = False
     benchmark: bool | None = None
     detect_anomaly: bool = False
@@ -114,8 +120,8 @@ class GuardOptions:
             step is looked at. A checkpoint is never written without a look.
     """
 
-    explode_factor: float | None = 1000.0
-    check_every_n_steps: int = 20
+    explode_factor: _Factor | None = 1000.0
+    check_every_n_steps: Count = 20
 
 
 @dataclass(frozen=True)
@@ -139,9 +145,9 @@ class SampleOptions:
         height: height of the pictures in pixels; the width follows the clip.
     """
 
-    count: int = 1
-    every_n_validations: int = 1
-    height: int = 256
+    count: Whole = 1
+    every_n_validations: Count = 1
+    height: Pixels = 256
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from settings import ConfigError, Registry
+from settings.ranges import Count, Fraction, Whole
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +32,7 @@ def constant() -> ScheduleFactory:
     return lambda optimizer, total_steps: _by_factor(optimizer, lambda step: 1.0)
 
 
-def warmup(*, warmup_steps: int = 500) -> ScheduleFactory:
+def warmup(*, warmup_steps: Whole = 500) -> ScheduleFactory:
     """Linear warm-up, then constant: lr * min(1, (step + 1) / warmup_steps).
 
     Args:
@@ -40,7 +41,9 @@ def warmup(*, warmup_steps: int = 500) -> ScheduleFactory:
     return lambda optimizer, total_steps: _by_factor(optimizer, lambda step: _warmup_factor(step, warmup_steps))
 
 
-def cosine(*, warmup_steps: int = 500, total_steps: int | None = None, final_factor: float = 0.0) -> ScheduleFactory:
+def cosine(
+    *, warmup_steps: Whole = 500, total_steps: Count | None = None, final_factor: Fraction = 0.0
+) -> ScheduleFactory:
     """Linear warm-up, then half a cosine down to `lr * final_factor`.
 
     Args:

@@ -5,6 +5,7 @@ import numpy as np
 from models.human.keypoints import FACE
 from preprocessing.face.geometry import face_arrays
 from preprocessing.step import Draft
+from settings.ranges import Fraction
 
 
 class KeypointFace:
@@ -17,7 +18,7 @@ class KeypointFace:
         minimum_score: lowest mean score of the 68 points, in [0, 1].
     """
 
-    def __init__(self, minimum_score: float = 0.3) -> None:
+    def __init__(self, minimum_score: Fraction = 0.3) -> None:
         self.minimum_score = minimum_score
 
     def __call__(self, draft: Draft) -> None:

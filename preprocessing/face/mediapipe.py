@@ -12,6 +12,7 @@ from preprocessing.pose.holistic import landmarks_array
 from preprocessing.pose.mapping import face68
 from preprocessing.step import Draft
 from settings import ConfigError
+from settings.ranges import Fraction, Pixels
 
 _GRAPH: Final = "mediapipe/modules/face_landmark/face_landmark_front_cpu.binarypb"
 _DETECTION: Final = "facedetectionshortrangecpu__facedetectionshortrange__facedetection__TensorsToDetectionsCalculator"
@@ -32,7 +33,7 @@ class MediaPipeFace:
         tracking: lowest presence of a face that is followed, in [0, 1].
     """
 
-    def __init__(self, side: int = 512, detection: float = 0.5, tracking: float = 0.5) -> None:
+    def __init__(self, side: Pixels = 512, detection: Fraction = 0.5, tracking: Fraction = 0.5) -> None:
         if side < 64:
             raise ConfigError(f"face side {side}: MediaPipe needs pictures of at least 64 pixels")
         self.side = side

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from preprocessing.steps import SPEECH
 from settings import Choice, ConfigError
+from settings.ranges import Count, Fraction, NonNegative, Positive, Seed, Whole
 
 HOW_ONLY: Final = ("input", "output", "model", "cache", "workers", "restart", "progress")
 """Options that say where and how fast, not what."""
@@ -49,16 +50,16 @@ class Options:
     model: Path | None = None
     rotations: Literal["found", "kept"] = "found"
     speech: list[Annotated[dict, Choice(SPEECH)]] = field(default_factory=lambda: [{"name": "handcrafted"}])
-    min_clip_seconds: float = 1.0
-    max_clip_seconds: float = 30.0
+    min_clip_seconds: NonNegative = 1.0
+    max_clip_seconds: Positive = 30.0
     language: str | None = None
     licence: str | None = None
-    splits: dict[str, float] = field(default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1})
+    splits: dict[str, Fraction] = field(default_factory=lambda: {"train": 0.8, "val": 0.1, "test": 0.1})
     split_by: Literal["source", "speaker"] = "source"
-    seed: int = 0
-    files_per_shard: int = 64
+    seed: Seed = 0
+    files_per_shard: Count = 64
     cache: Path | None = None
-    workers: int = 0
+    workers: Whole = 0
     restart: bool = False
     progress: bool = True
 

@@ -11,6 +11,7 @@ from preprocessing.pose.dwpose_math import Window, decode_people, decode_simcc, 
 from preprocessing.pose.frames import ahead
 from preprocessing.step import Draft
 from settings import ConfigError
+from settings.ranges import Count, Fraction, Whole
 
 REPOSITORY: Final = "yzd-v/DWPose"
 DETECTOR: Final = "yolox_l.onnx"
@@ -46,12 +47,12 @@ class DWPose:
         weights: str = REPOSITORY,
         detector: str = DETECTOR,
         pose: str = POSE,
-        minimum_score: float = 0.1,
-        person_score: float = 0.3,
-        detect_every: int = 1,
-        batch: int = 8,
-        smallest: float = 0.4,
-        threads: int = 0,
+        minimum_score: Fraction = 0.1,
+        person_score: Fraction = 0.3,
+        detect_every: Count = 1,
+        batch: Count = 8,
+        smallest: Fraction = 0.4,
+        threads: Whole = 0,
         device: str = "auto",
     ) -> None:
         if detect_every < 1 or batch < 1:

@@ -8,6 +8,7 @@ from preprocessing.pose.mapping import to_134
 from preprocessing.pose.people import FaceCounter
 from preprocessing.step import Draft
 from settings import ConfigError
+from settings.ranges import Fraction, NonNegative, Pixels
 
 
 class MediaPipePose:
@@ -27,11 +28,11 @@ class MediaPipePose:
 
     def __init__(
         self,
-        side: int = 768,
-        minimum_score: float = 0.1,
-        detection: float = 0.5,
-        tracking: float = 0.5,
-        people_every: float = 1.0,
+        side: Pixels = 768,
+        minimum_score: Fraction = 0.1,
+        detection: Fraction = 0.5,
+        tracking: Fraction = 0.5,
+        people_every: NonNegative = 1.0,
     ) -> None:
         if side < 64:
             raise ConfigError(f"pose side {side}: MediaPipe needs frames of at least 64 pixels")

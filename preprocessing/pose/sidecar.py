@@ -11,6 +11,7 @@ from models.human.keypoints import BODY, FACE, LEFT_HAND, POINTS, RIGHT_HAND
 from preprocessing.seek import frame_stamps
 from preprocessing.step import Draft
 from settings import ConfigError
+from settings.ranges import Fps, Fraction
 
 _DWPOSE: Final = {"body": (18, 2), "hands": (2, 21, 2), "face": (68, 2)}
 _SLACK: Final = 2  # frames by which a file may be shorter or longer than its video: encoders drop and double ends
@@ -30,7 +31,7 @@ class SidecarPose:
         minimum_score: points with a lower score are stored as missing, in [0, 1].
     """
 
-    def __init__(self, fps: float | None = None, minimum_score: float = 0.0) -> None:
+    def __init__(self, fps: Fps | None = None, minimum_score: Fraction = 0.0) -> None:
         if fps is not None and fps <= 0:
             raise ConfigError(f"pose fps {fps}: has to be positive")
         self.fps, self.minimum_score = fps, minimum_score

@@ -8,6 +8,7 @@ from models.human.body_model import WHERE, BodyModelError, load_body_model
 from preprocessing.smplx.fit import fit
 from preprocessing.step import Draft, Drop
 from settings import ConfigError
+from settings.ranges import Fraction, NonNegative, Positive
 
 
 class FitSmplx:
@@ -30,11 +31,11 @@ class FitSmplx:
     def __init__(
         self,
         model: str | None = None,
-        focal: float | None = None,
-        minimum_score: float = 0.3,
-        max_error: float = 0.03,
-        max_poor: float | None = None,
-        effort: float = 1.0,
+        focal: Positive | None = None,
+        minimum_score: Fraction = 0.3,
+        max_error: NonNegative = 0.03,
+        max_poor: Fraction | None = None,
+        effort: Positive = 1.0,
     ) -> None:
         if model is None:
             raise ConfigError(

@@ -8,6 +8,7 @@ import numpy as np
 from preprocessing.speech.handcrafted import Handcrafted
 from preprocessing.step import Draft
 from settings import ConfigError
+from settings.ranges import NonNegative, Positive, Whole
 
 SAMPLE_RATE: Final = 16_000
 RATE: Final = 50
@@ -34,10 +35,10 @@ class PretrainedSpeech:
     def __init__(
         self,
         model: str,
-        layers: str | list[int] = "all",
+        layers: str | list[Whole] = "all",
         normalize: bool | None = None,
-        chunk_seconds: float = 30.0,
-        context_seconds: float = 2.0,
+        chunk_seconds: Positive = 30.0,
+        context_seconds: NonNegative = 2.0,
         device: str = "auto",
     ) -> None:
         import torch

@@ -24,6 +24,7 @@ from preprocessing.synthetic.speakers import speaker
 from preprocessing.synthetic.speech import RATE
 from preprocessing.synthetic.utterance import utterance
 from settings import ConfigError, get_logger
+from settings.ranges import Count, Fps, Pixels, Positive, Seed, Whole
 
 VERSION: Final = 1
 LICENCE: Final = "CC0-1.0 (synthetic)"
@@ -49,15 +50,15 @@ class Recipe:
 
 def generate(
     output: Path,
-    speakers: int = 4,
-    clips_per_speaker: int = 8,
-    unseen_speakers: int = 1,
-    seconds: tuple[float, float] = (6.0, 12.0),
-    size: int = 256,
-    fps: float = 25.0,
-    seed: int = 0,
+    speakers: Count = 4,
+    clips_per_speaker: Count = 8,
+    unseen_speakers: Whole = 1,
+    seconds: tuple[Positive, Positive] = (6.0, 12.0),
+    size: Pixels = 256,
+    fps: Fps = 25.0,
+    seed: Seed = 0,
     wav: bool = False,
-    workers: int = 1,
+    workers: Whole = 1,
 ) -> Path:
     """Make talking-person videos whose movement is known, with no download; returns the path of `manifest.jsonl`.
 

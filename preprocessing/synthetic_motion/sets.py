@@ -23,6 +23,7 @@ from preprocessing.synthetic_motion.actions import held_out
 from preprocessing.synthetic_motion.clips import Recipe, make_clip
 from preprocessing.writer import SampleWriter, make_folder, member, sample_entry, whole_file, write_json
 from settings import ConfigError, get_logger
+from settings.ranges import Count, Fraction, Seed, Whole
 
 RECIPE: Final = "recipe.json"
 logger = get_logger(__name__)
@@ -39,17 +40,17 @@ class _Made(NamedTuple):
 
 def generate(
     output: Path,
-    clips: int = 500,
-    speakers: int = 4,
-    seed: int = 0,
-    talking: float = 0.2,
-    sequences: float = 0.2,
-    captions: int = 4,
-    val: float = 0.08,
-    test: float = 0.17,
+    clips: Count = 500,
+    speakers: Count = 4,
+    seed: Seed = 0,
+    talking: Fraction = 0.2,
+    sequences: Fraction = 0.2,
+    captions: Whole = 4,
+    val: Fraction = 0.08,
+    test: Fraction = 0.17,
     poses: bool = False,
-    clips_per_shard: int = 256,
-    workers: int = 1,
+    clips_per_shard: Count = 256,
+    workers: Whole = 1,
     restart: bool = False,
 ) -> dict[str, Any]:
     """Make shards of synthetic motion clips whose text, actions and speech gestures are known (VA-1).

@@ -24,7 +24,7 @@ def error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
         sys.exit(main(list(words)))
     assert ended.value.code == 2
     err = capsys.readouterr().err
-    assert err.startswith("config error: ")
+    assert err.splitlines()[-1].startswith("config error: ")
     assert "Traceback" not in err
     return err
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from models.human.autoencoder import PoseAutoencoder
 from settings import Choice
+from settings.ranges import Count
 from trainers.agreement import Expected, window_length
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
@@ -29,9 +30,9 @@ class PoseAutoencoderStage(Stage):
     def __init__(
         self,
         *,
-        window: int = 80,
-        width: int = 128,
-        features: int = 32,
+        window: Count = 80,
+        width: Count = 128,
+        features: Count = 32,
         scores: bool = False,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]

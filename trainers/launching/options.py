@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from settings import ConfigError
+from settings.ranges import Count
 
 _TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
@@ -39,7 +40,7 @@ class SlurmOptions:
     account: str | None = None
     qos: str | None = None
     constraint: str | None = None
-    time: int | str = "24:00:00"
+    time: Count | str = "24:00:00"
     signal: Annotated[int, Field(ge=1, le=65535)] = 300
     nodes: Annotated[int, Field(ge=1)] = 1
     gpus_per_node: Annotated[int, Field(ge=0)] = 1

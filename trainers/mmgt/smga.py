@@ -12,6 +12,7 @@ from models.mmgt.loss import smga_loss
 from models.mmgt.smga import HANDCRAFTED, SMGA
 from models.mmgt.speech import join_speech
 from settings import Choice, ConfigError
+from settings.ranges import Count, Decay, Fps, Fraction, NonNegative
 from trainers.agreement import Expected, frame_rate, window_length
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
@@ -59,27 +60,27 @@ class SMGAStage(Stage):
     def __init__(
         self,
         *,
-        width: int = 512,
-        layers: int = 8,
-        heads: int = 8,
-        feedforward: int = 1024,
+        width: Count = 512,
+        layers: Count = 8,
+        heads: Count = 8,
+        feedforward: Count = 1024,
         block_feedforward: bool = True,
-        dropout: float = 0.1,
-        audio_channels: int = HANDCRAFTED,
-        audio_layers: int = 2,
+        dropout: Decay = 0.1,
+        audio_channels: Count = HANDCRAFTED,
+        audio_layers: Count = 2,
         blocks: Literal["two", "one"] = "two",
         use_audio: bool = True,
         predict: Literal["pose", "offset"] = "pose",
         reference: Literal["first", "any"] = "first",
-        window: int = 80,
-        fps: float = 25.0,
-        train_steps: int = 1000,
+        window: Count = 80,
+        fps: Fps = 25.0,
+        train_steps: Count = 1000,
         noise_schedule: Literal["cosine", "linear", "scaled_linear"] = "cosine",
-        sampling_steps: int = 50,
-        drop_audio: float = 0.25,
-        guidance: float = 2.0,
-        lambda_face: float = 3.0,
-        lambda_body: float = 1.0,
+        sampling_steps: Count = 50,
+        drop_audio: Fraction = 0.25,
+        guidance: NonNegative = 2.0,
+        lambda_face: NonNegative = 3.0,
+        lambda_body: NonNegative = 1.0,
         face_loss: Literal["own", "off", "general"] = "own",
         weighting: Literal["uniform", "min_snr"] = "uniform",
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adan",  # type: ignore[assignment]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.versa.evaluator import TextMotionEvaluator
 from settings import Choice, ConfigError
+from settings.ranges import Count, Whole
 from settings.schema import keys
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
@@ -42,15 +43,15 @@ class EvaluatorStage(Stage):
     def __init__(
         self,
         *,
-        width: int = 256,
-        layers: int = 4,
-        heads: int = 4,
-        features: int = 256,
+        width: Count = 256,
+        layers: Count = 4,
+        heads: Count = 4,
+        features: Count = 256,
         text: Literal["words", "clip"] = "words",
         clip_model: str = "openai/clip-vit-base-patch32",
-        text_channels: int = 512,
-        text_buckets: int = 8192,
-        text_layers: int = 2,
+        text_channels: Count = 512,
+        text_buckets: Count = 8192,
+        text_layers: Whole = 2,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):

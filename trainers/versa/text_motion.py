@@ -11,6 +11,7 @@ from models.versa.masking import hidden_tokens, token_loss
 from models.versa.spans import RATE
 from models.versa.transformer import MotionTransformer
 from settings import Choice, ConfigError
+from settings.ranges import Count, Decay, Fps, Fraction, NonNegative, Whole
 from settings.schema import keys
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
@@ -56,24 +57,24 @@ class TextMotionStage(Stage):
         self,
         *,
         tokenizer: str | None = None,
-        codes: int = 512,
-        width: int = 512,
-        layers: int = 8,
-        heads: int = 8,
-        feedforward: int = 1024,
-        dropout: float = 0.1,
+        codes: Count = 512,
+        width: Count = 512,
+        layers: Count = 8,
+        heads: Count = 8,
+        feedforward: Count = 1024,
+        dropout: Decay = 0.1,
         text: Literal["words", "clip"] = "words",
         clip_model: str = "openai/clip-vit-base-patch32",
-        text_channels: int = 512,
-        text_buckets: int = 8192,
-        text_layers: int = 2,
-        text_dropout: float = 0.0,
-        drop_text: float = 0.1,
-        window: int = 50,
-        steps: int = 10,
-        temperature: float = 1.0,
-        guidance: float = 2.0,
-        fps: float = 20.0,
+        text_channels: Count = 512,
+        text_buckets: Count = 8192,
+        text_layers: Whole = 2,
+        text_dropout: Decay = 0.0,
+        drop_text: Fraction = 0.1,
+        window: Count = 50,
+        steps: Count = 10,
+        temperature: NonNegative = 1.0,
+        guidance: NonNegative = 2.0,
+        fps: Fps = 20.0,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):

@@ -9,6 +9,7 @@ from models.human.motion import FPS
 from models.versa.tokenizer import MotionTokenizer, Reconstruction
 from models.versa.tokenizer_loss import tokenizer_errors, tokenizer_loss
 from settings import Choice, ConfigError
+from settings.ranges import Count, Decay, NonNegative, Whole
 from settings.schema import keys
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
@@ -44,17 +45,17 @@ class TokenizerStage(Stage):
     def __init__(
         self,
         *,
-        codes: int = 512,
-        code_width: int = 512,
-        width: int = 512,
-        depth: int = 3,
-        growth: int = 3,
-        rate: int = 4,
-        decay: float = 0.99,
-        reset_below: float = 0.125,
-        beta: float = 0.02,
-        position_weight: float = 2.0,
-        velocity_weight: float = 0.2,
+        codes: Count = 512,
+        code_width: Count = 512,
+        width: Count = 512,
+        depth: Whole = 3,
+        growth: Count = 3,
+        rate: Count = 4,
+        decay: Decay = 0.99,
+        reset_below: NonNegative = 0.125,
+        beta: NonNegative = 0.02,
+        position_weight: NonNegative = 2.0,
+        velocity_weight: NonNegative = 0.2,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
