@@ -24,9 +24,10 @@ from datamodules.index import Index, IndexFileError
 from models.human.motion import FPS as MOTION_FPS
 from models.versa.token2pose import FPS, PoseBank, Template
 from models.versa.tokenizer import MotionTokenizer
-from preprocessing.frozen import device_of, load_frozen
+from preprocessing.frozen import load_frozen
 from preprocessing.writer import OutputError, refused_as_output_error
 from settings import ConfigError, build, command
+from settings.device import device_of
 from settings.ranges import Count
 
 KEYS: Final = ("motion.npz", "pose.npz")

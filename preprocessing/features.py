@@ -29,10 +29,11 @@ from models.implicit_motion.base import ImplicitMotion
 from models.implicit_motion.features import appearance_of, motion_of
 from models.implicit_motion.motion_encoder import MOTION
 from preprocessing.feature_work import FeatureWork
-from preprocessing.frozen import device_of, load_frozen
+from preprocessing.frozen import load_frozen
 from preprocessing.work import RunError
 from preprocessing.writer import OutputError, SampleWriter, member, whole_file
 from settings import ConfigError, build, command
+from settings.device import device_of
 from settings.ranges import Count, Whole
 
 KEY: Final = "implicit.npz"

@@ -40,8 +40,3 @@ def load_frozen(kind: type[Network], option: str, where: str, what: str) -> tupl
         raise ConfigError(f"{option}={where} does not hold {what} ({said})") from None
     with open(weights, "rb") as file:
         return network, hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def device_of(name: str) -> torch.device:
-    """The device that a name means; "auto" is a GPU where there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)

@@ -5,7 +5,6 @@ A part holds one video's samples as the very bytes that stand in the shard; a sh
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -18,14 +17,10 @@ from typing import IO, Any, Final
 
 from datamodules.clip import KEYS, BadSample, ClipInfo, check, decode, encode
 from preprocessing.step import Draft
+from settings.output import SPACE, OutputError
 
 BLOCK: Final = 512
 END: Final = bytes(2 * BLOCK)  # closes a tar file
-SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
-
-
-class OutputError(RuntimeError):
-    """The output folder cannot be written; the message names it and says what to do."""
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from datamodules.media import MediaError
 from settings import ConfigError, command
+from settings.output import OutputError, check_writable, faults_of
 from settings.ranges import Count, Fps, NonNegative, Number, Pixels, Positive, Seed
 from trainers.stages import ANIMATORS
 
@@ -121,6 +122,7 @@ def animate(
     )
     kind = ANIMATORS.get(export.stage)
     wanted.check(kind.takes, export.stage)
+    check_writable(wanted.out)
     return kind(export, fps=fps, device=device).animate(wanted)
 
 
@@ -128,8 +130,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `animate`; 0, or 2 with one line of explanation."""
     values = command(animate, argv, prog="python -m trainers.animate")
     try:
-        made = animate(**values)
-    except (ConfigError, MediaError) as error:
+        with faults_of(Path(values["out"])):
+            made = animate(**values)
+    except (ConfigError, MediaError, OutputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(f"{made.video}  {made.frames / made.fps:.1f} s, {made.frames} frames")

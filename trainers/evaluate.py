@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from settings import ConfigError, command
+from settings.device import device_of
+from settings.output import OutputError, check_writable, faults_of
 from settings.ranges import Count, NonNegative, Positive, Seed
 from trainers.stages import EVALUATORS
 
+_USED_BY = {
+    "beside": ("implicit_motion.motion", "versa.audio_motion"),
+    "weights": ("implicit_motion.base",),
+    "evaluator": ("mmgt.smga", "versa.text_motion"),
+    "steps": ("mmgt.smga", "implicit_motion.motion", "versa.text_motion", "versa.audio_motion"),
+}
+"""Options of `evaluate` that only some stages can use."""
 _NOT_SETTINGS = ("splits", "evaluator", "evaluator_config", "systems", "progress")
 
 
@@ -103,6 +112,9 @@ def evaluate(
             f"{export.name} was trained on {shards}, which is not there now ({error}); the run or the shards were "
             "moved: say where they are with data=SHARDS"
         ) from None
+    _check_used(export.stage, {"beside": beside, "weights": weights, "evaluator": evaluator, "steps": steps})
+    device_of(device)
+    check_writable(folder)
     plan = Plan(
         shards=str(shards),
         splits=splits,
@@ -135,14 +147,24 @@ def evaluate(
     return results
 
 
+def _check_used(stage: str, given: dict[str, Any]) -> None:
+    """Refuse options that a stage's evaluator would not look at."""
+    for name, value in given.items():
+        if value and stage not in _USED_BY[name]:
+            raise ConfigError(
+                f"{name}={value}: means nothing to a network of {stage}; it is for {', '.join(_USED_BY[name])}"
+            )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `evaluate`; 0, or 2 with one line of explanation."""
     from datamodules.index import IndexFileError
 
     values = command(evaluate, argv, prog="python -m trainers.evaluate")
     try:
-        results = evaluate(**values)
-    except (ConfigError, IndexFileError) as error:
+        with faults_of(Path(values["out"] or values["run"])):
+            results = evaluate(**values)
+    except (ConfigError, IndexFileError, OutputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     from trainers.evaluation.tables import as_text

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from settings import ConfigError, command
+from settings.output import OutputError, check_writable, faults_of
 
 
 def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out: Path | None = None) -> Path:
@@ -40,6 +41,8 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
     if file is None or not file.exists():
         where = file or f"checkpoint in {folder.checkpoints}"
         raise ConfigError(f"checkpoint={checkpoint}: there is no {where}")
+    target = Path(out) if out else folder.export
+    check_writable(target)
     stage: Any = STAGES.build(values["stage"])
     try:
         fill(stage.network, network_weights(file, averaged))
@@ -55,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     values = command(export, argv, prog="python -m trainers.export")
     try:
-        print(export(**values))
-    except (ConfigError, CheckpointError) as error:
+        with faults_of(Path(values["out"] or values["run"])):
+            print(export(**values))
+    except (ConfigError, CheckpointError, OutputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

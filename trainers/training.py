@@ -21,6 +21,7 @@ from datamodules.cache import ShardError
 from datamodules.index import IndexFileError
 from datamodules.memory import keep_freed_memory
 from settings import ConfigError, get_logger
+from settings.output import OutputError, faults_of
 from settings.schema import plain
 from trainers.agreement import agree
 from trainers.callbacks.checkpoints import Checkpoints
@@ -59,7 +60,11 @@ def train(**options: Any) -> Path:
     folder = choose(options["run"], options["stage"]["name"])
     # The rank that writes is alone in the folder; the others belong to it.
     with hold(folder) if is_first_rank() else nullcontext():
-        return _train(folder, options)
+        try:
+            with faults_of(folder.path):
+                return _train(folder, options)
+        except OutputError as error:
+            raise RunStopped(f"{error}, with the same run= to go on") from None
 
 
 def _train(folder: RunFolder, options: dict[str, Any]) -> Path:

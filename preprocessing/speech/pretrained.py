@@ -8,6 +8,7 @@ import numpy as np
 from preprocessing.speech.handcrafted import Handcrafted
 from preprocessing.step import Draft
 from settings import ConfigError
+from settings.device import device_of
 from settings.ranges import NonNegative, Positive, Whole
 
 SAMPLE_RATE: Final = 16_000
@@ -41,15 +42,12 @@ class PretrainedSpeech:
         context_seconds: NonNegative = 2.0,
         device: str = "auto",
     ) -> None:
-        import torch
 
         if isinstance(layers, str) and layers != "all":
             raise ConfigError(f"speech layers '{layers}': write 'all' or a list of numbers, [0, 6, -1]")
         if chunk_seconds <= 0 or context_seconds < 0:
             raise ConfigError("speech chunk_seconds has to be positive and context_seconds not negative")
-        self.device = torch.device(
-            "cuda" if device == "auto" and torch.cuda.is_available() else device.replace("auto", "cpu")
-        )
+        self.device = device_of(device)
         self._network, self.normalize = _load(model, normalize)
         self._network.to(self.device).eval()
         self.channels: int = self._network.config.hidden_size

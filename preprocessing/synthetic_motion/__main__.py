@@ -2,12 +2,13 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
 from preprocessing.synthetic_motion.sets import generate
-from preprocessing.writer import OutputError
 from settings import ConfigError, build, command
+from settings.output import OutputError, faults_of
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -15,7 +16,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     values = command(generate, argv, prog="python -m preprocessing.synthetic_motion")
     torch.set_num_threads(1)  # a clip is small: more threads only wait for each other
     try:
-        summary = build(values, generate)
+        with faults_of(Path(values["output"])):
+            summary = build(values, generate)
     except ConfigError as error:
         print(f"config error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -14,6 +14,7 @@ from models.implicit_motion.generate import generate_chunks
 from models.implicit_motion.motion import MotionDiffusion
 from preprocessing.square import Square
 from settings import ConfigError
+from settings.device import device_of
 from trainers.animation import frames
 from trainers.animation.files import Animation
 from trainers.animation.request import LARGEST, check_files, hashes, listen, read_first_pose
@@ -178,7 +179,7 @@ class MotionAnimator:
 
 def chosen(device: str) -> torch.device:
     """A device by name; `auto` is a GPU where there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    return device_of(device)
 
 
 def described(export: Export) -> dict[str, str]:

@@ -11,6 +11,7 @@ from models.mmgt.generate import generate_chunks
 from models.mmgt.smga import HANDCRAFTED, SMGA
 from models.mmgt.speech import join_speech
 from settings import ConfigError
+from settings.device import device_of
 from trainers.animation.files import PoseAnimation, write_animation
 from trainers.animation.hearing import PretrainedHearing, handcrafted, layer_numbers, layers_wanted, mean_layer
 from trainers.animation.request import read_request
@@ -37,7 +38,7 @@ class SMGAAnimator:
 
     def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export = export
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = device_of(device)
         self.network = load_network(SMGA, export).to(self.device)
         self.layer_channels = self.network.get_buffer("audio_mean").numel() - HANDCRAFTED
         self.layers = layer_numbers(export.settings)

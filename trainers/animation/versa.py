@@ -20,6 +20,7 @@ from models.versa.tokenizer import MotionTokenizer
 from models.versa.transformer import MotionTransformer
 from preprocessing.frozen import load_frozen
 from settings import ConfigError
+from settings.device import device_of
 from trainers.animation.files import PoseAnimation, write_animation
 from trainers.animation.hearing import handcrafted, layers_wanted
 from trainers.animation.request import (
@@ -61,7 +62,7 @@ class VersaAnimator:
 
     def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export = export
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = device_of(device)
         self.network = load_network(MotionTransformer, export).to(self.device)
         if fps not in (None, FPS):
             raise ConfigError(f"fps={fps:g}: {export.name} makes poses at {FPS:g} frames a second; leave fps out")

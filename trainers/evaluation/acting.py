@@ -16,6 +16,7 @@ from models.versa.text import SPEECH
 from models.versa.tokenizer import MotionTokenizer
 from models.versa.transformer import MotionTransformer
 from settings import ConfigError
+from settings.device import device_of
 from trainers.animation.hearing import layer_numbers, mean_layer
 from trainers.evaluation.clips import evenly
 from trainers.evaluation.plan import Plan
@@ -138,7 +139,7 @@ class Actor:
     """
 
     def __init__(self, export: Export, device: str = "auto", tokenizer: str | None = None):
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        self.device = device_of(device)
         self.network = load_network(MotionTransformer, export).to(self.device)
         self._layers = layer_numbers(export.settings)
         name = tokenizer or export.settings.get("stage", {}).get("tokenizer")

@@ -18,6 +18,7 @@ from datamodules.video import read_window
 from models.human.keypoints import LEFT_HAND, LIPS, RIGHT_HAND
 from models.implicit_motion import ImplicitMotion
 from settings import ConfigError, get_logger
+from settings.device import device_of
 from trainers.evaluation.clips import evenly, joined
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import PerClip
@@ -73,7 +74,7 @@ def measure_reenactment(export: Export, plan: Plan, folder: Path) -> dict[str, A
     Raises:
         ConfigError: no clips with video in the splits.
     """
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if plan.device == "auto" else plan.device)
+    device = device_of(plan.device)
     network = load_network(ImplicitMotion, export).to(device)
     pretrained = Pretrained(plan.weights)
     if pretrained.missing:

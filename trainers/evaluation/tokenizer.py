@@ -14,6 +14,7 @@ from datamodules.index import Index
 from models.human.motion import FPS, PARTS, recover_joints
 from models.versa import MotionTokenizer
 from settings import ConfigError, get_logger
+from settings.device import device_of
 from trainers.evaluation.block_pca import BlockPCA
 from trainers.evaluation.clips import evenly
 from trainers.evaluation.comparison import Figure, spread, verdict
@@ -52,7 +53,7 @@ def measure_tokenizer(export: Export, plan: Plan, folder: Path) -> dict[str, Any
     Raises:
         ConfigError: no clips with motion in the splits, or none to fit to.
     """
-    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if plan.device == "auto" else plan.device)
+    device = device_of(plan.device)
     network = load_network(MotionTokenizer, export).to(device)
     bits = math.ceil(math.log2(network.codes))
     training = load_motions(plan.shards, "train", plan.neighbours, None)

@@ -1,0 +1,73 @@
+"""Places that are written to: looked at before the work, and faults of them in one line."""
+
+import errno
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
+FAULTS: Final = (
+    *SPACE,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+)
+_PROBE: Final = 1 << 16
+
+
+class OutputError(RuntimeError):
+    """What is to be written cannot be; the message names it and says what to do."""
+
+
+def check_writable(path: Path) -> None:
+    """Look whether a file or folder can be written: a little is, where it would lie, and removed again.
+
+    Raises:
+        OutputError: a folder that may not be written to, a full disk, a file where a folder would have to be.
+    """
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if path.is_dir():
+        folder = path
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_PROBE))
+            file.flush()
+    except OSError as error:
+        raise OutputError(refusal(path, error)) from error
+
+
+def refusal(path: Path, error: OSError) -> str:
+    """What to say of a path that could not be written."""
+    full = error.errno in SPACE
+    what = "the disk is full" if full else (error.strerror or str(error)).lower()
+    cure = "free some space and start again" if full else "make it writable, or choose another place"
+    return f"cannot write to {path}: {what}; {cure}"
+
+
+@contextmanager
+def faults_of(path: Path) -> Iterator[None]:
+    """A while in which faults of the file system (read-only, full, not allowed) are faults of the output.
+
+    Others, such as an input that is not there, pass. Also of libraries that turn them into errors of their own.
+
+    Raises:
+        OutputError: in the place of such an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FAULTS:
+            raise
+        raise OutputError(refusal(path, error)) from error
+    except Exception as error:
+        if "No space left on device" not in str(error) and "Read-only file system" not in str(error):
+            raise
+        number = errno.ENOSPC if "No space" in str(error) else errno.EROFS
+        raise OutputError(refusal(path, OSError(number, "read-only file system"))) from error

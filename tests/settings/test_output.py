@@ -1,0 +1,55 @@
+"""Outputs that cannot be written are one line, before the work where that can be known."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from settings import ConfigError
+from settings.device import device_of
+from settings.output import OutputError, check_writable, faults_of
+
+
+def test_a_place_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "deeper" / "x.mp4")
+    check_writable(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EACCES])
+def test_a_place_that_cannot_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def refuse(dir: Path) -> None:
+        raise OSError(number, "no")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    with pytest.raises(OutputError, match=f"cannot write to {tmp_path / 'x.mp4'}") as refused:
+        check_writable(tmp_path / "x.mp4")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_file_where_a_folder_would_have_to_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        check_writable(tmp_path / "file" / "x.mp4")
+
+
+def test_faults_of_the_file_system_become_the_outputs_and_others_pass(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="the disk is full"), faults_of(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OutputError, match="the disk is full"), faults_of(tmp_path):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+    with pytest.raises(FileNotFoundError), faults_of(tmp_path):
+        (tmp_path / "nowhere").read_text()
+    with pytest.raises(RuntimeError, match="mine"), faults_of(tmp_path):
+        raise RuntimeError("mine")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"device={name}"):
+        device_of(name)
+
+
+def test_devices() -> None:
+    assert device_of("cpu").type == "cpu"
+    assert device_of("auto").type in ("cpu", "cuda")
