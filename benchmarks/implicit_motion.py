@@ -19,6 +19,7 @@ import torch
 
 from benchmarks.machine import describe, write_result
 from models.implicit_motion import ImplicitMotion
+from models.implicit_motion.base import Source
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import MotionDiffusion
 from trainers.animation.frames import BATCH, half_precision
@@ -52,19 +53,18 @@ def measure(
     image, driving = torch.rand(1, 3, size, size, device=device), torch.rand(FPS, 3, size, size, device=device)
     speech = torch.randn(1, *((16_000,) if diffusion.audio == "raw" else (FPS, 35)), device=device)
 
-    def render(motion: torch.Tensor) -> None:
-        source = base.encode_source(image)
+    def render(source: Source, motion: torch.Tensor) -> None:
         for part in motion.split(BATCH):
             base.render(source, part[None])
 
     def image_to_image() -> None:
         with half_precision(device, half):
-            render(torch.cat([base.encode_motion(part) for part in driving.split(BATCH)]))
+            render(base.encode_source(image), torch.cat([base.encode_motion(part) for part in driving.split(BATCH)]))
 
     def audio_to_video() -> None:
         with half_precision(device, half):
             source = base.encode_source(image)
-            render(generate(diffusion, source.motion.float(), source.appearance.float(), speech)[0])
+            render(source, generate(diffusion, source.motion.float(), source.appearance.float(), speech)[0])
 
     result = {}
     for name, act in (("image to image", image_to_image), ("audio to video", audio_to_video)):

@@ -29,6 +29,8 @@ class Batch:
         motion: (B, M, 263) at 20 fps.
         latents: (B, F, C, h, w) scaled VAE latents.
         implicit: arrays of implicit.npz by name: motion (B, T, 768), appearance (B, A), network (B, 32) uint8.
+        whole: of each window's clip in full length, padded at the end: audio (B, N), speech (B, F, 35), and frames
+            (B, 1), how long each is. Windows of one clip each bring it.
         infos: clip.json of each window's clip.
         bad_samples: how many samples were skipped so far, by reason.
     """
@@ -46,6 +48,7 @@ class Batch:
     motion: torch.Tensor | None = None
     latents: torch.Tensor | None = None
     implicit: dict[str, torch.Tensor] | None = None
+    whole: dict[str, torch.Tensor] | None = None
     lengths: torch.Tensor | None = None
     captions: list[list[Caption]] = field(default_factory=list)
     infos: list[ClipInfo] = field(default_factory=list)

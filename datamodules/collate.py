@@ -12,6 +12,10 @@ from datamodules.clip import ARRAYS, SAMPLE_RATE, SPEECH_RATE, Caption, ClipInfo
 from datamodules.samples import Clip
 
 _MOTION_RATE: Final = 20.0
+_WHOLE: Final[Mapping[str, Any]] = {
+    "audio.flac": lambda value: {"whole.audio": value},
+    "speech.npz": lambda value: {"whole.speech": value["handcrafted"]},
+}
 _PADDING: Final = {"pose": (-1.0, -1.0, 0.0)}  # a missing point; everything else is padded with 0
 
 
@@ -59,6 +63,10 @@ def cut_window(clip: Clip, start: int, length: int | None) -> Window:
             for part, array in value.items():
                 along_time = ARRAYS[key][part].shape[0] == "T"
                 arrays[f"{name}.{part}"] = array[start : start + frames] if along_time else array
+    for key in clip.whole:
+        arrays |= _WHOLE[key](clip.values[key])
+    if clip.whole:
+        arrays["whole.frames"] = np.array([info.frames])
     return Window(info, start, frames, arrays)
 
 

@@ -13,7 +13,7 @@ from datamodules.clip import KEYS, BadSample
 from datamodules.fitting import FitMode
 from datamodules.index import Index
 from datamodules.loader import ClipLoader, WindowDataset
-from datamodules.samples import Clip, ClipReader, Oblong, Wanted
+from datamodules.samples import WHOLE, Clip, ClipReader, Oblong, Wanted
 from datamodules.streams import Share, Shuffle
 from datamodules.table import ClipTable, select
 from datamodules.windows import Cut
@@ -101,7 +101,7 @@ class ClipDataModule(L.LightningDataModule):
         bad_sample_minimum: Whole = 20,
     ):
         super().__init__()
-        unknown = [key for key in keys if key not in KEYS]
+        unknown = [key for key in keys if key.removeprefix(WHOLE) not in KEYS]
         if unknown:
             raise ConfigError(f"data: a stage asks for the key '{unknown[0]}'; clips have {', '.join(KEYS)}")
         numbers: dict[str, float] = {"batch_size": batch_size, "window": window, "windows_per_clip": windows_per_clip}
@@ -169,7 +169,7 @@ class ClipDataModule(L.LightningDataModule):
         cut = self._cut(self._mode, self._stride)
         keys = Counter(key for shard in self.index.shards for sample in shard.samples for key in sample.keys)
         known = {"fps": self.index.fps, "window": "clip" if cut.mode == "clip" else cut.length, "keys": keys}
-        if not all(keys.get(key) for key in self.keys):
+        if not all(keys.get(key.removeprefix(WHOLE)) for key in self.keys):
             return known
         return known | self._of_first_clip()
 

@@ -18,6 +18,8 @@ from settings import get_logger
 logger = get_logger(__name__)
 
 _INFO: Final = "clip.json"
+WHOLE: Final = "whole/"
+"""Before a key: the clip's array in full length as well, in `Batch.whole`, whatever the window."""
 _POINT: Final = np.dtype([("xy", "V8"), ("score", "f4")])
 
 
@@ -26,7 +28,7 @@ class Wanted:
     """What of a clip is read.
 
     Attributes:
-        keys: beside clip.json.
+        keys: beside clip.json; "whole/audio.flac" and "whole/speech.npz" are these in full length.
         speech_layers: layers of the pretrained speech model, by their numbers; all that are stored where None.
         video_size: height and width that frames are brought to; the video's own where None.
         video_fit: what happens to frames of another shape.
@@ -75,6 +77,7 @@ class Clip:
 
     info: ClipInfo
     values: dict[str, Any]
+    whole: tuple[str, ...] = ()  # keys that windows take in full length as well
 
     @property
     def bytes(self) -> int:
@@ -98,7 +101,8 @@ class ClipReader:
 
     def __init__(self, table: ClipTable, folder: ShardFolder, wanted: Wanted, memory: int = 1 << 30):
         self.table, self.wanted, self._folder, self._memory = table, wanted, folder, memory
-        self._keys = tuple(key for key in wanted.keys if key != _INFO)
+        self._whole = tuple(key.removeprefix(WHOLE) for key in wanted.keys if key.startswith(WHOLE))
+        self._keys = tuple(dict.fromkeys(key.removeprefix(WHOLE) for key in wanted.keys if key != _INFO))
         self._kept: OrderedDict[int, Clip] = OrderedDict()
         self._held = 0
 
@@ -140,7 +144,7 @@ class ClipReader:
                 value = value | {"layers": _layers(value, self.wanted.speech_layers, clip_id)}
             values[key] = value
         fit = self.wanted.fit(info) if "video.mp4" in values else None
-        return Clip(info, _fitted(values, fit) if fit and fit.changes else values)
+        return Clip(info, _fitted(values, fit) if fit and fit.changes else values, self._whole)
 
 
 def _decode(key: str, data: bytes, clip_id: str) -> Any:

@@ -1,4 +1,4 @@
-"""Speech as the motion diffusion hears it: one vector a window, one vector a frame (IM-13)."""
+"""Speech as the motion diffusion hears it: one vector of all of it, one vector a frame (IM-13)."""
 
 import math
 from contextlib import AbstractContextManager, nullcontext
@@ -63,7 +63,7 @@ class Filterbank(nn.Module):
 
 
 class MambaGlobal(nn.Module):
-    """F_ag: Mamba reads all the sound of a window to one vector (IM-13).
+    """F_ag: Mamba reads all the sound there is to one vector (IM-13): the mean over steps of what it has read by then.
 
     Args:
         inputs: channels of the speech.
@@ -78,12 +78,24 @@ class MambaGlobal(nn.Module):
         self.layers = nn.ModuleList(MambaBlock(width) for _ in range(layers))
         self.outer = nn.Linear(width, outputs)
 
-    def forward(self, speech: Tensor) -> Tensor:
-        """(B, L, inputs) to (B, outputs)."""
+    def forward(self, speech: Tensor, steps: Tensor | None = None) -> Tensor:
+        """(B, L, inputs) to (B, outputs); of `steps` (B,) the first in each row are speech, what follows is padding."""
+        return self.conclude(*self.read(speech, steps))
+
+    def read(self, speech: Tensor, steps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What pieces of long speech add up to: sums over steps (B, width), and numbers of steps (B, 1)."""
         x = self.inner(speech)
         for layer in self.layers:
-            x = layer(x)
-        return self.outer(normalise(x).mean(1))
+            x = layer(x)  # no step hears a later one, so padding behind the speech is not heard
+        x = normalise(x)
+        if steps is None:
+            return x.sum(1), x.new_full((len(x), 1), x.shape[1])
+        there = torch.arange(x.shape[1], device=x.device) < steps[:, None]
+        return torch.where(there[..., None], x, 0).sum(1), there.sum(1, keepdim=True).to(x.dtype)
+
+    def conclude(self, total: Tensor, steps: Tensor) -> Tensor:
+        """The vector (B, outputs) of what `read` gave."""
+        return self.outer(total / steps.clamp(min=1))
 
 
 class MambaLocal(nn.Module):

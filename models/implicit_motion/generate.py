@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from models.diffusion.guider import classifier_free
 from models.diffusion.sampler import sample
 from models.implicit_motion.audio import RATE
-from models.implicit_motion.motion import HANDCRAFTED, PRECEDING, Heard, MotionDiffusion
+from models.implicit_motion.motion import HANDCRAFTED, PRECEDING, Heard, MotionDiffusion, Spoken
 
 EASE = 12
 """Frames over which a window finds from where the one before ended to where it wants to be."""
@@ -24,6 +24,8 @@ def generate(
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
+    lengths: Tensor | None = None,
+    spoken: Spoken | None = None,
 ) -> Tensor:
     """Motion features for a source picture and speech of any length.
 
@@ -35,6 +37,8 @@ def generate(
         seed: the same seed gives the same motion; in a batch each sequence draws from a stream of its own.
         steps: sampling steps; None takes the network's.
         guidance: weight of classifier-free guidance; None takes the network's.
+        lengths: (B,) frames of speech in each row, where rows are padded at the end; all where None.
+        spoken: all of the speech of which `audio` is a part, for F_ag; where None, `audio` is all of it.
 
     Returns:
         (T, C) or (B, T, C), as the base network would give it of the frames.
@@ -43,7 +47,10 @@ def generate(
         ValueError: shapes that do not fit, or speech of less than half a frame.
     """
     single = source_motion.ndim == 1
-    chunks = generate_chunks(network, source_motion, appearance, audio, seed=seed, steps=steps, guidance=guidance)
+    chunks = generate_chunks(
+        network, source_motion, appearance, audio,
+        seed=seed, steps=steps, guidance=guidance, lengths=lengths, spoken=spoken,
+    )  # fmt: skip
     motion = torch.cat(list(chunks), 1)
     return motion[0] if single else motion
 
@@ -58,13 +65,15 @@ def generate_chunks(
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
+    lengths: Tensor | None = None,
+    spoken: Spoken | None = None,
 ) -> Iterator[Tensor]:
     """As `generate`, in pieces (B, n, C) as they are done, so that memory does not grow with the length.
 
     Each window makes `network.hop` frames. The last four of the window before stand before its first (IM-14), and it
-    goes on from them (`go_on`). Both F_ag and F_al of a window come from `network.window` frames of speech: those four,
-    its own, and the few behind that the last frames' slices need; so they mean the same as in training, for speech of
-    any length.
+    goes on from them (`go_on`). F_al of a window comes from `network.window` frames of speech: those four, its own, and
+    the few behind that the last frames' slices need. F_ag is made once, of all of the speech (IM-13), and is the same
+    for all windows; of a network with `global_speech="window"` it is of the window.
     """
     device = network.audio_mean.device
     source_motion, appearance, audio = (
@@ -79,10 +88,17 @@ def generate_chunks(
     training = network.training
     network.eval()
     try:
+        whole: Tensor | None = None
+        if network.reads_clip:
+            if spoken is None:
+                frames = torch.full((size,), length, device=device) if lengths is None else lengths.to(device)
+                spoken = Spoken(audio, frames)
+            whole = network.hear_all(spoken)
         for begin in range(0, length, network.hop):
             noise = torch.stack([torch.randn(network.hop, channels, generator=stream) for stream in streams])
             speech = _window(network, audio, begin)
-            x0 = _denoise(network, noise.to(device), source_motion, appearance, speech, before, steps, guidance)
+            heard = network.listen(speech, network.hop, whole)
+            x0 = _denoise(network, noise.to(device), source_motion, appearance, heard, before, steps, guidance)
             before = x0[:, -PRECEDING:]
             yield network.space.decode(x0, source_motion)[:, : length - begin]
     finally:
@@ -188,7 +204,7 @@ def _denoise(
     noise: Tensor,
     source: Tensor,
     appearance: Tensor,
-    speech: Tensor,
+    heard: Heard,
     before: Tensor | None,
     steps: int | None,
     guidance: float | None,
@@ -200,20 +216,20 @@ def _denoise(
     weight = (network.guidance if guidance is None else guidance) if network.hears else 1.0
     times = 1 if weight == 1 else 2
     first = noise.new_zeros(len(noise), PRECEDING, noise.shape[2]) if before is None else before
-    source, appearance, first, speech = (
-        value.repeat(times, *[1] * (value.ndim - 1)) for value in (source, appearance, first, speech)
-    )
-    heard: Heard | None = None
+
+    def repeated(value: Tensor) -> Tensor:
+        return value.repeat(times, *[1] * (value.ndim - 1))
+
+    source, appearance, first = (repeated(value) for value in (source, appearance, first))
+    heard = Heard(*(None if value is None else repeated(value) for value in heard))
     estimate: Tensor | None = None
 
     def predict(x_t: Tensor, timesteps: Tensor, drop: Tensor) -> Tensor:
-        nonlocal heard
         known = None if estimate is None else estimate.repeat(times, 1, 1)
         made = network(
-            x_t, timesteps, source, appearance, speech if heard is None else heard, first,
+            x_t, timesteps, source, appearance, heard, first,
             estimate=known, drop_speech=drop if network.hears else None,
         )  # fmt: skip
-        heard = made.heard
         return made.x0
 
     def remember(x0: Tensor) -> Tensor:

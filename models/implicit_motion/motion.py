@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from models.diffusion.schedule import NoiseSchedule
-from models.implicit_motion.audio import Filterbank, MambaGlobal, MambaLocal
+from models.implicit_motion.audio import RATE, Filterbank, MambaGlobal, MambaLocal
 from models.implicit_motion.motion_space import MotionSpace
 from models.layers.attention import Attention
 from models.layers.dropout import BranchDropout, Draw
@@ -21,6 +21,24 @@ from models.saved import SavedNetwork
 HANDCRAFTED = 35
 PRECEDING = 4
 """Frames before the target that it is told of (IM-14)."""
+
+
+LONGEST = 30.0
+"""Seconds of the longest clip; longer speech is read in pieces of so many, each as a clip is, whose means are taken."""
+
+
+class Spoken(NamedTuple):
+    """All of the speech that windows are of, for F_ag (IM-13).
+
+    Attributes:
+        speech: (U, N) sound at 16 kHz or (U, F, 35) features of U clips, as the network hears; padded at the end.
+        frames: (U,) video frames of each clip.
+        rows: (B,) which clip each window is of; one each where None.
+    """
+
+    speech: Tensor
+    frames: Tensor
+    rows: Tensor | None = None
 
 
 class Heard(NamedTuple):
@@ -92,6 +110,8 @@ class MotionDiffusion(
         audio_steps: steps a frame to which they bring it.
         audio_reach: frames on either side whose sound belongs to a frame's slice.
         use_global: false leaves F_ag out (ablation).
+        global_speech: what F_ag is of: "clip", all of the speech (IM-13), or "window", the window at hand, as networks
+            saved before there was a choice have it.
         use_local: false leaves F_al out (ablation).
         use_appearance: false leaves F_A out (ablation).
         predict: "offset" from M^0 or "motion"; see `MotionSpace`.
@@ -127,6 +147,7 @@ class MotionDiffusion(
         audio_steps: int = 4,
         audio_reach: int = 2,
         use_global: bool = True,
+        global_speech: Literal["clip", "window"] = "window",
         use_local: bool = True,
         use_appearance: bool = True,
         predict: Literal["offset", "motion"] = "offset",
@@ -141,6 +162,8 @@ class MotionDiffusion(
         super().__init__()
         if audio not in ("raw", "handcrafted"):
             raise ValueError(f"audio has to be 'raw' or 'handcrafted', got '{audio}'")
+        if global_speech not in ("clip", "window"):
+            raise ValueError(f"global_speech has to be 'clip' or 'window', got '{global_speech}'")
         if not 0 <= audio_reach <= PRECEDING:
             raise ValueError(f"audio_reach has to be from 0 to {PRECEDING} frames, got {audio_reach}")
         if window <= PRECEDING + audio_reach:
@@ -148,6 +171,7 @@ class MotionDiffusion(
         if not unseen > 0:
             raise ValueError(f"unseen has to be above 0, got {unseen}")
         self.audio, self.use_appearance, self.hears = audio, use_appearance, use_global or use_local
+        self.reads_clip = use_global and global_speech == "clip"
         self.window, self.fps, self.after, self.unseen = window, fps, audio_reach, unseen
         self.train_steps, self.noise_schedule = train_steps, noise_schedule
         self.sampling_steps, self.guidance = sampling_steps, guidance
@@ -207,6 +231,7 @@ class MotionDiffusion(
         estimate: Tensor | None = None,
         again: Tensor | None = None,
         drop_speech: Tensor | None = None,
+        spoken: Spoken | None = None,
     ) -> Denoised:
         """Predict the noise (Eq. 7) in the frames of a window behind the first four.
 
@@ -220,8 +245,12 @@ class MotionDiffusion(
             estimate: (B, T, C) x0 of an earlier pass, whose frames precede; zero where there is none.
             again: (B,) bool, where an earlier pass of this call gives the estimate (self-conditioning).
             drop_speech: (B,) bool, true where the learned "no speech" stands in for the speech.
+            spoken: all of the speech that the windows are of, for a network whose F_ag is of it.
+
+        Raises:
+            ValueError: a network whose F_ag is of all of the speech is given the window alone.
         """
-        heard = speech if isinstance(speech, Heard) else self._listen(speech, noisy.shape[1])
+        heard = speech if isinstance(speech, Heard) else self.listen(speech, noisy.shape[1], spoken)
         whole, frames = self._drop(heard, drop_speech)
         context = self.source(self.space.condition(source))
         if self.appearance is not None:
@@ -238,18 +267,58 @@ class MotionDiffusion(
             estimate = torch.where(again[:, None, None], first, estimate)
         return Denoised(*self._denoise(noisy, timesteps, tokens, context, before, estimate), heard)
 
-    def _listen(self, speech: Tensor, count: int) -> Heard:
-        """F_ag and F_al of `count` frames that stand between the four before and those behind."""
+    def listen(self, speech: Tensor, count: int, spoken: Spoken | Tensor | None = None) -> Heard:
+        """F_ag, and F_al of `count` frames that stand between the four before and those behind.
+
+        Args:
+            speech: of the window, as `forward` takes it.
+            count: frames.
+            spoken: all of the speech, or F_ag (B, W) made of it before.
+        """
         if not self.hears:
             return Heard(None, None)
+        whole = spoken if isinstance(spoken, Tensor) else None
+        if whole is None and self.reads_clip:
+            if spoken is None:
+                raise ValueError(
+                    "F_ag is of all of the speech (global_speech='clip'): give `spoken`, not a window alone"
+                )
+            whole = self.hear_all(spoken)
+        steps = self._steps(speech, PRECEDING + count + self.after)
+        if whole is None and self.whole is not None:
+            whole = self.whole(steps)
+        return Heard(whole, None if self.local is None else self.local(steps, PRECEDING, count))
+
+    def hear_all(self, spoken: Spoken) -> Tensor:
+        """F_ag (B, W) of all of the speech (IM-13); each clip is read once, however many windows are of it."""
+        assert self.whole is not None
+        longest, piece = spoken.speech.shape[1], round(LONGEST * self.fps)
         if self.filterbank is not None:
-            speech = self.filterbank(speech, PRECEDING + count + self.after)
-        else:
-            speech = ((speech - self.audio_mean) / self.audio_std).clamp(-10, 10)
-        return Heard(
-            None if self.whole is None else self.whole(speech),
-            None if self.local is None else self.local(speech, PRECEDING, count),
-        )
+            longest = max(1, round(longest / RATE * self.fps))
+        total: Tensor | float = 0.0
+        count: Tensor | float = 0.0
+        for begin in range(0, longest, piece):
+            end = min(begin + piece, longest)
+            steps = self._steps(self._cut(spoken.speech, begin, end), end - begin)
+            a_frame = steps.shape[1] // (end - begin)
+            read, number = self.whole.read(steps, (spoken.frames - begin).clamp(0, end - begin) * a_frame)
+            total, count = total + read, count + number
+        whole = self.whole.conclude(total, count)  # type: ignore[arg-type]
+        return whole if spoken.rows is None else whole[spoken.rows]
+
+    def _cut(self, speech: Tensor, begin: int, end: int) -> Tensor:
+        """The speech of frames `begin` to `end`; silence where there is none."""
+        if self.filterbank is None:
+            return speech[:, begin:end]
+        first, last = (round(frame / self.fps * RATE) for frame in (begin, end))
+        part = speech[:, first:last]
+        return F.pad(part, (0, last - first - part.shape[1]))
+
+    def _steps(self, speech: Tensor, frames: int) -> Tensor:
+        """What the extractors read of the speech of so many frames."""
+        if self.filterbank is not None:
+            return self.filterbank(speech, frames)
+        return ((speech - self.audio_mean) / self.audio_std).clamp(-10, 10)
 
     def _drop(self, heard: Heard, drop: Tensor | None) -> Heard:
         if drop is None or self.no_speech is None:

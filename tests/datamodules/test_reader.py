@@ -204,3 +204,22 @@ def test_the_constructor_is_a_config_section():
     assert "keys" not in values
     with pytest.raises(ConfigError, match="batch_size"):
         settings.check({"shards": "data", "batchsize": 2}, ClipDataModule)
+
+
+@pytest.mark.paper("IM-13")
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_whole_clips_speech_comes_with_each_window(tmp_path, workers):
+    """Padded to the longest of the batch, with how long each is."""
+    write_shards(tmp_path, clips=2, seconds=(3.0, 5.0), splits=("val",))
+    keys = ("speech.npz", "audio.flac", "whole/audio.flac", "whole/speech.npz")
+    made = module(tmp_path, keys, window=20, stride=0.8, workers=workers)
+    stored = {info.id: values for info, values in read_clips(tmp_path, ("speech.npz", "audio.flac"))}
+    batch = next(iter(made.val_dataloader()))
+    assert sorted(set(batch.whole["frames"][:, 0].tolist())) == [75, 125]
+    for row, info in enumerate(batch.infos):
+        frames = info.frames
+        assert batch.whole["frames"][row].item() == frames
+        np.testing.assert_array_equal(batch.whole["speech"][row, :frames], stored[info.id]["speech.npz"]["handcrafted"])
+        np.testing.assert_array_equal(batch.whole["audio"][row, : frames * 640], stored[info.id]["audio.flac"])
+        assert not batch.whole["speech"][row, frames:].any()
+        assert batch.speech[row].shape == (20, 35)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from models.diffusion.schedule import NoiseSchedule
+from models.implicit_motion import motion
 from models.implicit_motion.audio import Filterbank
-from models.implicit_motion.motion import MotionDiffusion
+from models.implicit_motion.motion import MotionDiffusion, Spoken
 from models.implicit_motion.motion_loss import motion_diffusion_loss
 from models.implicit_motion.motion_space import MotionSpace
 from models.layers.mamba import MambaBlock
@@ -43,6 +44,73 @@ def test_f_ag_is_one_vector_that_every_sound_of_the_window_acts_on(audio):
         changed = sound.clone()
         changed[:, frame * samples : (frame + 1) * samples] *= -3 if audio == "handcrafted" else 3
         assert not torch.equal(network(**{**inputs(network), "speech": changed}).heard.whole, heard), frame
+
+
+def f_ag(network, *clips):
+    """F_ag of clips of any lengths in one padded batch, a window of each."""
+    sound = torch.nn.utils.rnn.pad_sequence(list(clips), batch_first=True)
+    samples = 640 if network.audio == "raw" else 1
+    frames = torch.tensor([len(clip) // samples for clip in clips])
+    given = {**inputs(network), "speech": sound[:, : WINDOW * samples]}
+    given = {name: value[:1].expand(len(clips), *value.shape[1:]) for name, value in given.items()} | {
+        "speech": given["speech"]
+    }
+    return network(**given, spoken=Spoken(sound, frames)).heard.whole
+
+
+@pytest.mark.paper("IM-13")
+@AUDIO
+def test_f_ag_hears_all_of_the_speech_and_not_its_padding(audio):
+    network = small(audio=audio, global_speech="clip")
+    short, long = speech(network, 40, 1)[0], speech(network, 75, 1, seed=1)[0]
+    alone, together = f_ag(network, short), f_ag(network, short, long)
+    torch.testing.assert_close(together[:1], alone)
+    outside = short.clone()
+    outside[-len(short) // 8 :] *= 3  # far behind the window, whose sound is the beginning
+    assert not torch.allclose(f_ag(network, outside), alone)
+    assert not torch.allclose(together[1:], alone)
+
+
+@pytest.mark.paper("IM-13")
+def test_f_ag_of_the_window_is_the_switch_and_what_older_networks_have():
+    network = small(global_speech="window")
+    assert torch.equal(f_ag(network, *speech(network, 40)), f_ag(network, *speech(network, 40)[:, : WINDOW * 640]))
+    assert not small().reads_clip
+    assert not small(use_global=False, global_speech="clip").reads_clip
+    whole = small(global_speech="clip")
+    with pytest.raises(ValueError, match="all of the speech"):
+        whole(**inputs(whole))
+    with pytest.raises(ValueError, match="global_speech"):
+        small(global_speech="file")
+
+
+@pytest.mark.paper("IM-13")
+@AUDIO
+def test_speech_longer_than_a_clip_is_read_in_pieces_that_add_up(audio, monkeypatch):
+    network = small(audio=audio, global_speech="clip")
+    sound, samples = speech(network, 50, 1), 640 if audio == "raw" else 1
+    monkeypatch.setattr(motion, "LONGEST", 20 / 25)
+    whole = network.hear_all(Spoken(sound, torch.tensor([50])))
+    total = count = 0
+    for begin, end in ((0, 20), (20, 40), (40, 50)):
+        piece = sound[:, begin * samples : end * samples]
+        read, steps = network.whole.read(network._steps(piece, end - begin))
+        total, count = total + read, count + steps
+    torch.testing.assert_close(whole, network.whole.outer(total / count))
+    padded = torch.nn.functional.pad(sound, (0, 30 * samples) if audio == "raw" else (0, 0, 0, 30))
+    torch.testing.assert_close(network.hear_all(Spoken(padded, torch.tensor([50]))), whole)
+
+
+@pytest.mark.paper("IM-13")
+def test_windows_of_one_clip_share_its_vector():
+    network = small(global_speech="clip")
+    sound, read = speech(network, 40, 2), []
+    network.whole.inner.register_forward_pre_hook(lambda module, args: read.append(len(args[0])))
+    rows = torch.tensor([0, 0, 1, 0])
+    whole = network.hear_all(Spoken(sound, torch.tensor([40, 40]), rows))
+    assert read == [2]
+    assert torch.equal(whole[0], whole[3])
+    assert not torch.equal(whole[0], whole[2])
 
 
 @pytest.mark.paper("IM-13")

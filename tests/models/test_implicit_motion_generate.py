@@ -6,7 +6,7 @@ import torch
 
 from models.implicit_motion.generate import generate, generate_chunks, seam_statistics, seams
 from models.implicit_motion.motion import MotionDiffusion
-from tests.models.motion_networks import A, C, small, speech, statistics
+from tests.models.motion_networks import A, B, C, small, speech, statistics
 
 HOP = 12  # of a window of 18 frames: 4 stand before, 2 behind
 
@@ -176,3 +176,40 @@ def test_seam_statistics_find_a_jump_and_only_a_jump():
     assert bad["median_inside"] == pytest.approx(fine["median_inside"], rel=0.01)
     with pytest.raises(ValueError, match="seams"):
         seam_statistics(smooth, [])
+
+
+@pytest.mark.paper("IM-13")
+@pytest.mark.parametrize("audio", ["raw", "handcrafted"])
+def test_all_of_the_speech_is_read_once_and_acts_on_every_window(audio):
+    network = small(audio=audio, global_speech="clip")
+    frames = 3 * network.hop
+    sound, samples = speech(network, frames), 640 if audio == "raw" else 1
+    source, appearance = torch.randn(B, C), torch.randn(B, A)
+    read = []
+    network.whole.register_forward_hook(lambda *_: read.append("whole"))
+    network.whole.inner.register_forward_pre_hook(lambda module, args: read.append(args[0].shape[1]))
+    made = generate(network, source, appearance, sound)
+    assert read == [frames * (4 if audio == "raw" else 1)], "once, in full length"
+    changed = sound.clone()
+    changed[:, -samples * network.hop // 2 :] *= 3  # beyond what any frame of the first window hears locally
+    first = slice(0, network.hop)
+    assert not torch.allclose(generate(network, source, appearance, changed)[:, first], made[:, first])
+    window = small(audio=audio, global_speech="window")
+    same = [generate(window, source, appearance, one)[:, first] for one in (sound, changed)]
+    torch.testing.assert_close(*same)
+
+
+@pytest.mark.paper("IM-13")
+@pytest.mark.parametrize("audio", ["raw", "handcrafted"])
+def test_padding_behind_shorter_speech_is_not_heard(audio):
+    network = small(audio=audio, global_speech="clip")
+    frames, samples = 2 * network.hop, 640 if audio == "raw" else 1
+    sound = speech(network, frames + 20)
+    source, appearance = torch.randn(B, C), torch.randn(B, A)
+    sound[0, frames * samples :] = 0
+    lengths = torch.tensor([frames, frames + 20])
+    padded = generate(network, source, appearance, sound, lengths=lengths)[0, : network.hop]
+    alone = generate(network, source[0], appearance[0], sound[0, : frames * samples])[: network.hop]
+    torch.testing.assert_close(padded, alone, rtol=1e-4, atol=1e-4)
+    heard_too = generate(network, source, appearance, sound)[0, : network.hop]
+    assert not torch.allclose(heard_too, alone, rtol=1e-4, atol=1e-4)

@@ -60,6 +60,11 @@ def batch(size: int = B) -> Batch:
             "motion": torch.randn(size, T, 768, generator=g),
             "appearance": torch.randn(size, 16, generator=g),
         },
+        whole={
+            "speech": torch.randn(size, 2 * T, 35, generator=g),
+            "audio": 0.1 * torch.randn(size, 2 * T * 640, generator=g),
+            "frames": torch.full((size, 1), 2 * T),
+        },
     )
 
 
@@ -124,8 +129,31 @@ def test_what_does_not_go_together_is_a_config_error(options, word):
 
 
 def test_needs_are_no_more_than_what_is_read():
-    assert stage().needs == ("implicit.npz", "audio.flac")
-    assert stage(audio="handcrafted").needs == ("implicit.npz", "speech.npz", "audio.flac")
+    assert stage(global_speech="window").needs == ("implicit.npz", "audio.flac")
+    assert stage(use_global=False).needs == ("implicit.npz", "audio.flac")
+    assert stage().needs == ("implicit.npz", "audio.flac", "whole/audio.flac")
+    assert stage(audio="handcrafted").needs == ("implicit.npz", "speech.npz", "audio.flac", "whole/speech.npz")
+
+
+@pytest.mark.paper("IM-13")
+@pytest.mark.parametrize("audio", ["raw", "handcrafted"])
+def test_a_step_hears_the_whole_clip_and_windows_of_one_clip_share_it(audio):
+    made, some = stage(audio=audio), batch(4)
+    some.ids = ["a@0", "b@0", "a@5", "b@9"]
+    for part in ("speech", "audio"):
+        some.whole[part] = some.whole[part][[0, 1, 0, 1]]
+    spy = Spy(made)
+    made.training_step(some, 0)
+    spoken, heard = spy.asked[-1]["spoken"], spy.said[-1].heard.whole
+    assert spoken.frames.tolist() == [2 * T] * 2
+    assert spoken.rows.tolist() == [0, 1, 0, 1]
+    torch.testing.assert_close(heard[0], heard[2])
+    name = "audio" if audio == "raw" else "speech"
+    some.whole[name] = some.whole[name].clone()
+    some.whole[name][:, -some.whole[name].shape[1] // 4 :] *= 3  # behind all windows
+    made.training_step(some, 0)
+    assert not torch.allclose(spy.said[-1].heard.whole, heard)
+    torch.testing.assert_close(spy.said[-1].heard.frames, spy.said[-2].heard.frames)
 
 
 @pytest.mark.paper("IM-15")

@@ -176,6 +176,10 @@ class MotionAnimator:
 
         return long_features(audio, max(1, round(len(audio) / 16_000 * self.fps)), self.fps)
 
+    def frames(self, heard: np.ndarray) -> int:
+        """Frames of video for what the network hears."""
+        return max(1, round(len(heard) / 16_000 * self.fps)) if self.network.audio == "raw" else len(heard)
+
 
 def chosen(device: str) -> torch.device:
     """A device by name; `auto` is a GPU where there is one."""

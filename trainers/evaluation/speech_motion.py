@@ -297,6 +297,7 @@ def _run(
         seed=seed,
         steps=steps,
         guidance=guidance,
+        lengths=torch.tensor([model.frames(one) for one in heard]),
     )
     return list(motion.cpu().numpy())
 

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
+from datamodules.samples import WHOLE
 from models.diffusion.weighting import loss_weight
 from models.implicit_motion.generate import generate
-from models.implicit_motion.motion import PRECEDING, MotionDiffusion
+from models.implicit_motion.motion import PRECEDING, MotionDiffusion, Spoken
 from models.implicit_motion.motion_loss import motion_diffusion_loss
 from settings import Choice, ConfigError
 from settings.ranges import Count, Decay, Fps, Fraction, NonNegative, Whole
@@ -40,6 +41,7 @@ class MotionStage(Stage):
         audio_steps: steps a frame to which they bring it.
         audio_reach: frames on either side whose sound belongs to a frame's slice.
         use_global: false leaves the vector of all the sound out (ablation).
+        global_speech: what that vector is of: "clip", all of the clip's speech (the paper's), or "window", the window.
         use_local: false leaves the vectors of the frames' sound out (ablation).
         use_appearance: false leaves the appearance out (ablation).
         predict: "offset" predicts the distance from the source picture's features, "motion" the features themselves.
@@ -84,6 +86,7 @@ class MotionStage(Stage):
         audio_steps: Count = 4,
         audio_reach: Whole = 2,
         use_global: bool = True,
+        global_speech: Literal["clip", "window"] = "clip",
         use_local: bool = True,
         use_appearance: bool = True,
         predict: Literal["offset", "motion"] = "offset",
@@ -123,6 +126,8 @@ class MotionStage(Stage):
                 f"stage.appearance_channels={made}"
             )
         sound = ("audio.flac",) if audio == "raw" else ("speech.npz", "audio.flac")
+        if use_global and global_speech == "clip":
+            sound += (f"{WHOLE}{sound[0]}",)
         self.needs = ("video.mp4" if features == "video" else "implicit.npz", *sound)  # type: ignore[misc]
         sizes = {name: options[name] for name in keys(MotionDiffusion) if name in options}
         try:
@@ -195,7 +200,9 @@ class MotionStage(Stage):
         if self.base is None:
             return {}
         motion, appearance = self._features(batch, torch.zeros(len(batch), dtype=torch.long, device=self.device))
-        made = generate(self.network, motion[:, 0], appearance, self._speech(batch), seed=self.seed)
+        made = generate(
+            self.network, motion[:, 0], appearance, self._speech(batch), seed=self.seed, spoken=self._spoken(batch)
+        )
         return {"video": self.base.render(batch.video[:, 0], made)}
 
     def _step(self, batch: Any, part: str) -> Tensor:
@@ -220,6 +227,7 @@ class MotionStage(Stage):
             before * continued[:, None, None],
             again=random.uniform() < self.self_condition,
             drop_speech=random.uniform() < self.drop_speech,
+            spoken=self._spoken(batch),
         )
         frames = torch.arange(PRECEDING, PRECEDING + x0.shape[1], device=self.device)
         losses = motion_diffusion_loss(
@@ -246,3 +254,15 @@ class MotionStage(Stage):
 
     def _speech(self, batch: Any) -> Tensor:
         return batch.audio if self.network.audio == "raw" else batch.speech
+
+    def _spoken(self, batch: Any) -> Spoken | None:
+        """All of the speech of the windows' clips, each clip once (IM-13)."""
+        if not self.network.reads_clip:
+            return None
+        speech = batch.whole["audio" if self.network.audio == "raw" else "speech"]
+        clips = [window.rpartition("@")[0] for window in batch.ids]
+        first = {clip: row for row, clip in reversed(list(enumerate(clips)))}
+        places = {clip: place for place, clip in enumerate(first)}
+        frames = batch.whole["frames"][list(first.values()), 0].to(speech.device)
+        rows = torch.tensor([places[clip] for clip in clips], device=speech.device)
+        return Spoken(speech[list(first.values())], frames, rows)

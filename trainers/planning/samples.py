@@ -8,6 +8,7 @@ from torch import Tensor
 
 from datamodules.batch import Batch
 from datamodules.clip import ARRAYS, SAMPLE_RATE, SPEECH_RATE
+from datamodules.samples import WHOLE
 
 FPS = 25.0
 LONGEST = 30.0  # seconds of a clip
@@ -59,6 +60,13 @@ def sample_batch(
         batch.implicit = {"motion": floats(frames, MOTION), "appearance": appearance}
     if "smplx.npz" in needs:
         batch.smplx = arrays("smplx.npz")
+    if any(key.startswith(WHOLE) for key in needs):
+        longest = round(LONGEST * fps)
+        batch.whole = {"frames": torch.full((size, 1), longest, device="cpu")}
+        if f"{WHOLE}audio.flac" in needs:
+            batch.whole["audio"] = floats(round(LONGEST * SAMPLE_RATE))
+        if f"{WHOLE}speech.npz" in needs:
+            batch.whole["speech"] = floats(longest, 35)
     if "motion.npz" in needs:
         batch.motion = floats(round(frames / fps * MOTION_RATE), 263)
     if "latents.npz" in needs:
