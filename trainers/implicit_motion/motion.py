@@ -261,7 +261,9 @@ class MotionStage(Stage):
             return None
         speech = batch.whole["audio" if self.network.audio == "raw" else "speech"]
         clips = [window.rpartition("@")[0] for window in batch.ids]
-        first = {clip: row for row, clip in reversed(list(enumerate(clips)))}
+        first: dict[str, int] = {}
+        for row, clip in enumerate(clips):
+            first.setdefault(clip, row)
         places = {clip: place for place, clip in enumerate(first)}
         frames = batch.whole["frames"][list(first.values()), 0].to(speech.device)
         rows = torch.tensor([places[clip] for clip in clips], device=speech.device)
