@@ -9,6 +9,7 @@
     identity        CSIM                       of faces, by ArcFace
     head_pose       HeadPoseError              degrees
     frechet         FrechetDistance            between two sets of features
+    kernel          KernelDistance             the same by a kernel, as KID and KVD take it (MMGT-23)
     gesture         FGD, Diversity, TGD        on the pose autoencoder's features (MMGT-23, IM-19)
     beats           BeatAlignmentScore         audio onsets against motion beats (PH-20)
     text_motion     RPrecision, MultiModality  on vectors of texts and motions (VA-17)
@@ -43,6 +44,7 @@ _HOMES = {
     "CSIM": "metrics.identity",
     "HeadPoseError": "metrics.head_pose",
     "FrechetDistance": "metrics.frechet",
+    "KernelDistance": "metrics.kernel",
     "FGD": "metrics.gesture",
     "Diversity": "metrics.gesture",
     "TGD": "metrics.gesture",
