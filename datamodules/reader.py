@@ -32,7 +32,9 @@ class ClipDataModule(L.LightningDataModule):
     Args:
         keys: what of a sample to decode ("pose.npz", ...), given by the stage; nothing else is decoded.
         shards: folder or URL (http, https, s3) of shards and their index.json.
-        batch_size: windows of a batch on each rank.
+        batch_size: windows of a batch on each rank; 8 where neither it nor `global_batch` is given.
+        global_batch: windows of one optimiser step of all ranks together, accumulated batches included; split evenly,
+            refused where it does not divide.
         window: frames of a window.
         window_seconds: length of a window in seconds, in place of `window`.
         windows: "stride": every `stride` seconds, as far as whole windows fit; "random": `windows_per_clip` of
@@ -73,7 +75,8 @@ class ClipDataModule(L.LightningDataModule):
         keys: tuple[str, ...],
         *,
         shards: str,
-        batch_size: Count = 8,
+        batch_size: Count | None = None,
+        global_batch: Count | None = None,
         window: Count = 80,
         window_seconds: Positive | None = None,
         windows: Literal["stride", "random", "clip"] = "stride",
@@ -104,9 +107,10 @@ class ClipDataModule(L.LightningDataModule):
         unknown = [key for key in keys if key.removeprefix(WHOLE) not in KEYS]
         if unknown:
             raise ConfigError(f"data: a stage asks for the key '{unknown[0]}'; clips have {', '.join(KEYS)}")
-        numbers: dict[str, float] = {"batch_size": batch_size, "window": window, "windows_per_clip": windows_per_clip}
+        numbers: dict[str, float] = {"window": window, "windows_per_clip": windows_per_clip}
+        numbers |= {"batch_size": _or_one(batch_size), "global_batch": _or_one(global_batch)}
         numbers |= {"shuffle_buffer": shuffle_buffer, "streams": streams, "prefetch": prefetch, "memory_mb": memory_mb}
-        numbers |= {"stride": stride, "window_seconds": 1 if window_seconds is None else window_seconds}
+        numbers |= {"stride": stride, "window_seconds": _or_one(window_seconds)}
         for name, value in numbers.items():
             if value <= 0:
                 raise ConfigError(f"data.{name} must be above 0, got {value}")
@@ -118,7 +122,9 @@ class ClipDataModule(L.LightningDataModule):
             raise ConfigError(
                 "data.steps_per_epoch goes with data.epoch=random; an exhaustive epoch ends after every window"
             )
-        self.keys, self.batch_size, self.seed = tuple(keys), batch_size, seed
+        self.keys, self.seed = tuple(keys), seed
+        # Of a global batch, what is left for a rank is known when ranks are: `fit` sets it.
+        self.batch_size = (global_batch or 8) if batch_size is None else batch_size
         self._window, self._window_seconds, self._mode = window, window_seconds, windows
         self._stride, self._per_clip = stride, windows_per_clip
         self._steps = steps_per_epoch if epoch == "random" else None
@@ -289,6 +295,10 @@ class ClipDataModule(L.LightningDataModule):
 
 def _fingerprint(table: ClipTable, cut: Cut) -> str:
     return f"{table.fingerprint}-{cut.mode}-{cut.length}-{cut.stride}-{cut.per_clip}"
+
+
+def _or_one(number: float | None) -> float:
+    return 1 if number is None else number
 
 
 def _world(module: L.LightningDataModule) -> tuple[int, int]:

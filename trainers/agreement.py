@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from datamodules.samples import WHOLE
 from settings import ConfigError
 
 Facts = Mapping[str, Any]
@@ -103,7 +104,8 @@ def picture_size(size: int, said: str) -> Expected:
 
 def _same_keys(needs: Iterable[str], facts: Facts) -> None:
     held: Mapping[str, int] = facts.get("keys", {})
-    missing = [key for key in needs if held and not held.get(key)]
+    asked = [key.removeprefix(WHOLE) for key in needs]
+    missing = [key for key in asked if held and not held.get(key)]
     if missing:
         raise ConfigError(
             f"the stage reads {missing[0]}, but none of the clips of data.shards has it (they have "

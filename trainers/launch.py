@@ -22,13 +22,14 @@ from trainers.launching.chain import Link, Place, chain
 from trainers.launching.options import PreprocessOptions, SlurmOptions
 from trainers.launching.scripts import batch_script, submit_script
 from trainers.launching.snapshot import take
+from trainers.launching.summary import summary
 
 
 def launch(
     file: Path,
     *,
     system: str,
-    stages: dict[str, dict],
+    stages: dict[str, dict | None],
     preprocess: PreprocessOptions | None = None,
     slurm: SlurmOptions = SlurmOptions(),
     folder: Path | None = None,
@@ -44,8 +45,9 @@ def launch(
     Args:
         file: the launch file.
         system: first part of the stages' names, such as mmgt; the first word of the command line.
-        stages: what to train, in order: a name of your choice to `config`, `overrides`, `after` and `slurm`; in texts
-            of `overrides`, {name} is the run folder of an earlier stage and {preprocess} the shards.
+        stages: what to train, in order: a name of your choice to `config`, `overrides`, `after`, `slurm` and, for other
+            commands than a training, `module`; in texts of `overrides`, {name} is what an earlier link gives (a run
+            folder, or what a command wrote) and {preprocess} the shards; null leaves a link out.
         preprocess: videos to shards before the first stage; null for none.
         slurm: what every job asks for, where it does not say otherwise.
         folder: the launch folder; null is runs/<system>/<date-time>. Every stage has its run folder in it.
@@ -67,7 +69,9 @@ def launch(
     place = Place(file=file, folder=folder, code=shipped.ROOT, python=python, cwd=Path.cwd())
     parts = (system, stages, preprocess, slurm, module)
     if dry_run:
-        _show(chain(*parts, place), place)
+        links = chain(*parts, place)
+        print(summary(links, folder) + "\n")
+        _show(links, place)
         return folder
     if shutil.which("sbatch") is None:
         raise ConfigError("there is no sbatch here; start it where SLURM is, or look at the scripts with --dry-run")
@@ -84,6 +88,7 @@ def launch(
     finally:
         shutil.rmtree(writing, ignore_errors=True)
     print(f"launch folder: {folder}")
+    print(summary(links, folder))
     print(f"code: {state.line()}", flush=True)
     if state.untracked:
         some = ", ".join(state.untracked[:5]) + (f" and {len(state.untracked) - 5} more" if state.untracked[5:] else "")

@@ -17,6 +17,7 @@ from pydantic import Field
 from settings import ConfigError, build, check, command
 from settings.load import load
 from settings.schema import REQUIRED, keys
+from trainers.batches import per_rank
 from trainers.fit import fit
 from trainers.options import TrainerOptions
 from trainers.stages import DATAMODULES
@@ -41,6 +42,9 @@ class Plan:
         measured: how the step was measured.
         assumed: what no data sheet says.
         scaling: for 1, 8, 16, ... GPUs.
+        training: batches of the whole training, its hours and GPU-hours, and the same with bf16-mixed where it is fp32;
+            empty where its length is not known (an epoch's windows: `windows=`).
+        advice: what would make it faster, in words.
         changes: what would save memory, most first; only where it does not fit.
         said: why it is refused and what would help, in words; empty where it fits.
     """
@@ -62,6 +66,8 @@ class Plan:
     measured: str
     assumed: dict[str, float]
     scaling: list[dict[str, float]]
+    training: dict[str, float]
+    advice: list[str]
     changes: list[dict[str, Any]]
     said: str
 
@@ -78,6 +84,7 @@ def plan(
     headroom: Annotated[float, Field(ge=0, lt=1)] = 0.1,
     nvlink: Annotated[float, Field(gt=0)] | None = None,
     nic: Annotated[float, Field(gt=0)] | None = None,
+    windows: Count | None = None,
     json: bool = False,
     out: Path | None = None,
 ) -> Plan:
@@ -93,6 +100,7 @@ def plan(
         headroom: share of the GPU's memory that CUDA, NCCL and the allocator's gaps take.
         nvlink: GB/s that leave a GPU for others of its node; the data sheet's where none.
         nic: GB/s that leave a node for each of its GPUs; those of the usual server where none.
+        windows: windows of an epoch, from which a training told in epochs gets its length.
         json: print JSON in place of tables.
         out: file to write the JSON to as well.
 
@@ -105,6 +113,7 @@ def plan(
     from trainers.planning.advice import changes, refusal, together
     from trainers.planning.gpus import gpu as find_gpu
     from trainers.planning.inventory import inventory
+    from trainers.planning.length import advice, batches_of, hours
     from trainers.planning.measure import build_stage, measure
     from trainers.planning.memory import memory
     from trainers.planning.time import Assumptions, sizes, step_time
@@ -116,24 +125,39 @@ def plan(
     given = {"nvlink": nvlink, "nic": nic}
     speeds: dict[str, Any] = {name: 1e9 * value for name, value in given.items() if value is not None}
     card = dataclasses.replace(card, **speeds)
-    batch_size = int(values["data"].get("batch_size") or 1)
+    accumulate = values["trainer"]["accumulate_grad_batches"]
+    batch_size = per_rank(values["data"], gpus, accumulate)
+    values["data"] = {**values["data"], "batch_size": batch_size}
     stage = _stage(build_stage, values)
     _check_strategy(values, stage)
     found = inventory(stage)
     measured = measure(values, batch_size)
     assumed = Assumptions(mfu, overlap, link, gpus_per_node)
     scaling = []
+    shared = values["data"].get("global_batch")
     for number in sizes(gpus, gpus_per_node):
-        step = step_time(values, found, measured.operations, card, number, assumed)
+        if shared and shared % (number * accumulate):
+            continue
+        # A global batch stays the same: more GPUs have smaller parts of it.
+        own = shared // (number * accumulate) if shared else batch_size
+        part = {**values, "data": {**values["data"], "batch_size": own}}
+        step = step_time(part, found, measured.operations * own // batch_size, card, number, assumed)
         row = dataclasses.asdict(step) | {"seconds": step.seconds, "efficiency": step.efficiency}
         row["samples_per_second"] = step.samples / step.seconds
-        scaling.append(row | {"memory": memory(values, found, measured, number).total})
+        held_there = memory(part, found, measure(part, own) if own != batch_size else measured, number)
+        scaling.append(row | {"memory": held_there.total})
     held = memory(values, found, measured, gpus)
     limit = card.memory * (1 - headroom)
     fits = held.total <= limit
     better = [] if fits else changes(values, found, measured, gpus, limit)
     alone = any(change.total <= limit for change in better)
     combined = None if fits or alone else together(values, found, measured, gpus, limit)
+    batches = batches_of(values, stage, windows, gpus)
+    now = step_time(values, found, measured.operations, card, gpus, assumed)
+    precision = values["trainer"]["precision"]
+    half = {**values, "trainer": {**values["trainer"], "precision": "bf16-mixed"}}
+    faster = step_time(half, found, measured.operations, card, gpus, assumed)
+    full = precision in ("32-true", "32")
     return Plan(
         stage=values["stage"]["name"],
         strategy=values["strategy"]["name"],
@@ -152,6 +176,8 @@ def plan(
         measured=measured.how,
         assumed=dataclasses.asdict(assumed) | {"nvlink": card.nvlink / 1e9, "nic": card.nic / 1e9},
         scaling=scaling,
+        training=hours(batches, now, faster if full else None),
+        advice=advice(now, faster, stage) if full else [],
         changes=[dataclasses.asdict(change) for change in better],
         said="" if fits else refusal(better, combined, held.total, limit, card.name),
     )

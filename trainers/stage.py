@@ -51,6 +51,9 @@ class Stage(L.LightningModule):
     needs: ClassVar[tuple[str, ...]] = ()
     """Keys of a clip that the stage reads (`datamodules/clip.py`); the others are not decoded."""
 
+    full_precision: ClassVar[str] = ""
+    """Why the stage had better be trained in fp32, for those who plan; empty where bf16-mixed will do."""
+
     network: nn.Module
     """What is trained, averaged (EMA) and exported: a `PyTorchModelHubMixin`."""
 

@@ -24,6 +24,7 @@ from settings import ConfigError, get_logger
 from settings.output import OutputError, faults_of
 from settings.schema import plain
 from trainers.agreement import agree
+from trainers.batches import per_rank
 from trainers.callbacks.checkpoints import Checkpoints
 from trainers.callbacks.ema import EMA
 from trainers.callbacks.epochs import Epochs
@@ -81,6 +82,9 @@ def _train(folder: RunFolder, options: dict[str, Any]) -> Path:
         callbacks=_callbacks(folder, options, ema),
         default_root_dir=folder.path,
     )
+    if "global_batch" in options["data"]:
+        accumulated = options["trainer"].accumulate_grad_batches
+        datamodule.batch_size = per_rank(options["data"], trainer.world_size, accumulated)  # type: ignore[attr-defined]
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
     checkpoint = _checkpoint(folder, options["resume"])

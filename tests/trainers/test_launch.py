@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cospeech.names import PACKAGES
 from settings import ConfigError
 from trainers.launch import main
 from trainers.launching.options import SlurmOptions
@@ -259,9 +260,105 @@ def test_script_by_hand_says_what_is_missing(
 
 def test_run_from_a_copy_names_the_commit_of_the_copy(tmp_path: Path) -> None:
     code = tmp_path / "code"
-    shutil.copytree(ROOT / "trainers", code / "trainers")
-    shutil.copytree(ROOT / "settings", code / "settings")
+    for name in ("cospeech", *PACKAGES):
+        shutil.copytree(ROOT / name, code / name)
     (code / ".snapshot").write_text("abc123 + changes\n")
     program = "from trainers.run_folder import environment; print(environment())"
     done = subprocess.run([sys.executable, "-c", program], cwd=code, capture_output=True, text=True, check=True)
     assert "code: abc123 + changes\n" in done.stdout
+
+
+BANK = {"input": "{features}", "tokenizer": "{base}"}
+
+
+def test_commands_between_trainings_are_links(tmp_path: Path, calls: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    stages = {
+        "base": toy(slurm={"nodes": 2, "gpus_per_node": 4}),
+        "features": {
+            "module": "preprocessing.features",
+            "overrides": {"input": "{preprocess}", "network": "{base}"},
+            "slurm": {"cpus_per_task": 3},
+        },
+        "second": toy(overrides={"init_from": "{base}", "seed": 1}),
+        "left_out": None,
+        "bank": {
+            "module": "preprocessing.bank",
+            "after": ["base"],
+            "overrides": {"input": "{features}", "tokenizer": "{base}"},
+        },
+    }
+    file = launch_file(tmp_path, preprocess={"tasks": 3, "overrides": {"input": "videos"}}, stages=stages)
+    folder = tmp_path / "out"
+    assert main(["toy", "--config", str(file), f"folder={folder}"]) == 0
+    said = capfd.readouterr().out
+    assert (
+        "preprocess: job 101\nbase: job 102 after 101\nfeatures: job 103 after 101:102\nsecond: job 104 after 102:103\n"
+        "bank: job 105 after 102:103\n"
+    ) in said
+    made = yaml.safe_load((folder / "features" / "config.yaml").read_text())
+    assert made["input"] == str(folder / "shards")
+    assert made["network"] == str(folder / "base")
+    assert made["output"] == str(folder / "features" / "output")
+    bank = yaml.safe_load((folder / "bank" / "config.yaml").read_text())
+    assert bank["input"] == made["output"]
+    script = (folder / "features" / "preprocess.sbatch").read_text()
+    assert "COSPEECH_MODULE=preprocessing.features\n" in script
+    for line in ("--ntasks-per-node=1", "--gpus-per-node=1", "--cpus-per-task=3", "--nodes=1", "--signal=B:USR1@300"):
+        assert f"#SBATCH {line}\n" in script
+    # A word of a job array's would be one that the command does not know.
+    head = script.partition("set -u")[0]
+    assert "--array" not in head
+    assert "COSPEECH_TASKS" not in head
+
+
+def test_a_dry_run_begins_with_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = {
+        "one": toy(slurm={"nodes": 2, "gpus_per_node": 4, "time": "1-12"}),
+        "two": toy(slurm={"gpus_per_node": 0}),
+    }
+    file = launch_file(tmp_path, preprocess={"tasks": 5, "overrides": {"input": "videos"}}, stages=stages)
+    assert main(["toy", "--config", str(file), f"folder={tmp_path / 'out'}", "--dry-run"]) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert lines[0] == f"3 links in {tmp_path / 'out'}:"
+    assert lines[1].split() == ["1.", "preprocess", "python", "-m", "preprocessing.run"]
+    assert (
+        "5 jobs of 1 node x 1 process, no GPU, 8 cores a process, 24:00:00 h; starts at once; writes shards" in lines[2]
+    )
+    assert lines[3].split() == ["2.", "one", "trains", "toy"]
+    assert "2 nodes x 4 GPUs, 8 cores a process, 36:00:00 h; after preprocess; writes one" in lines[4]
+    assert "after one; writes two" in lines[6]
+    assert lines[7].startswith("Largest job: 8 GPUs.")
+
+
+@pytest.mark.parametrize(
+    ("system", "words", "after"),
+    [
+        (
+            "implicit_motion",
+            ["preprocess.overrides.input=VIDEOS", "stages.base.overrides.stage.vgg_weights=VGG"],
+            {"base": "preprocess", "features": "preprocess, base", "motion": "base, features"},
+        ),
+        (
+            "versa",
+            ["stages.clips.overrides.input=MOTION", "stages.bank.overrides.input=SHARDS"],
+            {"text_motion": "clips, tokenizer", "audio_motion": "clips, tokenizer, text_motion", "bank": "tokenizer"},
+        ),
+    ],
+)
+def test_chains_of_the_systems(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], system: str, words: list[str], after: dict[str, str]
+) -> None:
+    assert main([system, *words, f"folder={tmp_path / 'out'}", "--dry-run"]) == 0
+    said = capsys.readouterr().out.partition("#####")[0]
+    for name, waits in after.items():
+        assert f"after {waits}; writes {name}" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_batch_that_does_not_divide_is_refused_before_anything_is_submitted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["preprocess.overrides.input=VIDEOS", "stages.base.overrides.stage.vgg_weights=VGG"]
+    words += ["stages.motion.slurm.gpus_per_node=6", f"folder={tmp_path / 'out'}", "--dry-run"]
+    assert main(["implicit_motion", *words]) == 2
+    assert "stages.motion': data.global_batch=64 does not divide by 6 ranks" in capsys.readouterr().err

@@ -25,11 +25,19 @@ toy.register()
 
 PAPER = "configs/mmgt/smga/paper.yaml"
 SHARDED = ("fsdp", "deepspeed_1", "deepspeed_2", "deepspeed_3")
-SMALL = ("stage.width=32", "stage.layers=2", "stage.heads=2", "stage.feedforward=64", "data.batch_size=4")
+SMALL = (
+    "stage.width=32",
+    "stage.layers=2",
+    "stage.heads=2",
+    "stage.feedforward=64",
+    "data.global_batch=null",
+    "data.batch_size=4",
+)
 
 
 def config(*words: str, path: str | None = PAPER) -> dict[str, Any]:
-    return training_config(path, words)
+    # In fp32 and with a batch of each rank, unless a test says otherwise.
+    return training_config(path, [*(["trainer.precision=32-true"] if path else []), *words])
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -93,7 +101,7 @@ def test_fused_attention_keeps_shapes_and_no_matrix_of_pairs(shape: tuple[int, .
 
 
 def test_meta_device_measures_what_the_cpu_does() -> None:
-    words = ("stage.width=32", "data.batch_size=6")
+    words = ("stage.width=32", "data.global_batch=null", "data.batch_size=6")
     values = config(*words, path="configs/human/pose_autoencoder/tiny.yaml")
     found = measure(values, 6)
     assert "meta" in found.how
@@ -162,7 +170,7 @@ def test_every_stage_can_be_planned(path: Path, strategy: str) -> None:
     if "smga" in str(path):
         words = SMALL
     else:
-        words = ("data.batch_size=4",)
+        words = ("data.global_batch=null", "data.batch_size=4")
     made = plan(config(f"strategy={strategy}", *words, path=str(path)), gpus=16, gpu="a100")
     assert made.fits
     assert [row["gpus"] for row in made.scaling] == [1, 8, 16]
@@ -211,6 +219,7 @@ def test_step_time_is_the_stated_model() -> None:
 def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--config", PAPER, "--gpus", "64", "--gpu=h800", "data.batch_size=2048", "stage.layers=4")
     words += ("stage.block_feedforward=true",)
+    words += ("trainer.precision=32-true", "data.global_batch=null")
     status, out, err = run(capsys, *words)
     assert status == 2
     assert "does not fit" in out
@@ -220,7 +229,10 @@ def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pyte
     assert {"gradient_checkpointing=true", "trainer.precision=bf16-mixed", "data.batch_size=1024"} <= set(saved)
     # What it says of a change is what a plan with the change says.
     line = next(line for line in lines if "gradient_checkpointing=true" in line)
-    made = plan(config("data.batch_size=2048", "stage.layers=4", "gradient_checkpointing=true"), gpus=64)
+    made = plan(
+        config("data.global_batch=null", "data.batch_size=2048", "stage.layers=4", "gradient_checkpointing=true"),
+        gpus=64,
+    )
     assert f"{made.total / 2**30:.1f} GiB a GPU" in line
     assert ("fits" in line) == made.fits
     assert run(capsys, *words, "gradient_checkpointing=true")[0] == (0 if made.fits else 2)
@@ -228,19 +240,36 @@ def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pyte
 
 @pytest.mark.slow
 def test_changes_are_named_in_order_of_effect() -> None:
-    made = plan(config("data.batch_size=2048", "stage.layers=4", "strategy=deepspeed_2"), gpus=8, gpu="a100-40")
+    made = plan(
+        config("data.global_batch=null", "data.batch_size=2048", "stage.layers=4", "strategy=deepspeed_2"),
+        gpus=8,
+        gpu="a100-40",
+    )
     saves = [change["saves"] for change in made.changes]
     assert saves == sorted(saves, reverse=True)
     words = [change["words"] for change in made.changes]
     assert "gradient_checkpointing=true" in words
     for change in made.changes[:3]:
-        again = plan(config("data.batch_size=2048", "stage.layers=4", "strategy=deepspeed_2", change["words"]), gpus=8)
+        again = plan(
+            config(
+                "data.global_batch=null",
+                "data.batch_size=2048",
+                "stage.layers=4",
+                "strategy=deepspeed_2",
+                change["words"],
+            ),
+            gpus=8,
+        )
         assert again.total == change["total"], "the words are words of the training config"
 
 
 @pytest.mark.slow
 def test_where_no_change_is_enough_several_are_named() -> None:
-    made = plan(config("data.batch_size=1", "stage.width=8192", "stage.layers=12"), gpus=8, gpu="a100-40")
+    made = plan(
+        config("data.global_batch=null", "data.batch_size=1", "stage.width=8192", "stage.layers=12"),
+        gpus=8,
+        gpu="a100-40",
+    )
     assert not made.fits
     assert all(change["total"] > made.limit for change in made.changes)
     assert "together" in made.said

@@ -59,7 +59,7 @@ class Spy:
 @pytest.mark.paper("MMGT-12")
 def test_paper_config():
     paper = values("paper.yaml")
-    assert paper["data"]["batch_size"] == 256
+    assert paper["data"]["global_batch"] == 256
     assert (paper["data"]["window"], paper["data"]["stride"], paper["stage"]["fps"]) == (80, 0.5, 25.0)
     assert paper["data"]["windows"] == "stride"
     optimizer = paper["stage"]["optimizer"]

@@ -68,6 +68,7 @@ class BaseStage(Stage):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("video.mp4",)
+    full_precision = "the coordinates of warps have 8 bits in bf16, half a pixel of 128: compare a short run in fp32"
     network: ImplicitMotion
 
     def __init__(

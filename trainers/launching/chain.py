@@ -4,7 +4,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ import yaml
 
 from settings import ConfigError, build
 from settings.registry import nearest
+from trainers.batches import per_rank
 from trainers.launching.options import PreprocessOptions, SlurmOptions, StageOptions
 
 PREPROCESS: Final = "preprocess"
@@ -52,7 +53,8 @@ class Link:
         after: links it waits for.
         folder: for its config, script and logs; the run folder of a stage.
         gives: what `{name}` stands for in later links.
-        tasks: jobs of the array; 0 is a training.
+        trains: whether it is a training, which runs on all of its ranks; another command is one process.
+        tasks: jobs of the array; 0 is a single job.
         at_once: how many of them may run at once; None is all.
     """
 
@@ -64,13 +66,14 @@ class Link:
     after: list[str]
     folder: Path
     gives: str
+    trains: bool = True
     tasks: int = 0
     at_once: int | None = None
 
     @property
     def script(self) -> Path:
         """The file for sbatch."""
-        return self.folder / ("preprocess.sbatch" if self.tasks else "fit.sbatch")
+        return self.folder / ("fit.sbatch" if self.trains else "preprocess.sbatch")
 
 
 def chain(
@@ -103,10 +106,12 @@ def chain(
     if preprocess is not None:
         links.append(_preprocess_link(system, preprocess, slurm, place))
     for name, values in stages.items():
+        if values is None:  # left out on the command line
+            continue
         if not re.fullmatch(r"[\w-]+", name) or name in _TAKEN:
             raise ConfigError(f"{place.file}: 'stages.{name}': a name is of letters, digits, - and _, not {_TAKEN}")
-        links.append(_stage_link(system, name, values or {}, links, slurm, module, place))
-    trained = [link.config["stage"]["name"] for link in links if not link.tasks]
+        links.append(_stage_link(system, name, values, links, slurm, module, place))
+    trained = [link.config["stage"]["name"] for link in links if link.trains]
     if not any(stage == system or stage.startswith(f"{system}.") for stage in trained):
         raise ConfigError(f"{place.file}: no stage of system '{system}' is among its stages ({', '.join(trained)})")
     return links
@@ -130,6 +135,7 @@ def _preprocess_link(system: str, options: PreprocessOptions, slurm: SlurmOption
         after=[],
         folder=place.folder / PREPROCESS,
         gives=str(place.cwd / Path(config["output"]).expanduser()),
+        trains=False,
         tasks=options.tasks,
         at_once=options.at_once,
     )
@@ -149,6 +155,8 @@ def _stage_link(
         options: StageOptions = build(values, StageOptions)
     except ConfigError as error:
         raise ConfigError(f"{where}: {str(error).removeprefix('config: ')}") from None
+    if options.module is not None:
+        return _command_link(system, name, options, before, slurm, place)
     asked = _slurm(slurm, options.slurm, where)
     for section, keys in {"trainer": ("devices", "num_nodes"), "": ("run", "resume")}.items():
         given = options.overrides.get(section) if section else options.overrides
@@ -156,25 +164,61 @@ def _stage_link(
             if isinstance(given, Mapping) and key in given:
                 said = "slurm.gpus_per_node and slurm.nodes" if section else "the launch folder"
                 raise ConfigError(f"{where}: '{key}' is not for overrides, {said} decides")
+    overrides, after = _joined(options, before, where)
+    folder = place.folder / name
+    words = _words(overrides)
+    words += [f"run={json.dumps(str(folder))}", f"trainer.devices={asked.tasks}", f"trainer.num_nodes={asked.nodes}"]
+    config = _resolved(module, options.config, words, where, place)
+    try:
+        per_rank(config["data"], asked.nodes * asked.tasks, config["trainer"]["accumulate_grad_batches"])
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return Link(
+        name=name,
+        job=f"{system}.{name}",
+        module=module,
+        config=config,
+        slurm=asked,
+        after=after,
+        folder=folder,
+        gives=str(folder),
+    )
+
+
+def _command_link(
+    system: str, name: str, options: StageOptions, before: list[Link], slurm: SlurmOptions, place: Place
+) -> Link:
+    """A command that is no training: features of a trained network, a bank, shards of motion."""
+    where = f"{place.file}: 'stages.{name}'"
+    asked = _slurm(slurm, {"nodes": 1, "tasks_per_node": None} | options.slurm, where)
+    if asked.nodes > 1 or asked.tasks > 1:
+        asked = _slurm(slurm, {"tasks_per_node": None} | options.slurm | {"nodes": 1, "gpus_per_node": 1}, where)
+    overrides, after = _joined(options, before, where)
+    folder = place.folder / name
+    words = [f"output={json.dumps(str(folder / 'output'))}", *_words(overrides)]
+    config = _resolved(str(options.module), options.config, words, where, place)
+    return Link(
+        name=name,
+        job=f"{system}.{name}",
+        module=str(options.module),
+        config=config,
+        slurm=asked,
+        after=after,
+        folder=folder,
+        gives=str(place.cwd / Path(config["output"]).expanduser()),
+        trains=False,
+    )
+
+
+def _joined(options: StageOptions, before: list[Link], where: str) -> tuple[dict[str, Any], list[str]]:
+    """Overrides with what earlier links give, and the links that are waited for, in order."""
     known = {link.name: link.gives for link in before}
     overrides, named = _filled(options.overrides, known, where)
     after = options.after if options.after is not None else list(known)[-1:]
     for other in after:
         if other not in known:
             raise ConfigError(f"{where}: after '{other}', which is no earlier link; {nearest(other, list(known))}")
-    folder = place.folder / name
-    words = _words(overrides)
-    words += [f"run={json.dumps(str(folder))}", f"trainer.devices={asked.tasks}", f"trainer.num_nodes={asked.nodes}"]
-    return Link(
-        name=name,
-        job=f"{system}.{name}",
-        module=module,
-        config=_resolved(module, options.config, words, where, place),
-        slurm=asked,
-        after=[link for link in known if link in {*after, *named}],
-        folder=folder,
-        gives=str(folder),
-    )
+    return overrides, [link for link in known if link in {*after, *named}]
 
 
 def _slurm(base: SlurmOptions, own: Mapping[str, Any], where: str) -> SlurmOptions:
@@ -222,16 +266,28 @@ def _resolved(module: str, config: Path | None, words: list[str], where: str, pl
         capture_output=True,
         text=True,
     )
+    # Named as the person who launches would set it.
+    key = where.rpartition(" ")[2].strip("'") + ".overrides."
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"python -m {module} ended with status {done.returncode}"]
-        # Named as the person who launches would set it.
-        key = where.rpartition(" ")[2].strip("'") + ".overrides."
         message = said[-1].removeprefix("config error: ")
         if message.startswith("command line: '"):
             message = message.replace("command line: '", f"'{key}").replace("; give ", f"; give {key}")
             raise ConfigError(f"{place.file}: {message}")
         raise ConfigError(f"{where}: {message}")
-    return yaml.safe_load(done.stdout)
+    resolved: dict[str, Any] = yaml.safe_load(done.stdout)
+    for missing in _not_given(resolved):
+        raise ConfigError(f"{place.file}: '{key}{missing}' is needed: give {key}{missing}=VALUE")
+    return resolved
+
+
+def _not_given(config: Mapping[str, Any], before: str = "") -> Iterator[str]:
+    """Dotted keys that a printed config asks for."""
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _not_given(value, f"{before}{name}.")
+        elif value == "???":
+            yield before + str(name)
 
 
 def code_environment(code: Path) -> dict[str, str]:

@@ -99,17 +99,20 @@ class SlurmOptions:
 
 @dataclass(frozen=True)
 class StageOptions:
-    """One training of the chain.
+    """One link of the chain: a training, or a command between trainings.
 
     Args:
-        config: config file of `python -m trainers.fit`, relative to the launch file.
-        overrides: config keys on top of it. In texts `{name}` is the run folder of an earlier link, `{preprocess}` the
-            shards of the preprocessing.
+        module: the command; null is the training command. Another one, such as preprocessing.features or
+            preprocessing.bank, is a job on one machine that writes to its `output`.
+        config: config file of the command, relative to the launch file.
+        overrides: config keys on top of it. In texts `{name}` is what an earlier link gives: the run folder of a
+            training, the output of another command, and `{preprocess}` the shards of the preprocessing.
         after: links that must have ended well before this one starts; null is the link before it. Links that are named
             in overrides are waited for in any case.
         slurm: what differs from the launch's own `slurm`.
     """
 
+    module: str | None = None
     config: Path | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     after: list[str] | None = None

@@ -25,7 +25,7 @@ def batch_script(link: Link, code: Path, python: str, cwd: Path) -> str:
     words = ["--config", str(link.folder / "config.yaml")]
     if link.tasks:
         variables["COSPEECH_TASKS"] = str(link.tasks)
-    else:
+    if link.trains:
         words.append(f"run={link.folder}")
         variables["COSPEECH_MAX_HANGS"] = str(link.slurm.max_hangs)
         if link.slurm.interface:
@@ -68,12 +68,12 @@ def _options(link: Link, cwd: Path) -> list[str]:
         "constraint": slurm.constraint,
         "time": f"{days}-{hours:02}:{minutes:02}:{seconds:02}",
         "nodes": slurm.nodes,
-        "ntasks-per-node": slurm.tasks if not link.tasks else 1,
+        "ntasks-per-node": slurm.tasks if link.trains else 1,
         "gpus-per-node": slurm.gpus_per_node or None,
         "cpus-per-task": slurm.cpus_per_task,
         "mem": slurm.mem,
-        # To every rank; a task of the array has its shell stop the work.
-        "signal": f"{'B:' if link.tasks else ''}USR1@{slurm.signal}",
+        # To every rank; what is no training has its shell stop the work.
+        "signal": f"{'' if link.trains else 'B:'}USR1@{slurm.signal}",
         "open-mode": "append",
         "chdir": _quoted(cwd),
         "output": _quoted(link.folder / "logs" / log),

@@ -131,7 +131,12 @@ def _candidates(values: Values, found: Inventory, ranks: int) -> Iterator[tuple[
     while smaller >= 1:
         batches = trainer["accumulate_grad_batches"] * batch // smaller
         note = f"trainer.accumulate_grad_batches={batches} keeps the step as it is"
-        yield f"data.batch_size={smaller}", note, _with(values, "data.batch_size", smaller), True
+        changed = _with(values, "data.batch_size", smaller)
+        if values["data"].get("global_batch"):  # which is shared out among more batches
+            changed["trainer"]["accumulate_grad_batches"] = batches
+            yield f"trainer.accumulate_grad_batches={batches}", f"{smaller} windows a batch", changed, True
+        else:
+            yield f"data.batch_size={smaller}", note, changed, True
         smaller //= 2
 
 

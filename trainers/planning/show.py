@@ -51,6 +51,17 @@ def show(plan: "Plan", console: Console) -> None:
             f"{row['memory'] / 2**30:.2f}",
         )
     console.print(times)
+    if plan.training:
+        length = plan.training
+        console.print(
+            f"The whole training: {length['steps']:,.0f} steps, {length['hours']:,.1f} h on {plan.gpus} GPUs, "
+            f"{length['gpu_hours']:,.0f} GPU-hours in {plan.precision}"
+            + (f" ({length['bf16_hours']:,.1f} h in bf16-mixed)" if "bf16_hours" in length else "")
+        )
+    else:
+        console.print("The whole training: told in epochs; give windows=N, the windows of an epoch, for its hours")
+    for line in plan.advice:
+        console.print(f"Advice: {line}")
     console.print(
         f"{plan.operations / 1e12:.3f} T operations a batch, measured {plan.measured}. Assumed: "
         + ", ".join(f"{name}={value}" for name, value in plan.assumed.items())

@@ -40,6 +40,7 @@ class TokenizerStage(Stage):
     """
 
     needs: ClassVar[tuple[str, ...]] = ("motion.npz",)
+    full_precision = "distances to codes decide which is taken: compare the use of codes in a short run in fp32"
     network: MotionTokenizer
 
     def __init__(
