@@ -51,7 +51,8 @@ def featured(filmed, tmp_path_factory) -> Path:
     """Shards with features of a base network whose F_A has 16 numbers."""
     folder = tmp_path_factory.mktemp("featured")
     torch.manual_seed(0)
-    ImplicitMotion(**BASE).save_pretrained(folder / "export")
+    sizes: dict[str, Any] = dict(BASE)
+    ImplicitMotion(**sizes).save_pretrained(folder / "export")
     options: dict[str, Any] = {"input": str(filmed), "output": str(folder / "shards"), "workers": 0, "progress": False}
     features.make_features(features.Options(**options, network=str(folder)))
     return folder / "shards"
