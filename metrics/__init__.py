@@ -4,7 +4,7 @@
     regions         RegionPSNR, RegionSSIM     of frames, inside boxes or masks
     lpips           LPIPS                      of frames, by AlexNet or VGG-16
     fid             FID                        over frames, by Inception-v3
-    fvd             FVD                        over windows of 16 frames, by I3D
+    fvd             FVD, KVD                   over windows of 16 frames, by I3D
     sync            LipSync                    LSE-D and LSE-C, by SyncNet
     identity        CSIM                       of faces, by ArcFace
     head_pose       HeadPoseError              degrees
@@ -40,6 +40,7 @@ _HOMES = {
     "LPIPS": "metrics.lpips",
     "FID": "metrics.fid",
     "FVD": "metrics.fvd",
+    "KVD": "metrics.fvd",
     "LipSync": "metrics.sync",
     "CSIM": "metrics.identity",
     "HeadPoseError": "metrics.head_pose",

@@ -1,4 +1,4 @@
-"""Frechet distance between generated and true videos: FVD."""
+"""Distances between generated and true videos by I3D's features: FVD and KVD."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from metrics.frames import as_bytes
 from metrics.frechet import FrechetDistance
+from metrics.kernel import KernelDistance
 from metrics.weights import Published, Source, Sourced, advice, find, frozen, source_of
 from settings import ConfigError
 
@@ -59,7 +60,37 @@ class I3D(nn.Module):
         return features
 
 
-class FVD(Sourced, FrechetDistance):
+class _OverWindows(Sourced):
+    """What FVD and KVD share: a distance of features that is given windows of clips."""
+
+    short: Tensor
+
+    def __init__(
+        self, network: nn.Module | str | Path, window: int = WINDOW, stride: int | None = None, batch: int = 4
+    ) -> None:
+        if window < 1 or (stride is not None and stride < 1):
+            raise ValueError(f"window={window}, stride={stride}: both are at least 1 frame")
+        encoder: Any = network if isinstance(network, nn.Module) else I3D(network)
+        super().__init__(int(encoder.features))  # type: ignore[call-arg]
+        self.network = encoder
+        self.source = source_of(encoder)
+        self.window, self.stride, self.batch = window, stride or window, batch
+        self.add_state("short", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")  # type: ignore[attr-defined]
+
+    @torch.no_grad()
+    def update(self, frames: Tensor, generated: bool) -> None:
+        """Add the windows of a clip, (T, 3, H, W) uint8 or float in [0, 1], to one side."""
+        frames = as_bytes(frames)
+        if len(frames) < self.window:
+            self.short += 1
+            return
+        starts = torch.arange(0, len(frames) - self.window + 1, self.stride)
+        for some in starts.split(self.batch):
+            videos = torch.stack([frames[start : start + self.window] for start in some])
+            super().update(self.network(videos.to(self.device)), generated)  # type: ignore[misc, attr-defined]
+
+
+class FVD(_OverWindows, FrechetDistance):  # type: ignore[misc]
     """Frechet Video Distance (IM-19); lower is better.
 
     `FrechetDistance` on I3D's 400 logits of windows of 16 frames in a row, at the clips' own frame rate, one after the
@@ -75,29 +106,14 @@ class FVD(Sourced, FrechetDistance):
         batch: windows at once.
     """
 
-    short: Tensor
     figure = "FVD"
 
-    def __init__(
-        self, network: nn.Module | str | Path, window: int = WINDOW, stride: int | None = None, batch: int = 4
-    ) -> None:
-        if window < 1 or (stride is not None and stride < 1):
-            raise ValueError(f"window={window}, stride={stride}: both are at least 1 frame")
-        encoder: Any = network if isinstance(network, nn.Module) else I3D(network)
-        super().__init__(int(encoder.features))
-        self.network = encoder
-        self.source = source_of(encoder)
-        self.window, self.stride, self.batch = window, stride or window, batch
-        self.add_state("short", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
 
-    @torch.no_grad()
-    def update(self, frames: Tensor, generated: bool) -> None:  # type: ignore[override]
-        """Add the windows of a clip, (T, 3, H, W) uint8 or float in [0, 1], to one side."""
-        frames = as_bytes(frames)
-        if len(frames) < self.window:
-            self.short += 1
-            return
-        starts = torch.arange(0, len(frames) - self.window + 1, self.stride)
-        for some in starts.split(self.batch):
-            videos = torch.stack([frames[start : start + self.window] for start in some])
-            super().update(self.network(videos.to(self.device)), generated)
+class KVD(_OverWindows, KernelDistance):  # type: ignore[misc]
+    """Kernel Video Distance (MMGT-23): `KernelDistance` of the features that FVD takes; lower is better.
+
+    Args:
+        network, window, stride, batch: as FVD's.
+    """
+
+    figure = "KVD"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from metrics import FVD, FrechetDistance
+from metrics import FVD, KVD, FrechetDistance, KernelDistance
 from metrics.fvd import I3D
 from settings import ConfigError
 
@@ -106,3 +106,16 @@ def test_what_cannot_be_used_is_named(tmp_path):
         I3D(tmp_path / "small.pt")(torch.zeros(1, 16, 3, 8, 8, dtype=torch.uint8))
     with pytest.raises(ValueError, match="at least 1 frame"):
         FVD(tmp_path / "small.pt", stride=0)
+
+
+@pytest.mark.paper("MMGT-23")
+def test_kvd_is_the_kernel_distance_of_the_same_features(weights, clips):
+    metric, by_hand = KVD(weights, batch=3), KernelDistance(400)
+    features = I3D(weights)
+    for index, clip in enumerate(clips):
+        metric.update(clip, generated=index < 2)
+        whole = [clip[start : start + 16] for start in range(0, len(clip) - 15, 16)]
+        if whole:
+            by_hand.update(features(torch.stack([torch.as_tensor(one) for one in whole])), generated=index < 2)
+    assert metric.compute().item() == pytest.approx(by_hand.compute().item(), rel=1e-6)
+    assert metric.label == "KVD (other weights)"

@@ -6,7 +6,20 @@ import torch
 from torch import nn
 from torch.multiprocessing import spawn
 
-from metrics import CSIM, FID, FVD, LPIPS, PSNR, SSIM, TGD, HeadPoseError, LipSync, RegionPSNR, RegionSSIM  # fmt: skip
+from metrics import (  # fmt: skip
+    CSIM,
+    FID,
+    FVD,
+    KVD,
+    LPIPS,
+    PSNR,
+    SSIM,
+    TGD,
+    HeadPoseError,
+    LipSync,
+    RegionPSNR,
+    RegionSSIM,
+)
 
 CLIPS = 4
 
@@ -95,6 +108,7 @@ MEASURES = {
     "LPIPS": (lambda: LPIPS(Difference()), pictures),
     "FID": (lambda: FID(Colours()), both_sides),
     "FVD": (lambda: FVD(Colours(), window=4), both_sides),
+    "KVD": (lambda: KVD(Colours(), window=4), both_sides),
     "LipSync": (lambda: LipSync(Brightness()), lips),
     "CSIM": (lambda: CSIM(embed), faces),
     "HeadPoseError": (HeadPoseError, heads),

@@ -72,7 +72,7 @@ def update(meters: Mapping[str, Any], generated: Tensor, truth: Tensor, pose: Te
     from metrics.faces import five_points
 
     for name, meter in meters.items():
-        if name in ("fid", "fvd"):
+        if name in ("fid", "fvd", "kvd"):
             meter.update(generated, generated=True)
             meter.update(truth, generated=False)
         elif name == "lpips":
