@@ -108,6 +108,8 @@ def clips() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(made.astype(np.uint8)), torch.from_numpy(true.astype(np.uint8))
 
 
+@pytest.mark.paper("MMGT-23")
+@pytest.mark.paper("VA-17")
 @pytest.mark.paper("IM-19")
 def test_distance_equals_scipys(clips):
     metric = FID(Colours(), batch=7)

@@ -52,6 +52,8 @@ def features(windows: list[torch.Tensor]) -> torch.Tensor:
         return blocks.flatten(1) @ Detector().weight.double().T
 
 
+@pytest.mark.paper("MMGT-23")
+@pytest.mark.paper("VA-17")
 @pytest.mark.paper("IM-19")
 def test_is_the_frechet_distance_of_i3ds_features_of_whole_windows(weights, clips):
     metric, by_hand = FVD(weights, batch=3), FrechetDistance(400)

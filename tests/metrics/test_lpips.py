@@ -95,6 +95,7 @@ def by_hand(one: torch.Tensor, other: torch.Tensor, net: str, weights: Path) -> 
     return total
 
 
+@pytest.mark.paper("MMGT-23")
 @pytest.mark.paper("IM-19")
 def test_equals_a_second_implementation(net, weights, clips):
     metric = LPIPS(weights, net, batch=2)

@@ -29,6 +29,8 @@ def structural(one: np.ndarray, other: np.ndarray) -> float:
     )
 
 
+@pytest.mark.paper("MMGT-23")
+@pytest.mark.paper("VA-17")
 @pytest.mark.paper("IM-19")
 def test_psnr_equals_scikit_image_meaned_over_frames(clips):
     generated, truth = clips
@@ -37,6 +39,8 @@ def test_psnr_equals_scikit_image_meaned_over_frames(clips):
     assert np.ptp(by_frame) > 20  # so the mean of frames is not that of the clip's error
 
 
+@pytest.mark.paper("MMGT-23")
+@pytest.mark.paper("VA-17")
 @pytest.mark.paper("IM-19")
 def test_ssim_equals_scikit_image_meaned_over_frames(clips):
     generated, truth = clips

@@ -114,6 +114,8 @@ def reference(lips: np.ndarray, speech: np.ndarray, reach: int = 15) -> tuple[fl
     return min(means), np.median(means) - min(means)
 
 
+@pytest.mark.paper("MMGT-23")
+@pytest.mark.paper("VA-17")
 @pytest.mark.paper("IM-19")
 @pytest.mark.parametrize("frames", [3, 40])
 def test_scores_equal_plain_numpy(frames):
