@@ -7,11 +7,13 @@ from pydantic import Field
 
 from models.human.keypoints import FACE, LEFT_HAND, NECK, NOSE, POINTS, RIGHT_HAND, lip_opening
 from preprocessing.speech.activity import clipped_share, lip_audio_correlation, loudness, speech_share
+from preprocessing.speech.silero import session, silero_share
 from preprocessing.step import Draft, Drop
 from settings import ConfigError
 from settings.ranges import Fraction, NonNegative, Number
 
 _Correlation = Annotated[float, Field(ge=-1, le=1)]
+SpeechShare = Literal["silero", "energy"]
 Part = Literal["head", "upper_body", "half_body", "full_body"]
 _HEAD: Final = (NOSE, 14, 15)
 _SHOULDERS: Final = (2, 5)
@@ -32,9 +34,9 @@ class Quality:
     tried in this order, and the first that fits is given: faults of the sound, people, face, body, hands, jumps,
     speech. The defaults keep clips with a head alone: hands are measured, and demanded only with `min_hands`.
 
-    Sound is speech when enough of it is clear speech by its energy (`preprocessing.speech.activity`), or when the lips
-    go with it, and in both cases the mouth has to move: that is what tells a silent face under music or under
-    another's voice. It cannot tell a mouth that chews from one that speaks, nor a dubbed voice from the speaker's own.
+    Sound is speech when Silero's network hears enough of it in it, or when the lips go with it, and in both cases the
+    mouth has to move: that is what tells a silent face under music or under another's voice. It cannot tell a mouth
+    that chews from one that speaks, nor a dubbed voice from the speaker's own.
 
     Args:
         require: what has to be in the picture: head, upper_body (shoulders), half_body (elbows, hips) or full_body.
@@ -51,9 +53,11 @@ class Quality:
         require_speech: drop clips in which nobody speaks.
         min_lip_movement: smallest movement of the lips (standard deviation of their opening, in face heights) that is
             speaking.
-        min_speech: smallest share of the sound that is clear speech.
+        min_speech: smallest share of the sound that is speech.
         min_lip_audio_correlation: where there is less clear speech, lips and sound that go together as well as this
             will do.
+        speech_share: what hears speech: Silero's network, which also does in noise and over music, or the ups and downs
+            of the sound's energy, which know clear speech only and need no network.
     """
 
     def __init__(
@@ -73,9 +77,13 @@ class Quality:
         min_lip_movement: NonNegative = 0.01,
         min_speech: Fraction = 0.25,
         min_lip_audio_correlation: _Correlation = 0.25,
+        speech_share: SpeechShare = "silero",
     ) -> None:
         if require not in REQUIRED:
             raise ConfigError(f"quality require '{require}': one of {', '.join(REQUIRED)}")
+        if speech_share == "silero":
+            session()  # said now where it is not there, not at the first clip
+        self.speech_share: SpeechShare = speech_share
         shares = {
             "max_more_people": max_more_people,
             "min_face": min_face,
@@ -103,7 +111,7 @@ class Quality:
         Raises:
             Drop: the clip is not to be kept.
         """
-        figures = measure(draft, self.require, self.jump)
+        figures = measure(draft, self.require, self.jump, self.speech_share)
         draft.figures.update(figures)
         self._judge_sound(draft, figures)
         self._judge_picture(figures)
@@ -156,19 +164,20 @@ class Quality:
         if figures["speech"] < self.min_speech and figures["lip_audio_correlation"] < self.min_lip_audio_correlation:
             raise Drop(
                 "no_speech",
-                f"{figures['speech']:.0%} of the sound is clear speech, at least {self.min_speech:.0%}, "
+                f"{figures['speech']:.0%} of the sound is speech, at least {self.min_speech:.0%}, "
                 f"and the lips go with it by {figures['lip_audio_correlation']:.2f}, "
                 f"at least {self.min_lip_audio_correlation:g}",
             )
 
 
-def measure(draft: Draft, require: Part = "head", jump: float = 0.5) -> dict[str, float]:
+def measure(draft: Draft, require: Part = "head", jump: float = 0.5, share: SpeechShare = "silero") -> dict[str, float]:
     """The quality figures of a clip that has its pose.
 
     Args:
         draft: with `pose.npz`; `face.npz`, sound and `extras["people"]` where there are any.
         require: as in `Quality`.
         jump: as in `Quality`.
+        share: `speech_share` of `Quality`.
 
     Returns:
         pose_confidence (mean score of nose, neck and face), face (share of frames with one), face_size (its height
@@ -202,7 +211,7 @@ def measure(draft: Draft, require: Part = "head", jump: float = 0.5) -> dict[str
         figures |= {
             "loudness": loudness(draft.audio),
             "clipping": clipped_share(draft.audio),
-            "speech": speech_share(draft.audio),
+            "speech": silero_share(draft.audio) if share == "silero" else speech_share(draft.audio),
             "lip_audio_correlation": lip_audio_correlation(np.where(face, opening, 0), draft.audio, draft.fps),
         }
     return figures

@@ -5,13 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.signal import resample_poly
 
 from datamodules.clip import ClipInfo
 from datamodules.media import read_audio
 from models.human.keypoints import FACE, HANDS, INNER_LIP_BOTTOM, POINTS
 from preprocessing.quality import Quality, measure
 from preprocessing.speech.activity import clipped_share, lip_audio_correlation, loudness, speech_share
+from preprocessing.speech.silero import WINDOW, silero_share, speech_chances
 from preprocessing.step import Draft, Drop, Source
+from preprocessing.synthetic.speakers import speaker as someone
+from preprocessing.synthetic.speech import RATE as SYNTHESIS
+from preprocessing.synthetic.utterance import utterance
 
 MEDIA = Path(os.environ.get("COSPEECH_MEDIA", "nowhere"))
 RATE, FPS, FRAMES = 16_000, 25, 200
@@ -216,3 +221,32 @@ def test_real_speech_is_speech_and_the_soundtrack_is_not():
         assert speech_share(read_audio(path)) > 0.8, path.name
     assert speech_share(read_audio(MEDIA / "videos_negative" / "liveportrait_s18.mp4")) < 0.2
     assert loudness(read_audio(MEDIA / "videos_negative" / "liveportrait_s20.mp4")) == -100
+
+
+def spoken():
+    """Speech of the synthesizer, 16 kHz."""
+    said = utterance(someone(0, 0), "train", (3.0, 6.0), 25.0, np.random.default_rng(0))
+    return resample_poly(said.audio, RATE, SYNTHESIS).astype(np.float32)
+
+
+def test_speech_is_heard_in_noise_where_its_energy_does_not_show_it():
+    audio = spoken()
+    noise = np.random.default_rng(0).normal(size=len(audio)) * np.sqrt((audio**2).mean())
+    assert silero_share(audio) > 0.7
+    assert speech_share(audio + noise) == 0
+    assert silero_share(audio + noise) > 0.4
+    assert silero_share(noise) == silero_share(np.zeros(5000)) == silero_share(np.zeros(10)) == 0
+    # One call for all windows, as the network's own step by step: nothing of a later window reaches an earlier one.
+    whole = speech_chances(audio)
+    np.testing.assert_allclose(speech_chances(audio[: 40 * WINDOW]), whole[:40], atol=1e-5)
+    assert len(whole) == len(audio) // WINDOW
+
+
+def test_what_hears_speech_is_chosen_by_name():
+    clip = speaker(audio=spoken())
+    clip.info.frames = len(clip.arrays["pose.npz"]["keypoints"])
+    assert measure(clip)["speech"] == silero_share(clip.audio)
+    assert measure(clip, share="energy")["speech"] == speech_share(clip.audio)
+    heard = speaker(audio=syllables()[0])
+    Quality(speech_share="energy")(heard)
+    assert heard.figures["speech"] == speech_share(heard.audio) > 0.25
