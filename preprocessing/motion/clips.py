@@ -23,6 +23,7 @@ REASONS: Final[dict[str, str]] = {
     "missing_key": "the file lacks an array that is needed",
     "wrong_shape": "an array has another shape than the format says, as with another number of joints",
     "not_finite": "the motion holds NaN or infinite numbers",
+    "wrong_unit": "positions that are no metres, or angles that are no radians",
     "wrong_rate": "the frame rate is no number above 0",
     "unknown_up": "neither y nor z points up along the body",
     "too_short": "the motion, or what was left of it, is shorter than the shortest clip",

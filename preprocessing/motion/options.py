@@ -29,6 +29,8 @@ class Options:
         model: SMPL-X model file; its joints for each file's betas take the place of the stated skeleton's.
         rotations: of HumanML3D clips: found anew from the joints, as ours are defined, or kept as they are.
         speech: features of the sound, one kind or several; an empty list leaves them out.
+        when_shorter: keep a motion whole whose sound or words end before it, or cut it to them; either is
+            named in the warnings.
         min_clip_seconds: shorter pieces are dropped.
         max_clip_seconds: longer takes are cut into equal pieces; at most 30.
         language: of what is spoken or written, such as en; kept in every clip.
@@ -50,6 +52,7 @@ class Options:
     model: Path | None = None
     rotations: Literal["found", "kept"] = "found"
     speech: list[Annotated[dict, Choice(SPEECH)]] = field(default_factory=lambda: [{"name": "handcrafted"}])
+    when_shorter: Literal["keep", "cut"] = "keep"
     min_clip_seconds: NonNegative = 1.0
     max_clip_seconds: Positive = 30.0
     language: str | None = None

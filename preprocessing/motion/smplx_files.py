@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import re
 from fractions import Fraction
@@ -44,6 +45,8 @@ from settings import ConfigError
 
 WIDTHS: Final = (165, 156, 72, 66)
 BETAS: Final = 300  # the most that any model file has
+SHORT_OF: Final = 0.1  # seconds by which sound or words may end early without a word
+FARTHEST: Final = 50.0  # metres that a body may move within a take; more are millimetres or centimetres
 RATES: Final = ("mocap_frame_rate", "mocap_framerate", "fps")
 SOUNDS: Final = (".wav", ".flac", ".mp3")
 SOUND_FOLDERS: Final = ("wave16k", "wav", "audio")  # beside the folder of the motion, as in BEAT2
@@ -86,15 +89,28 @@ def load_parameters(path: Path) -> tuple[dict[str, np.ndarray], float]:
         raise LeftOut("missing_key", ", ".join([*missing, *([] if rate else [" or ".join(RATES[:2])])]))
     poses, trans, fps = found["poses"], found["trans"], found[rate]
     if poses.ndim != 2 or poses.shape[1] not in WIDTHS or poses.dtype.kind != "f":
-        raise LeftOut("wrong_shape", f"poses is {poses.shape}, (frames, {' or '.join(map(str, WIDTHS))}) is wanted")
+        raise LeftOut(
+            "wrong_shape",
+            f"poses is {poses.shape} {poses.dtype}, float (frames, {' or '.join(map(str, WIDTHS))}) is wanted",
+        )
     if trans.shape != (len(poses), 3) or trans.dtype.kind != "f":
-        raise LeftOut("wrong_shape", f"trans is {trans.shape}, ({len(poses)}, 3) is wanted")
+        raise LeftOut("wrong_shape", f"trans is {trans.shape} {trans.dtype}, float ({len(poses)}, 3) is wanted")
     if fps.size != 1 or fps.dtype.kind not in "fiu" or not 0 < float(fps.reshape(())) < np.inf:
         raise LeftOut("wrong_rate", f"{rate} is {fps!r}"[:80])
     if len(poses) < 2:
         raise LeftOut("too_short", f"{len(poses)} frame")
     check_finite("poses", poses[:, :66])
     check_finite("trans", trans)
+    if "betas" in found:
+        if found["betas"].dtype.kind not in "fiu":
+            raise LeftOut("wrong_shape", f"betas holds {found['betas'].dtype}, no numbers")
+        check_finite("betas", found["betas"].reshape(1, -1))
+    if (far := float(np.ptp(trans, axis=0).max())) > FARTHEST or np.abs(trans).max() > 10 * FARTHEST:
+        raise LeftOut("wrong_unit", f"trans moves by {far:.0f}, up to {np.abs(trans).max():.0f}: metres are wanted")
+    # An axis-angle of more than two turns is no joint's; arms that hang have more than that in degrees.
+    turned = np.linalg.norm(poses[:, 3:66].reshape(len(poses), -1, 3), axis=-1).max()
+    if turned > 4 * np.pi:
+        raise LeftOut("wrong_unit", f"poses turns a joint by {turned:.1f}: radians are wanted, these may be degrees")
     return {name: found[name] for name in ("poses", "trans", "betas") if name in found}, float(fps.reshape(()))
 
 
@@ -116,10 +132,18 @@ def _read_pieces(
 ) -> None:
     sound, words = _sound(read, source.path), _words(read, source.path)
     frames = len(motion)
-    if sound is not None:
-        frames = min(frames, int(sound.end / SAMPLE_RATE * FPS + 1e-6))
-    if words is not None:
-        frames = min(frames, int(words.seconds * FPS + 1e-6))
+    for what, seconds in (
+        ("sound", sound and sound.end / SAMPLE_RATE),
+        ("words", words and words.seconds),
+    ):
+        if seconds is None or seconds > len(motion) / FPS - SHORT_OF:
+            continue
+        cut = options.when_shorter == "cut"
+        read.warnings.append(
+            f"the {what} last {seconds:.2f} s, the motion {len(motion) / FPS:.2f} s: "
+            + ("motion cut to them" if cut else "kept whole, with silence behind; when_shorter=cut cuts it")
+        )
+        frames = min(frames, int(seconds * FPS + 1e-6)) if cut else frames
     sha256 = _sha256(source.path)
     for number, (start, stop) in enumerate(pieces(frames, options.min_clip_seconds, options.max_clip_seconds)):
         begin, end = start / FPS, stop / FPS
@@ -168,8 +192,13 @@ def speaker_of(name: str) -> str | None:
 
 def _beside(path: Path, endings: tuple[str, ...], folders: tuple[str, ...]) -> Path | None:
     places = [path.parent, *(path.parent.parent / folder for folder in folders)]
-    found = (place / f"{path.stem}{ending}" for place in places for ending in endings)
-    return next((file for file in found if file.is_file()), None)
+    found = {}
+    for place in places:
+        for file in sorted(place.glob(f"{glob.escape(path.stem)}.*")) if place.is_dir() else ():
+            if file.stem == path.stem and file.is_file():
+                found.setdefault((places.index(place), file.suffix.lower()), file)
+    wanted = ((number, ending) for number in range(len(places)) for ending in endings)
+    return next((found[key] for key in wanted if key in found), None)
 
 
 def _sound(read: Read, path: Path) -> Sound | None:
@@ -187,7 +216,7 @@ def _sound(read: Read, path: Path) -> Sound | None:
 
 
 def _words(read: Read, path: Path) -> Words | None:
-    file = _beside(path, (".TextGrid", ".textgrid"), WORD_FOLDERS)
+    file = _beside(path, (".textgrid",), WORD_FOLDERS)
     if file is None:
         return None
     try:

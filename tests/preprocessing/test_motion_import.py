@@ -137,7 +137,7 @@ def test_a_long_take_is_cut_into_equal_clips_that_follow_on_each_other(tmp_path)
     sound = write_wav(tmp_path / "in" / "long.wav", 64.0)
     words = [(i * 2.0, i * 2.0 + 1.0, f"w{i}") for i in range(32)]
     write_grid(tmp_path / "in" / "long.TextGrid", 64.5, {"words": words})
-    made = import_motion(options(tmp_path / "in", tmp_path / "out", speech=[]))
+    made = import_motion(options(tmp_path / "in", tmp_path / "out", speech=[], when_shorter="cut"))
     clips = [(info, values) for info, values, _ in clips_of(tmp_path / "out").values()]
     assert [info.frames for info, _ in clips] == [427, 426, 427]
     assert made["frames"] == 1280
@@ -192,6 +192,7 @@ BAD = {
     "missing_key": lambda path: write_smplx(path, trans=None),
     "wrong_shape": lambda path: write_smplx(path, poses=np.zeros((90, 63), np.float32)),
     "not_finite": lambda path: write_smplx(path, trans=np.full((90, 3), np.nan)),
+    "wrong_unit": lambda path: write_smplx(path, trans=np.linspace(0, 900, 270).reshape(90, 3)),
     "wrong_rate": lambda path: write_smplx(path, mocap_frame_rate=np.array(0)),
     "unknown_up": lambda path: write_smplx(path, poses=np.tile([np.pi, *np.zeros(164)], (90, 1))),
     "too_short": lambda path: write_smplx(path, poses=np.zeros((1, 165)), trans=np.zeros((1, 3))),
@@ -209,7 +210,7 @@ def test_what_cannot_be_used_is_named_and_counted_and_the_rest_goes_on(tmp_path)
     (tmp_path / "in" / "good.TextGrid").write_text("no grid")
     made = import_motion(options(tmp_path / "in", tmp_path / "out"))
     assert made["clips"] == 1
-    assert made["files"] == 10
+    assert made["files"] == 11
     named = {entry["file"].removesuffix(".npz"): entry["reason"] for entry in made["drops"]}
     assert named == {reason: reason for reason in BAD} | {"no_rate": "missing_key", "short": "too_short"}
     assert made["dropped"]["missing_key"] == made["dropped"]["too_short"] == 2
@@ -396,3 +397,32 @@ def test_the_command_with_workers_gives_the_same_bytes(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "3 files, 3 clips" in done.stdout
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_a_short_sound_cuts_nothing_unless_asked_and_capital_endings_are_found(tmp_path):
+    write_smplx(tmp_path / "in" / "take.npz", 4.0, seed=3)
+    sound = write_wav(tmp_path / "in" / "take.wav", 2.0)
+    (tmp_path / "in" / "take.wav").rename(tmp_path / "in" / "take.WAV")
+    for how, frames in (("keep", 80), ("cut", 40)):
+        made = import_motion(options(tmp_path / "in", tmp_path / how, speech=[], when_shorter=how))
+        assert abs(made["frames"] - frames) <= 1
+        assert ["the sound last 2.00 s" in entry["warning"] for entry in made["warnings"]] == [True]
+        ((_, values, _),) = clips_of(tmp_path / how).values()
+        np.testing.assert_allclose(values["audio.flac"][: len(sound)], sound[: len(values["audio.flac"])], atol=2e-4)
+        assert not values["audio.flac"][len(sound) :].any()
+
+
+@pytest.mark.parametrize(
+    ("more", "reason", "said"),
+    [
+        ({"poses": np.zeros((90, 165), np.int64)}, "wrong_shape", "int64, float"),
+        ({"betas": np.full(300, np.nan)}, "not_finite", "betas"),
+        ({"poses": np.full((90, 165), 30.0)}, "wrong_unit", "degrees"),
+        ({"trans": np.full((90, 3), 900.0)}, "wrong_unit", "metres"),
+    ],
+)
+def test_numbers_of_another_kind_or_unit_are_left_out(tmp_path, more, reason, said):
+    write_smplx(tmp_path / "in" / "a.npz", **more)
+    (entry,) = import_motion(options(tmp_path / "in", tmp_path / "out", speech=[]))["drops"]
+    assert entry["reason"] == reason
+    assert said in entry["detail"]
