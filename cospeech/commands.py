@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "fit": _one("trainers.fit", "fit", "train a stage; writes a run folder"),
     "animate": _one("trainers.animate", "animate", "a picture and speech to a video"),
     "evaluate": _one("trainers.evaluate", "evaluate", "measure a trained stage beside baselines"),
+    "compare": _one("trainers.compare", "compare", "several runs in one table and on one page"),
     "export": _one("trainers.export", "export", "a checkpoint to a saved network"),
     "report": _one("trainers.report", "report", "write the report of a run anew"),
     "plan": _one("trainers.plan", "plan", "memory, time and scaling before a training is started"),

@@ -5,6 +5,7 @@
 
 import json
 import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,8 +41,7 @@ def write_report(run: RunFolder | str | Path) -> Path:
     page.facts(_summary(folder, rows))
     _videos(page, folder)
     _evaluation(page, folder)
-    _animations(page, folder)
-    _samples(page, folder)
+    _samples(page, folder, optimisers(rows))
     add_curves(page, {"": rows})
     page.section("How it was made")
     for heading, path in (("Config", folder.config), ("Environment", folder.environment)):
@@ -78,7 +78,7 @@ def _summary(folder: RunFolder, rows: list[dict[str, Any]]) -> dict[str, Any]:
         if curve:
             column = name_of(name)
             facts[f"{column.figure}, {column.unit}" if column.unit != "samples" else column.figure] = curve[-1][1]
-    facts["Checkpoints"] = ", ".join(sorted(path.name for path in folder.checkpoints.glob("*.ckpt"))) or "none"
+    facts["Checkpoints"] = _checkpoints(folder, optimisers(rows)) or "none"
     facts["Exported network"] = str(folder.export) if folder.export.exists() else "none"
     return facts
 
@@ -113,36 +113,41 @@ def _points(rows: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:
     return [(row["step"] + 1, row[name]) for row in rows if name in row and math.isfinite(row[name])]
 
 
-def sample_name(path: Path) -> tuple[int, str]:
-    """Step and clip of a sample video `step-00000100_<clip>.mp4`."""
+def optimisers(rows: list[dict[str, Any]]) -> int:
+    """How many optimisers a run has, by the learning rates that it logs; file names count the steps of all of them."""
+    return max(1, len({name for row in rows for name in row if re.fullmatch(r"train/lr(_\d+)?", name)}))
+
+
+def _checkpoints(folder: RunFolder, count: int) -> str:
+    """Names of the checkpoints, with the step (batch) of those that count the steps of several optimisers."""
+    names = []
+    for path in sorted(folder.checkpoints.glob("*.ckpt")):
+        step = path.stem.removeprefix("step-")
+        names.append(f"{path.name} (step {int(step) // count:,})" if step.isdigit() else path.name)
+    return ", ".join(names)
+
+
+def sample_name(path: Path, count: int = 1) -> tuple[int, str]:
+    """Step (batch) and clip of a sample video `step-00000100_<clip>.mp4` of a run with so many optimisers."""
     step, _, clip = path.stem.partition("_")
     number = step.removeprefix("step-")
-    return int(number) if number.isdigit() else 0, clip
+    return int(number) // count if number.isdigit() else 0, clip
 
 
-def _animations(page: Page, folder: RunFolder) -> None:
-    """What was made with the trained network, as the demos leave it in `animations/`."""
-    videos = sorted(folder.animations.glob("*.mp4"))
-    if videos:
-        page.section("Made with it", "Generated from speech that training did not hear, where there was any.")
-        for path in videos:
-            page.video(path, path.stem)
-
-
-def _samples(page: Page, folder: RunFolder) -> None:
+def _samples(page: Page, folder: RunFolder, count: int) -> None:
     videos = sorted(folder.samples.glob("*.mp4"))
     if not videos:
         return
     page.section("Samples", "What validations showed: real on the left, generated on the right; the newest first.")
     with page.grid(wide=True):
         for path in videos[::-1][:_SAMPLES]:
-            step, clip = sample_name(path)
+            step, clip = sample_name(path, count)
             page.video(path, f"clip {clip}", f"Step {step:,}")
 
 
 def _videos(page: Page, folder: RunFolder) -> None:
     """What the network made: videos in the run folder itself and in its `animations/`."""
-    found = [*sorted(folder.path.glob("*.mp4")), *sorted((folder.path / "animations").glob("**/*.mp4"))]
+    found = [*sorted(folder.path.glob("*.mp4")), *sorted(folder.animations.glob("**/*.mp4"))]
     main = [path for path in found if Path(path.stem).suffix not in _KINDS]
     if not main:
         return

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tests.trainers.runs import toy_run
+from trainers.callbacks.progress import _end, steps_done
 from trainers.columns import readable
 from trainers.report import main
 
@@ -83,3 +85,20 @@ def test_videos_that_lie_in_the_run_folder_are_shown(folder: Path) -> None:
 )
 def test_columns_have_names_that_people_read(column: str, name: str) -> None:
     assert readable(column) == name
+
+
+def test_steps_are_counted_alike_also_with_two_optimisers(folder: Path, tmp_path: Path) -> None:
+    """300 batches are step 300 everywhere, although file names count the steps of both optimisers."""
+    for part in ("checkpoints", "samples"):
+        (tmp_path / part).mkdir()
+    (tmp_path / "config.yaml").write_text("stage: {name: toy}\n")
+    (tmp_path / "metrics.csv").write_text("step,epoch,train/loss,train/lr,train/lr_1\n299,0,1.0,0.1,0.1\n")
+    (tmp_path / "checkpoints" / "step-00000600.ckpt").write_bytes(b"")
+    (tmp_path / "samples" / "step-00000600_a.mp4").write_bytes(next((folder / "samples").glob("*.mp4")).read_bytes())
+    assert main([str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "step-00000600.ckpt (step 300)" in page
+    assert "<strong>Step 300</strong>" in page
+    trainer = SimpleNamespace(global_step=600, max_steps=1200, optimizers=[None, None])
+    assert steps_done(trainer) == 300  # type: ignore[arg-type]
+    assert _end(trainer) == 600  # type: ignore[arg-type]

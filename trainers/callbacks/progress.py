@@ -38,7 +38,7 @@ class Progress(ProgressBar):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
-        self._first_step = trainer.global_step
+        self._first_step = steps_done(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -54,12 +54,12 @@ class Progress(ProgressBar):
         figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         if figures:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            self.print(f"step {trainer.global_step}: {shown}")
+            self.print(f"step {steps_done(trainer)}: {shown}")
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._enabled:
             seconds = time.monotonic() - self._started
-            self.print(f"step {trainer.global_step}: trained for {_duration(seconds)}")
+            self.print(f"step {steps_done(trainer)}: trained for {_duration(seconds)}")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if self._enabled and self._terminal:
@@ -73,7 +73,7 @@ class Progress(ProgressBar):
 
     def line(self, trainer: L.Trainer, stage: Any, outputs: Any, now: float) -> str:
         """What is shown after a step; of a stage with several optimisers the loss of each."""
-        step = trainer.global_step
+        step = steps_done(trainer)
         parts = [f"epoch {trainer.current_epoch}", f"step {step}" + (f"/{int(end)}" if (end := _end(trainer)) else "")]
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if loss is not None:
@@ -97,10 +97,15 @@ class Progress(ProgressBar):
         sys.stderr.flush()
 
 
+def steps_done(trainer: L.Trainer) -> int:
+    """Steps done, one a batch: Lightning's own count is of the steps of all optimisers together."""
+    return trainer.global_step // max(1, len(trainer.optimizers))
+
+
 def _end(trainer: L.Trainer) -> float:
-    """Optimiser step at which the run ends, 0 if that is not known."""
+    """Step at which the run ends, 0 if that is not known."""
     if trainer.max_steps and trainer.max_steps > 0:
-        return trainer.max_steps
+        return trainer.max_steps // max(1, len(trainer.optimizers))
     batches = trainer.num_training_batches
     if not trainer.max_epochs or trainer.max_epochs < 0 or batches == float("inf"):
         return 0

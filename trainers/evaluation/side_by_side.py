@@ -149,7 +149,7 @@ def write(made: Mapping[str, Any], runs: Mapping[str, Path | None], out: Path) -
 
 def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
     from trainers.loggers import read_metrics
-    from trainers.report import add_curves
+    from trainers.report import add_curves, optimisers
 
     page = Page(f"{len(made['runs'])} runs compared", " · ".join(made["runs"]))
     for split, part in made["splits"].items():
@@ -159,7 +159,8 @@ def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
     page.text(METHOD, "note")
     rows = {name: read_metrics(run / "metrics.csv") for name, run in runs.items() if run is not None}
     add_curves(page, {name: found for name, found in rows.items() if found})
-    _samples(page, {name: run for name, run in runs.items() if run is not None})
+    there = {name: run for name, run in runs.items() if run is not None}
+    _samples(page, there, {name: optimisers(rows[name]) for name in there})
     page.section("Runs")
     page.table([{"run": name, **about} for name, about in made["runs"].items()])
     if made["evaluator"]:
@@ -169,7 +170,7 @@ def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
     return page
 
 
-def _samples(page: Page, runs: Mapping[str, Path]) -> None:
+def _samples(page: Page, runs: Mapping[str, Path], counts: Mapping[str, int]) -> None:
     """The newest sample video of the same clips, one run beside the other."""
     from trainers.report import sample_name
 
@@ -187,4 +188,4 @@ def _samples(page: Page, runs: Mapping[str, Path]) -> None:
         with page.grid():
             for name, found in newest.items():
                 if clip in found:
-                    page.video(found[clip], f"step {sample_name(found[clip])[0]:,}", name)
+                    page.video(found[clip], f"step {sample_name(found[clip], counts[name])[0]:,}", name)
