@@ -328,7 +328,7 @@ class SourceVideo:
     def _shown_size(self, frame: av.VideoFrame) -> tuple[Fraction, Fraction]:
         """Width and height as a player shows them: upright, with square pixels."""
         aspect = Fraction(self._stream.sample_aspect_ratio or 1)
-        width, height = frame.width * (aspect if aspect > 0 else 1), Fraction(frame.height)
+        width, height = frame.width * (aspect if aspect > 0 else Fraction(1)), Fraction(frame.height)
         return (height, width) if frame.rotation % 180 else (width, height)
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:
