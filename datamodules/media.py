@@ -12,16 +12,17 @@ from typing import Any, Final
 import av
 import numpy as np
 import soundfile
+from av.video.reformatter import ColorRange, Colorspace
+
+from datamodules.container import BAD, MediaError, open_container, picture_track, sound_track, words
+from datamodules.mono import Mono
 
 SAMPLE_RATE: Final = 16_000
+LISTEN_SECONDS: Final = 60  # of a stereo track's beginning are heard to find channels of opposite phase
 GOP: Final = 12  # key frames at most this far apart, so that any window of a clip is found fast
 
 # mbtree reads memory that x264 never wrote: with it (and B frames) the same frames give other bytes once in a while.
 _X264: Final = f"keyint={GOP}:open-gop=0:scenecut=0:bframes=0:mbtree=0:threads=1:lookahead-threads=1"
-
-
-class MediaError(ValueError):
-    """A picture, sound or video file that cannot be used; the message names the file and what is wrong with it."""
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -78,29 +79,56 @@ def read_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> np.ndarra
 
 
 def stream_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
-    """As `read_audio`, in pieces (n,) as they are decoded; only one is held at a time."""
+    """As `read_audio`, in pieces (n,) as they are decoded; only one is held at a time.
+
+    The default track is taken. Where the two channels of a stereo track are of opposite phase, so that mixing would
+    leave silence, one of them is taken.
+    """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
-    opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-    resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
     some = False
+    mono = Mono(rate, _opposed_channel(source, rate))
     try:
-        with av.open(opened, "r") as container:
-            if not container.streams.audio:
-                raise MediaError(f"{name} has no sound")
-            for frame in container.decode(container.streams.audio[0]):
-                frame.pts = None
-                for part in resampler.resample(frame):
-                    some = some or part.samples > 0
-                    yield part.to_ndarray()[0].clip(-1, 1)
-            for part in resampler.resample(None):
-                some = some or part.samples > 0
-                yield part.to_ndarray()[0].clip(-1, 1)
-    except FileNotFoundError:
-        raise MediaError(f"no sound file at {name}") from None
-    except (av.FFmpegError, EOFError) as error:
-        raise MediaError(f"{name} is not sound that can be read ({error})") from None
+        with open_container(source, "sound file") as container:
+            for frame in _sound_frames(container, name):
+                for part in mono.push(frame):
+                    some = some or len(part) > 0
+                    yield part.clip(-1, 1)
+            for part in mono.drain():
+                some = some or len(part) > 0
+                yield part.clip(-1, 1)
+    except MediaError:
+        raise
+    except BAD as error:
+        raise MediaError(f"{name} is not sound that can be read ({words(error)})") from None
     if not some:
         raise MediaError(f"{name} has a sound track with nothing in it")
+
+
+def _sound_frames(container: av.container.InputContainer, name: str) -> Iterator[av.AudioFrame]:
+    track = sound_track(container)
+    if track is None:
+        raise MediaError(f"{name} has no sound")
+    for frame in container.decode(track):
+        if isinstance(frame, av.AudioFrame) and frame.sample_rate > 0:
+            yield frame
+
+
+def _opposed_channel(source: str | Path | bytes, rate: int) -> int | None:
+    """The channel to take of two that are of opposite phase, judged by the beginning; None where mixing is right."""
+    name = "the given bytes" if isinstance(source, bytes) else str(source)
+    mono, heard = Mono(rate), 0
+    with open_container(source, "sound file") as container:
+        track = sound_track(container)
+        if track is None or track.channels != 2:
+            return None
+        try:
+            for frame in _sound_frames(container, name):
+                heard += sum(len(part) for part in mono.push(frame))
+                if heard > LISTEN_SECONDS * rate:
+                    break
+        except BAD:
+            pass  # said where the sound itself is read
+    return mono.opposed
 
 
 def encode_flac(audio: np.ndarray, rate: int = SAMPLE_RATE) -> bytes:
@@ -117,20 +145,19 @@ def decode_flac(data: bytes) -> np.ndarray:
 
 
 def read_frames(source: str | Path | bytes) -> Iterator[np.ndarray]:
-    """Every frame of a video in turn, (H, W, 3) uint8 RGB; only one is held at a time."""
+    """Every frame of a video that `encode_video` made, (H, W, 3) uint8 RGB; only one is held at a time.
+
+    Videos of other origin are for `preprocessing.decode.SourceVideo`, which turns them upright.
+    """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
-    opened = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
-        with av.open(opened, "r") as container:
-            if not container.streams.video:
-                raise MediaError(f"{name} has no picture track")
-            stream = container.streams.video[0]
-            for frame in container.decode(stream):
+        with open_container(source) as container:
+            for frame in container.decode(picture_track(container, name)):
                 yield frame.to_ndarray(format="rgb24")
-    except FileNotFoundError:
-        raise MediaError(f"no video at {name}") from None
-    except (av.FFmpegError, EOFError) as error:
-        raise MediaError(f"{name} is not a video that can be read ({error})") from None
+    except MediaError:
+        raise
+    except BAD as error:
+        raise MediaError(f"{name} is not a video that can be read ({words(error)})") from None
 
 
 def encode_video(frames: Iterable[np.ndarray], fps: float, crf: int = 18, preset: str = "veryfast") -> bytes:
@@ -187,7 +214,7 @@ def write_video(
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """The JSON that `write_video` put into a file; empty where there is none."""
-    with av.open(str(path)) as container:
+    with open_container(path) as container:
         comment = container.metadata.get("comment", "")
     try:
         value = json.loads(comment)
@@ -211,6 +238,8 @@ def _encode(container, frames, fps, crf, preset, sound=None, audio=None) -> None
                 "libx264", rate=rate, width=width, height=height, pix_fmt="yuv420p", options=options
             )
             stream.codec_context.time_base = 1 / rate
+            # Said, because players take BT.709 for large pictures that do not say it.
+            stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.ITU601, ColorRange.MPEG
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         frame.pts, frame.time_base = count, 1 / rate
         container.mux(stream.encode(frame))

@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import av
 import numpy as np
 
-from datamodules.media import SAMPLE_RATE, MediaError
-from preprocessing.container import open_container
+from datamodules.container import BAD, MediaError, describe_choice, open_container, picture_track
+from datamodules.media import SAMPLE_RATE
+from preprocessing.deinterlace import Timed, deinterlace
+from preprocessing.picture import orientation, to_rgb, transfer_of
 from preprocessing.seek import MARGINS, frame_stamps, packets_from
 from preprocessing.sound import Sound, read_sound
 from preprocessing.span import Crop, Span
@@ -27,6 +29,7 @@ from preprocessing.span import Crop, Span
 FREEZE_SECONDS: Final = 2.0  # a picture that stands longer than this is missing footage, not a held frame
 ROUNDED: Final = Fraction(1, 1000)  # seconds by which lists round the time stamps of frames
 SHORT_OF: Final = Fraction(1, 10)  # seconds that a span may lack at its end without a word
+SAME_SHAPE: Final = 0.02  # another size whose sides are as long to each other within this is the same shape
 BAD_PACKETS: Final = 0.05  # share of unreadable packets from which on a file counts as broken
 
 
@@ -60,10 +63,6 @@ class Clock:
         if self._running:
             self.seconds[self._running[-1]] += now - self._since
         self._since = now
-
-
-Timed = tuple[Fraction, av.VideoFrame, Fraction]
-"""Time stamp, frame, and how long it stands."""
 
 
 @dataclass
@@ -112,6 +111,9 @@ class SourceVideo:
         start: seconds of the source at which frame 0 stands.
         sound: the sound, None where the file has none.
         warnings: what was wrong with the file but could be mended.
+        facts: what was done to picture or sound beyond reading them, as it is found out: `picture_track` and
+            `sound_track` (numbers in the file, where there are several), `sound_channel` (taken of two of opposite
+            phase), `deinterlaced`, `tone_mapped` (pq or hlg), `size_changes`.
 
     Raises:
         PastEnd: the span lies behind the end.
@@ -133,6 +135,7 @@ class SourceVideo:
         self.rate = Fraction(fps).limit_denominator(1001)
         self.clock = clock or Clock()
         self.warnings: list[str] = []
+        self.facts: dict[str, Any] = {}
         self.sound: Sound | None = None
         self.crop: tuple[float, float, float, float] | None = None
         self.decoded = 0
@@ -142,7 +145,7 @@ class SourceVideo:
         self._container = open_container(self.path)
         try:
             with self.clock.step("decode"):
-                self._stream = _picture_track(self._container, self.path)
+                self._stream = self._track()
                 begin = Fraction(self._container.start_time or 0, av.time_base)
                 self._from = begin + Fraction(span.start) if span is not None and span.start > 0 else None
                 self._until = begin + Fraction(span.end) if span is not None and span.end is not None else None
@@ -154,7 +157,9 @@ class SourceVideo:
                 self._zero = self._head[0]
                 self.start = float(max(self._zero - begin, Fraction(0)))
                 self._lay_out(self._head[1], crop)
-                self.sound = read_sound(self.path, self._zero, self.warnings, self._from is not None, self._until)
+                self.sound = read_sound(
+                    self.path, self._zero, self.warnings, self._from is not None, self._until, self.facts
+                )
         except BaseException:
             self._container.close()
             raise
@@ -222,18 +227,18 @@ class SourceVideo:
     def _open(self, begin: Fraction) -> tuple[Iterator[Timed], Timed | None]:
         """The pictures from the first one of the span on: that one, and an iterator of the others."""
         if self._from is None:
-            pictures = self._decode(None)
+            pictures = deinterlace(self._decode(None))
             return pictures, next(pictures, None)
         for margin in MARGINS:
             if margin is not None and self._from - margin <= begin:
                 continue
-            pictures = self._decode(None if margin is None else self._from - margin)
+            pictures = deinterlace(self._decode(None if margin is None else self._from - margin))
             picture = next(pictures, None)
             if margin is not None and (picture is None or picture[0] > self._from):
                 pictures.close()
                 self._container.close()
                 self._container = open_container(self.path)
-                self._stream = _picture_track(self._container, self.path)
+                self._stream = self._track()
                 continue
             skipped = 0
             while picture is not None and picture[0] < self._from - ROUNDED:
@@ -258,11 +263,15 @@ class SourceVideo:
             packets += packet.size > 0
             try:
                 frames = packet.decode()
-            except av.FFmpegError:
+            except BAD:
                 bad += 1
                 continue
             for frame in frames:
+                if not isinstance(frame, av.VideoFrame):
+                    continue
                 self.decoded += 1
+                if frame.interlaced_frame:
+                    self.facts["deinterlaced"] = True
                 if frame.pts is None and before is None and moment is not None:
                     return
                 if frame.pts is None or frame.time_base is None:
@@ -311,7 +320,10 @@ class SourceVideo:
 
     def _lay_out(self, frame: av.VideoFrame, crop: Crop | None) -> None:
         """Decide on sizes: of the output, of the whole picture at its scale, and where in this the output lies."""
-        width, height = self._shown_size(frame)
+        width, height = self._shape = self._first_shape = self._shown_size(frame)
+        if transfer := transfer_of(frame):
+            self.facts["tone_mapped"] = transfer
+            self.warnings.append(f"HDR ({transfer.upper()}): tone mapped to ordinary brightness")
         left, top, right, bottom = (0, 0, width, height) if crop is None else crop.pixels(float(width), float(height))
         part = Fraction(right) - Fraction(left), Fraction(bottom) - Fraction(top)
         scale = min(Fraction(1), Fraction(self.size) / (max(part) if self.side == "longest" else min(part)))
@@ -329,23 +341,35 @@ class SourceVideo:
         """Width and height as a player shows them: upright, with square pixels."""
         aspect = Fraction(self._stream.sample_aspect_ratio or 1)
         width, height = frame.width * (aspect if aspect > 0 else Fraction(1)), Fraction(frame.height)
-        return (height, width) if frame.rotation % 180 else (width, height)
+        return (height, width) if orientation(frame)[0] else (width, height)
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:
-        turns = round(frame.rotation / 90) % 4
-        width, height = self._whole[::-1] if turns % 2 else self._whole
-        rgb = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
-        return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
+        """The whole picture at its scale; one of another shape than the first stands in the middle of a black one."""
+        width, height = shape = self._shown_size(frame)
+        if shape != self._shape:
+            self._shape = shape
+            self.facts["size_changes"] = self.facts.get("size_changes", 0) + 1
+            if self.facts["size_changes"] == 1:
+                self.warnings.append(
+                    "the picture changes its size on the way: all of it is brought to the first one's, with black "
+                    "borders where the shape differs"
+                )
+        across, down = self._whole
+        if abs(width / height / (self._first_shape[0] / self._first_shape[1]) - 1) < SAME_SHAPE:
+            return to_rgb(frame, across, down)
+        scale = min(across / width, down / height)
+        inner = min(max(round(width * scale), 2), across), min(max(round(height * scale), 2), down)
+        left, top = (across - inner[0]) // 2, (down - inner[1]) // 2
+        picture = np.zeros((down, across, 3), np.uint8)
+        picture[top : top + inner[1], left : left + inner[0]] = to_rgb(frame, *inner)
+        return picture
 
-
-def _picture_track(container: av.container.InputContainer, path: Path) -> av.VideoStream:
-    # The cover of a piece of music is stored as a video track of one frame.
-    tracks = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-    if not tracks:
-        raise MediaError(f"{path} has no picture track")
-    stream = tracks[0]
-    if stream.codec_context is None or not stream.width or not stream.height:
-        raise MediaError(f"{path} has a picture track of unknown kind")
-    # One process a video is the parallelism here; more threads in each would only stand in the way.
-    stream.codec_context.thread_count = 1
-    return stream
+    def _track(self) -> av.VideoStream:
+        track = picture_track(self._container, self.path)
+        choice = describe_choice(self._container, track)
+        if choice and "picture_track" not in self.facts:
+            self.warnings.append(choice)
+            self.facts["picture_track"] = track.index
+        # One process a video is the parallelism here; more threads in each would only stand in the way.
+        track.codec_context.thread_count = 1
+        return track

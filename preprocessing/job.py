@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from preprocessing.discovery import readable
 from preprocessing.pipeline import Dropped, Pipeline
 from preprocessing.step import Source
 from preprocessing.writer import SPACE, OutputError, PartWriter, whole_file, write_json
@@ -104,7 +105,7 @@ def empty_record(job: Job) -> dict[str, Any]:
 
 def _sentence(error: Exception) -> str:
     """An error as one line; what is no error of ours or of a file says where it came from."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = readable(" ".join(str(error).split())) or type(error).__name__
     if type(error).__module__.split(".")[0] in ("datamodules", "preprocessing", "settings"):
         return text
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -12,34 +11,45 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from preprocessing.discovery import (
+    EXTENSIONS,
+    Skipped,
+    from_folder,
+    from_glob,
+    readable,
+    same_content,
+    without_copies,
+)
 from preprocessing.rows import ENDINGS, ManifestError, read_json, read_rows
 from preprocessing.span import Span, read_crop, seconds
 from preprocessing.step import Source, fragment
 from settings.registry import nearest
 
-EXTENSIONS: Final = (
-    ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".flv", ".wmv", ".mpg", ".mpeg", ".ts", ".mts", ".3gp", ".ogv",
-)  # fmt: skip
 COLUMNS: Final = (
     "file", "start", "end", "crop", "id", "speaker", "language", "captions", "licence", "consent", "split", "extra",
 )  # fmt: skip
 
 
-def read_sources(location: str | Path, leave_out: Path | None = None) -> list[Source]:
+def read_sources(
+    location: str | Path, leave_out: Path | None = None, skipped: list[Skipped] | None = None
+) -> list[Source]:
     """All videos of an input, sorted by name. A file that is not there is found out later, and costs only itself.
 
     Args:
         location: a folder (searched through, hidden ones left out), a glob with `*`, `?` or `[...]`, a video file,
             or a manifest ending in .csv, .tsv, .jsonl or .json.
         leave_out: a folder not to look into, such as the output's.
+        skipped: gets what was found and not taken, links and copies of folders and globs among it; a manifest's rows
+            are all taken.
 
     Raises:
         ManifestError: nothing there, no videos, a wrong column or value, or a video listed twice.
     """
+    skipped = [] if skipped is None else skipped
     text = str(location)
     path = Path(text).expanduser()
     if path.is_dir():
-        sources = _from_folder(path, leave_out)
+        sources = without_copies(from_folder(path, leave_out, skipped), skipped)
         if not sources:
             raise ManifestError(f"no video in {path}; looked for names that end in {' '.join(EXTENSIONS)}")
     elif path.is_file():
@@ -48,9 +58,9 @@ def read_sources(location: str | Path, leave_out: Path | None = None) -> list[So
             if not sources:
                 raise ManifestError(f"{path} lists no video")
         else:
-            sources = [Source(path, path.name, path.parent)]
+            sources = [Source(path, readable(path.name), path.parent)]
     elif any(sign in text for sign in "*?["):
-        sources = _from_glob(str(path))
+        sources = without_copies(from_glob(str(path), skipped), skipped)
         if not sources:
             raise ManifestError(f"no video matches {text}; put the pattern in quotes, and ** reaches into folders")
     else:
@@ -65,31 +75,6 @@ def slug(source: Source) -> str:
     stem = str(source.row.get("id") or Path(source.video).stem)
     readable = re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:40].strip("-") or "video"
     return f"{readable}-{hashlib.sha256(source.name.encode()).hexdigest()[:8]}"
-
-
-def _from_folder(folder: Path, leave_out: Path | None) -> list[Source]:
-    shut = leave_out.resolve() if leave_out is not None else None
-    found = []
-    for path in folder.rglob("*"):
-        parts = path.relative_to(folder).parts
-        if path.suffix.lower() not in EXTENSIONS or any(part.startswith(".") for part in parts) or not path.is_file():
-            continue
-        if shut is not None and shut != folder.resolve() and shut in path.resolve().parents:
-            continue
-        found.append(Source(path, "/".join(parts), path.parent))
-    return found
-
-
-def _from_glob(pattern: str) -> list[Source]:
-    parts = Path(pattern).parts
-    fixed = next(i for i, part in enumerate(parts) if any(sign in part for sign in "*?["))
-    root = Path(*parts[:fixed]) if fixed else Path()
-    paths = [Path(p) for p in glob.glob(pattern, recursive=True)]
-    return [
-        Source(path, path.relative_to(root).as_posix(), path.parent)
-        for path in paths
-        if path.is_file() and path.suffix.lower() in EXTENSIONS
-    ]
 
 
 def _from_manifest(manifest: Path) -> list[Source]:
@@ -211,20 +196,16 @@ def assign_splits(
 ) -> dict[str, str]:
     """The split of every source by name: a function of the sorted list and the seed alone.
 
-    A `split` in the manifest wins. The others are shuffled by hash, whole speakers together where `by` is "speaker",
-    and dealt out by share; from 3 groups on every split with a share gets at least one, as long as train keeps two.
+    A `split` in the manifest wins. The others are shuffled by hash, whole speakers together where `by` is "speaker"
+    and files of the same content in any case, and dealt out by share; from 3 groups on every split with a share gets at
+    least one, as long as train keeps two.
 
     Raises:
         ManifestError: shares that are negative or do not add up to 1.
     """
     if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
         raise ManifestError(f"split shares must be positive and add up to 1, got {dict(shares)}")
-    groups: dict[str, list[Source]] = {}
-    for source in sources:
-        speaker = source.row.get("speaker")
-        groups.setdefault(f"speaker {speaker}" if by == "speaker" and speaker else f"source {source.video}", []).append(
-            source
-        )
+    groups = _groups(sources, by)
     result: dict[str, str] = {}
     free = []
     for name, members in groups.items():
@@ -240,6 +221,30 @@ def assign_splits(
             result |= {source.name: split for source in groups[name]}
         taken += count
     return result
+
+
+def _groups(sources: list[Source], by: str) -> dict[str, list[Source]]:
+    """What stays together in one split, by the name of its first member."""
+
+    def key(source: Source) -> str:
+        speaker = source.row.get("speaker")
+        return f"speaker {speaker}" if by == "speaker" and speaker else f"source {source.video}"
+
+    joined: dict[str, str] = {}
+
+    def top(name: str) -> str:
+        while name in joined:
+            name = joined[name]
+        return name
+
+    for copies in same_content(source for source in sources if source.path is not None):
+        for other in copies[1:]:
+            first, *rest = sorted({top(key(copies[0])), top(key(other))})
+            joined |= dict.fromkeys(rest, first)
+    groups: dict[str, list[Source]] = {}
+    for source in sources:
+        groups.setdefault(top(key(source)), []).append(source)
+    return groups
 
 
 def _deal(total: int, shares: Mapping[str, float]) -> dict[str, int]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from datamodules.index import FILE_NAME, Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
+from preprocessing.discovery import Skipped
 from preprocessing.options import notes
 from preprocessing.step import REASONS
 from preprocessing.work import Work
@@ -57,7 +60,8 @@ def merge(work: Work, timings: dict[str, Any]) -> dict[str, Any] | None:
         left_out = notes(work.options)
         for note in left_out:
             logger.info(note)
-        summary = summarise([video for record in records for video in record["videos"]]) | timings | {"notes": left_out}
+        summary = summarise([video for record in records for video in record["videos"]], work.skipped)
+        summary |= timings | {"notes": left_out}
         write_json(work.output / "summary.json", summary)
         summary["report"] = _report(work)
         write_json(work.output / "summary.json", summary)
@@ -65,7 +69,7 @@ def merge(work: Work, timings: dict[str, Any]) -> dict[str, Any] | None:
         return summary
 
 
-def summarise(videos: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise(videos: list[dict[str, Any]], skipped: Sequence[Skipped] = ()) -> dict[str, Any]:
     """The summary of some videos' records: counts, drops with their reasons, errors, seconds by step."""
     drops = [{"file": video["file"], **drop} for video in videos for drop in video["dropped"]]
     counted = Counter(drop["reason"] for drop in drops)
@@ -78,6 +82,8 @@ def summarise(videos: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "videos": len({video["video"] for video in videos}),
         "spans": sum(video["file"] != video["video"] for video in videos),
+        "skipped": sum(skip.count for skip in skipped),
+        "skips": [asdict(skip) for skip in skipped],
         "clips": len(kept),
         "frames": sum(sample["frames"] for sample in kept),
         "splits": dict(sorted(Counter(sample["split"] for sample in kept).items())),

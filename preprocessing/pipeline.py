@@ -14,6 +14,7 @@ from typing import Any, Literal
 from datamodules.clip import SAMPLE_RATE, Caption, ClipInfo
 from preprocessing.cut import Piece, cut
 from preprocessing.decode import SHORT_OF, Clock, PastEnd, SourceVideo
+from preprocessing.discovery import readable
 from preprocessing.manifest import cut_extra, cut_spans, slug
 from preprocessing.options import Options
 from preprocessing.seek import video_seconds
@@ -125,6 +126,8 @@ class Pipeline:
         except Drop as drop:
             return Dropped(info.id, info.start, info.end, drop.reason, drop.detail, _plain(draft.figures))
         info.extra = {**info.extra, "quality": _plain(draft.figures)}
+        if video.facts:
+            info.extra["decoded"] = dict(video.facts)
         return draft
 
     def _draft(self, piece: Piece, video: SourceVideo, source: Source, split: str, sha256: str) -> Draft:
@@ -139,7 +142,7 @@ class Pipeline:
         crop = None if video.crop is None else [round(edge, 6) for edge in video.crop]
         info = ClipInfo(
             id=f"{slug(source)}-{piece.number:03d}",
-            source=source.path.name if Path(source.name).is_absolute() else source.video,
+            source=readable(source.path.name) if Path(source.name).is_absolute() else source.video,
             sha256=sha256,
             start=start,
             end=end,

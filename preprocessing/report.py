@@ -104,6 +104,7 @@ def _overview(page: Page, index: Index, summary: dict[str, Any]) -> None:
             "clips kept": index.samples,
             "hours kept": seconds / 3600,
             "clips dropped": sum(summary["dropped"].values()),
+            "files not taken": summary.get("skipped", 0),
             "videos with errors": len(summary["errors"]),
             **{f"clips in {split}": count for split, count in summary.get("splits", {}).items()},
         }
@@ -129,6 +130,9 @@ def _drops(page: Page, summary: dict[str, Any]) -> None:
         )
     page.section("Videos with errors", "" if summary["errors"] else "Every video could be read.")
     page.table([{"file": error["file"], "error": error["reason"]} for error in summary["errors"]])
+    if summary.get("skips"):
+        page.section("Found and not taken", "Links and copies are taken once; other files are counted by their ending.")
+        page.table([{key: skip[key] for key in ("file", "reason", "count")} for skip in summary["skips"][:100]])
     if summary.get("cut_short"):
         page.section("Spans cut short", "They reach past the end of their video; what is there was taken.")
         page.table(summary["cut_short"][:100])

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from preprocessing.discovery import Skipped
 from preprocessing.job import Job
 from preprocessing.manifest import ManifestError, assign_splits, read_sources
 from preprocessing.merge import merge, missing_shards, summarise
@@ -67,9 +68,10 @@ def preprocess(options: Options) -> dict[str, Any]:
     index, count = options.task()
     if options.restart and count > 1:
         raise ConfigError("'restart' would throw away the other tasks' shards; empty the folder before the job array")
-    sources = read_sources(options.input, leave_out=output)
+    skipped: list[Skipped] = []
+    sources = read_sources(options.input, output, skipped)
     splits = assign_splits(sources, options.splits, options.split_by, options.seed)
-    work = Work(output, options, sources, splits)
+    work = Work(output, options, sources, splits, skipped)
     if options.restart:
         work.discard()
     work.claim()
@@ -192,6 +194,11 @@ def report(summary: dict[str, Any], output: Path) -> None:
         print(f"  cut short: {span['file']}: {span['detail']}")
     for error in summary["errors"]:
         print(f"  not usable: {error['file']}: {error['reason']}")
+    shown = [skip for skip in summary["skips"] if not skip["file"].startswith(("*.", "hidden files"))]
+    for skip in shown[:10]:
+        print(f"  not taken: {skip['file']}: {skip['reason']}" + (f" ({skip['count']})" if skip["count"] > 1 else ""))
+    if len(shown) > 10:
+        print(f"  not taken: {len(shown) - 10} more, see summary.json")
     if not summary["clips"]:
         print(f"no clip was kept; {output / 'summary.json'} says why for each", file=sys.stderr)
     if summary["report"] != "report.html":

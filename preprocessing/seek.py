@@ -11,8 +11,7 @@ from typing import Final
 import av
 import numpy as np
 
-from datamodules.media import MediaError
-from preprocessing.container import open_container, read_packets
+from datamodules.container import BAD, MediaError, open_container, picture_track, read_packets, words
 
 MARGINS: Final = (Fraction(1), Fraction(12), None)
 """Seconds before a moment to which is jumped, one after the other until a picture before it comes out; the last one
@@ -86,8 +85,8 @@ def video_seconds(path: Path) -> float:
 @lru_cache(maxsize=8)
 def _stamps(path: Path, size: int, changed: int) -> tuple[np.ndarray, float]:
     try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
+        with open_container(path) as container:
+            stream = picture_track(container, path)
             base = float(stream.time_base or 1)
             found = [
                 float("nan") if packet.pts is None else packet.pts * base
@@ -95,8 +94,10 @@ def _stamps(path: Path, size: int, changed: int) -> tuple[np.ndarray, float]:
                 if packet.size and not packet.is_discard
             ]
             rate = float(stream.average_rate or stream.guessed_rate or 0)
-    except (av.FFmpegError, OSError, IndexError) as error:
-        raise MediaError(f"{path} is not a video that can be read ({error})") from None
+    except MediaError:
+        raise
+    except BAD as error:
+        raise MediaError(f"{path} is not a video that can be read ({words(error)})") from None
     if not found or not rate:
         raise MediaError(f"{path} has no frames, or no frame rate")
     return np.sort(np.array(found)), rate

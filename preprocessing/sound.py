@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import av
 import numpy as np
 
+from datamodules.container import BAD, describe_choice, open_container, read_packets, sound_track
 from datamodules.media import SAMPLE_RATE
-from preprocessing.container import open_container, read_packets
+from datamodules.mono import Mono
 from preprocessing.seek import jump
 
 DRIFT_SECONDS: Final = Fraction(1, 50)  # sound is placed anew where its stamps jump by more than rounding explains
@@ -57,30 +59,60 @@ class Sound:
 
 
 def read_sound(
-    path: Path, zero: Fraction, warnings: list[str], late: bool = False, until: Fraction | None = None
+    path: Path,
+    zero: Fraction,
+    warnings: list[str],
+    late: bool = False,
+    until: Fraction | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> Sound | None:
     """The sound of a file from the moment `zero` of its container's clock; None where there is none.
 
     Args:
-        path: the file.
+        path: the file; its default track is taken.
         zero: what sample 0 belongs to.
         warnings: what was wrong but could be mended is appended here.
         late: whether `zero` is far from the start, so that what lies before it is jumped over.
         until: the moment after which nothing is wanted.
+        facts: gets `sound_track` where there are several, `sound_channel` where one alone was taken.
     """
-    with open_container(path) as container:
-        if not container.streams.audio:
-            return None
-        stream = container.streams.audio[0]
-        sound, bad = Sound(), 0
-        resampler: av.AudioResampler | None = None
-        kind: tuple[str, str, int] | None = None
-        begin, taken, position = Fraction(0), 0, 0
+    facts = {} if facts is None else facts
+    said = len(warnings)
+    sound, opposed = _read_track(path, zero, warnings, late, until, facts, None)
+    if sound is None or opposed is None:
+        return sound
+    # Mixed, they would be silence; a second reading costs such files alone.
+    sound.close()
+    del warnings[said:]
+    facts["sound_channel"] = ("left", "right")[opposed]
+    sound, _ = _read_track(path, zero, warnings, late, until, facts, opposed)
+    warnings.append(f"the two channels of the sound are of opposite phase: the {facts['sound_channel']} one was taken")
+    return sound
 
-        def push(frame: av.AudioFrame | None) -> None:
+
+def _read_track(
+    path: Path,
+    zero: Fraction,
+    warnings: list[str],
+    late: bool,
+    until: Fraction | None,
+    facts: dict[str, Any],
+    channel: int | None,
+) -> tuple[Sound | None, int | None]:
+    """The sound, and which channel to take instead where two cancel each other out."""
+    with open_container(path) as container:
+        stream = sound_track(container)
+        if stream is None:
+            return None, None
+        if choice := describe_choice(container, stream):
+            warnings.append(choice)
+            facts["sound_track"] = stream.index
+        sound, mono, bad = Sound(), Mono(SAMPLE_RATE, channel), 0
+        begin, taken, position, some = Fraction(0), 0, 0, False
+
+        def place(parts: Iterator[np.ndarray]) -> None:
             nonlocal position
-            for part in resampler.resample(frame) if resampler is not None else ():
-                samples = part.to_ndarray()[0]
+            for samples in parts:
                 sound.place(position, samples)
                 position += len(samples)
 
@@ -92,30 +124,27 @@ def read_sound(
                 break
             try:
                 frames = packet.decode()
-            except av.FFmpegError:
+            except BAD:
                 bad += 1
                 continue
             for frame in frames:
-                if not isinstance(frame, av.AudioFrame):
+                if not isinstance(frame, av.AudioFrame) or frame.sample_rate <= 0:
                     continue
                 stamp = begin + Fraction(taken, frame.sample_rate)
                 if frame.pts is not None and frame.time_base is not None:
                     stamp = frame.pts * Fraction(frame.time_base)
-                this = (frame.format.name, frame.layout.name, frame.sample_rate)
-                late = stamp - begin - Fraction(taken, frame.sample_rate)
-                if this != kind or abs(late) > DRIFT_SECONDS:
+                shift = stamp - begin - Fraction(taken, frame.sample_rate)
+                if mono.starts_anew(frame) or abs(shift) > DRIFT_SECONDS:
                     # A first piece, another kind of sound, or a hole: a new stretch, at its own place in time.
-                    push(None)
-                    resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-                    kind, begin, taken = this, stamp, 0
+                    place(mono.drain())
+                    begin, taken, some = stamp, 0, True
                     position = round((stamp - zero) * SAMPLE_RATE)
                 taken += frame.samples
-                frame.pts = None
-                push(frame)
-        push(None)
+                place(mono.push(frame))
+        place(mono.drain())
         if bad:
             warnings.append(f"{bad} pieces of the sound cannot be decoded")
-        if sound.end == 0 and kind is None:
+        if sound.end == 0 and not some:
             warnings.append("the sound track holds nothing that can be decoded")
-            return None
-        return sound
+            return None, None
+        return sound, mono.opposed

@@ -12,12 +12,14 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from datamodules.clip import VERSION
 from datamodules.index import FILE_NAME
+from preprocessing.discovery import Skipped
 from preprocessing.job import Job
 from preprocessing.options import Options, fingerprint
 from preprocessing.step import Source
@@ -39,9 +41,18 @@ class Work:
         options: what to make.
         sources: the sorted videos.
         splits: the split of each by name.
+        skipped: what was found beside them and not taken, for the summary.
     """
 
-    def __init__(self, output: Path, options: Options, sources: list[Source], splits: dict[str, str]) -> None:
+    def __init__(
+        self,
+        output: Path,
+        options: Options,
+        sources: list[Source],
+        splits: dict[str, str],
+        skipped: Sequence[Skipped] = (),
+    ) -> None:
+        self.skipped = skipped
         self.output, self.options, self.sources, self.splits = output, options, sources, splits
         self.folder = output / "work"
         self.sizes = [_size(source.path) for source in sources]

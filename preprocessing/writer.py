@@ -89,7 +89,9 @@ def make_folder(folder: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write plain values, whole or not at all."""
     with whole_file(path) as file:
-        file.write((json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+        file.write(
+            (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode("utf-8", "backslashreplace")
+        )
 
 
 def member(name: str, data: bytes) -> bytes:

@@ -12,7 +12,7 @@ from preprocessing.step import Source
 def touch(folder, *names):
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(b"x")
+        (folder / name).write_bytes(name.encode())
 
 
 def names(sources):

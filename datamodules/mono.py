@@ -1,0 +1,65 @@
+"""Decoded sound of any kind to mono at one rate, also where its kind changes on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import av
+import numpy as np
+
+OPPOSED: Final = 0.01  # mixed, two channels keep less than this share of the louder one's energy: -20 dB
+
+
+class Mono:
+    """Mixes to mono and resamples. Two channels are averaged; more are mixed as FFmpeg does.
+
+    Args:
+        rate: samples a second that come out.
+        channel: of two channels take this one alone (0 or 1).
+    """
+
+    def __init__(self, rate: int, channel: int | None = None) -> None:
+        self._rate, self._channel = rate, channel
+        self._resampler: av.AudioResampler | None = None
+        self._kind: tuple[str, str, int] | None = None
+        self._energy = np.zeros(3)  # of the left channel, the right one and their mean
+
+    def starts_anew(self, frame: av.AudioFrame) -> bool:
+        """Whether this frame is of another kind (format, channels, rate) than those before."""
+        return (frame.format.name, frame.layout.name, frame.sample_rate) != self._kind
+
+    def push(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
+        """Yield what comes out for one more frame, (n,) float32; one of another kind drains what came before."""
+        if self.starts_anew(frame):
+            yield from self.drain()
+            self._kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._resampler is None:
+            layout = "stereo" if frame.layout.nb_channels == 2 else "mono"
+            self._resampler = av.AudioResampler(format="flt", layout=layout, rate=self._rate)
+        frame.pts = None
+        yield from self._mixed(self._resampler.resample(frame))
+
+    def drain(self) -> Iterator[np.ndarray]:
+        """Yield what the resampler still holds; the next frame begins a new stretch."""
+        if self._resampler is not None:
+            yield from self._mixed(self._resampler.resample(None))
+        self._resampler = None
+
+    @property
+    def opposed(self) -> int | None:
+        """The louder of two channels that cancel each other out when mixed; None where they do not."""
+        left, right, mixed = self._energy
+        louder = max(left, right)
+        return int(right > left) if louder > 0 and mixed < OPPOSED * louder else None
+
+    def _mixed(self, frames: list[av.AudioFrame]) -> Iterator[np.ndarray]:
+        for frame in frames:
+            samples = frame.to_ndarray()[0]
+            if frame.layout.nb_channels == 2:
+                left, right = samples[0::2], samples[1::2]
+                samples = (left + right) * np.float32(0.5)
+                self._energy += [np.dot(part, part) for part in (left, right, samples)]
+                if self._channel is not None:
+                    samples = (left, right)[self._channel]
+            yield np.ascontiguousarray(samples)
