@@ -10,6 +10,7 @@ from models.implicit_motion.deviation import DeviationImageTransformer, standard
 from models.implicit_motion.image_decoder import blend, warp
 from models.implicit_motion.image_encoder import DepthWeights, ImageEncoder
 from models.implicit_motion.motion_decoder import Deformation, LatentMotionDeviationDecoder
+from tests.models.filled import filled
 
 SMALL = {
     "image_size": 32,
@@ -35,7 +36,7 @@ SMALL = {
 @pytest.fixture
 def network() -> ImplicitMotion:
     torch.manual_seed(0)
-    made = ImplicitMotion(**SMALL).eval()
+    made = filled(ImplicitMotion(**SMALL)).eval()
     torch.nn.init.normal_(made.motion_decoder.deviate.weight, std=0.05)  # as after some training: features move
     return made
 
@@ -47,8 +48,35 @@ def pictures(*shape: int, seed: int = 0) -> Tensor:
 @pytest.mark.paper("IM-1")
 def test_a_picture_becomes_features_in_depth_planes():
     encoder = ImageEncoder(halvings=2, width=8, channels=4, planes=3, blocks=1)
-    assert encoder.features(pictures(2)).shape == (2, 32, 8, 8)  # F_0, H = W = S / 4
-    assert encoder(pictures(2)).shape == (2, 4, 3, 8, 8)
+    image = pictures(2)
+    flat = encoder.features(2 * image - 1)
+    assert flat.shape == (2, 32, 8, 8)  # F_0, H = W = S / 4
+    assert encoder(image).shape == (2, 4, 3, 8, 8)
+    # The convolution makes C numbers for each of S_d planes; plane d of channel c is its output c S_d + d.
+    volume, seen = torch.randn(2, 4, 3, 8, 8), []
+    encoder.expand.register_forward_hook(lambda module, args, result: volume.flatten(1, 2))
+    encoder.weights.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    encoder(image)
+    assert torch.equal(seen[0], volume)
+
+
+@pytest.mark.paper("IM-1")
+def test_planes_hold_the_places_of_the_picture():
+    """A change in one corner of the picture changes every plane there, and nothing in the far corner."""
+    encoder = ImageEncoder(halvings=2, width=8, channels=4, planes=3, blocks=0)
+    for module in list(encoder.modules()):
+        for name, part in module.named_children():
+            if isinstance(part, torch.nn.GroupNorm):
+                setattr(module, name, torch.nn.Identity())  # it mixes all places
+    image = pictures(1).requires_grad_(True)
+    volume = encoder.expand(encoder.features(2 * image - 1)).unflatten(1, (4, 3))
+    for plane in range(3):
+        (gradient,) = torch.autograd.grad(volume[0, :, plane, 1, 1].sum(), image, retain_graph=True)
+        reached = gradient[0].abs().sum(0)
+        assert reached[4:8, 4:8].sum() > 0
+        assert reached[24:, 24:].sum() == 0
+    gains = [volume[0, 1, plane].detach() for plane in range(3)]
+    assert all((gains[0] - other).abs().max() > 1e-3 for other in gains[1:]), "planes are not copies of one another"
 
 
 @pytest.mark.paper("IM-2")
@@ -64,17 +92,26 @@ def test_a_plane_without_weight_is_empty_before_it_is_refined():
     assert torch.allclose(layer(volume), layer(volume.flip(2).flip(4)), atol=1e-6)  # only the mean is looked at
 
 
+@pytest.mark.paper("IM-2")
+def test_planes_are_weighed_and_then_refined():
+    encoder = filled(ImageEncoder(halvings=1, width=8, channels=4, planes=3, blocks=2))
+    volume = encoder.expand(encoder.features(2 * pictures(2) - 1)).unflatten(1, (4, 3))
+    weights = encoder.weights(volume)[:, None, :, None, None]
+    made = encoder(pictures(2))
+    torch.testing.assert_close(made, encoder.refine(weights * volume))
+    assert (made - weights * encoder.refine(volume)).abs().max() > 0.1
+
+
 @pytest.mark.paper("IM-3")
 def test_appearance_is_one_vector_and_changes_what_is_rendered(network):
     image = pictures(2)
     assert network.encode_appearance(image).shape == (2, 16)
     assert ImplicitMotion(**SMALL | {"appearance_channels": 512}).encode_appearance(image).shape == (2, 512)
-    torch.nn.init.normal_(network.motion_decoder.join.film.weight)
     motion = torch.randn(2, 1, 768)
     source = network.encode_source(image)
     other = type(source)(source.volume, source.appearance.flip(0), source.motion)
     assert not torch.allclose(network.render(source, motion), network.render(other, motion), atol=1e-4)
-    without = ImplicitMotion(**SMALL, use_appearance=False)
+    without = filled(ImplicitMotion(**SMALL, use_appearance=False))
     source = without.encode_source(image)
     other = type(source)(source.volume, source.appearance.flip(0), source.motion)
     assert torch.equal(without.render(source, motion), without.render(other, motion))
@@ -138,8 +175,26 @@ def test_every_position_is_looked_at_with_the_transformer_and_only_neighbours_wi
 
 @pytest.mark.paper("IM-6")
 def test_there_are_lambda_deviation_maps_a_frame():
-    assert deviations(regions=10)(torch.randn(2, 768), torch.randn(2, 4, 768)).shape == (2, 4, 10, 12, 8, 8)
-    assert ImplicitMotion(**SMALL | {"regions": 10}).deviations.regions == 10
+    layer, source, motion = deviations(regions=10), torch.randn(2, 768), torch.randn(2, 4, 768)
+    maps = layer(source, motion)
+    assert maps.shape == (2, 4, 10, 12, 8, 8)
+    flat = maps.transpose(1, 2).flatten(2).transpose(0, 1).flatten(1)
+    assert torch.linalg.matrix_rank(flat) == 10, "each region has a map of its own"
+    with torch.no_grad():
+        layer.convolutions[-1].bias[10 + 7] += 1.0  # the shift of region 7
+    moved = layer(source, motion) - maps
+    torch.testing.assert_close(moved[:, :, 7], torch.ones_like(moved[:, :, 7]))
+    assert not moved[:, :, [region for region in range(10) if region != 7]].any()
+
+
+@pytest.mark.paper("IM-6")
+def test_each_map_moves_the_features_by_itself(network):
+    """All lambda maps of a frame reach its deformation, each by a way that another does not take."""
+    maps, source = torch.randn(1, 1, 3, 12, 8, 8, requires_grad=True), network.encode_source(pictures(1))
+    flow = network.motion_decoder(maps, source.volume, source.appearance).flow
+    (gradient,) = torch.autograd.grad((flow * torch.randn_like(flow)).sum(), maps)
+    reached = gradient[0, 0].flatten(1)
+    assert torch.linalg.matrix_rank(reached) == 3
 
 
 def motion_decoder(**changes) -> LatentMotionDeviationDecoder:
@@ -261,12 +316,10 @@ def test_sizes_that_do_not_go_together_are_named(changes, said):
         ImplicitMotion(**SMALL | changes)
 
 
+@pytest.mark.paper("IM-3")
 @pytest.mark.paper("IM-4")
-def test_training_moves_the_picture_by_its_own_motion_and_the_frames_own():
-    """M^0 belongs to I_S: what `forward` makes of a pair is what a picture and its frames' features give."""
-    torch.manual_seed(0)
-    network = ImplicitMotion(**SMALL).eval()
-    torch.nn.init.normal_(network.motion_decoder.deviate.weight, std=0.05)
+def test_training_moves_the_picture_by_its_own_motion_and_the_frames_own(network):
+    """M^0 and F_A belong to I_S: what `forward` makes of a pair is what a picture and its frames' features give."""
     image, driving = pictures(2), pictures(2, 3, seed=1)
     made = network(image, driving, again=True)
     motion = torch.stack([network.encode_motion(frames) for frames in driving])
