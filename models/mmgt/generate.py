@@ -88,9 +88,9 @@ def generate_chunks(
         reference, kept, start = first_pose, None, 0
         for begin, end in spans:
             if kept is not None:
-                kept = kept[:, begin - start :]
+                last, kept = kept[:, -1], kept[:, begin - start :]
                 if network.reference == "first":
-                    reference = kept[:, 0]
+                    reference = kept[:, 0] if kept.shape[1] else last  # without an overlap, the nearest frame there is
             start = begin
             noise = noises.read(begin, end).to(device)
             made = _window(network, reference, speech[:, begin:end], noise, kept, steps, guidance)

@@ -223,3 +223,25 @@ def test_the_whole_clips_speech_comes_with_each_window(tmp_path, workers):
         np.testing.assert_array_equal(batch.whole["audio"][row, : frames * 640], stored[info.id]["audio.flac"])
         assert not batch.whole["speech"][row, frames:].any()
         assert batch.speech[row].shape == (20, 35)
+
+
+@pytest.mark.parametrize("fps", [20.0, 25.0, 30.0])
+def test_seconds_become_frames_by_the_shards_own_rate(fps, tmp_path):
+    """Stride, window and every array, each by its own clock: poses at fps, motion at 20, layers at 50, sound at 16,000."""
+    keys = ("pose.npz", "speech.npz", "audio.flac", "motion.npz")
+    write_shards(tmp_path, clips=2, seconds=6.0, fps=fps, keys=keys, layers=4)
+    clips = {info.id: values for info, values in read_clips(tmp_path, keys)}
+    data = module(tmp_path, keys, window_seconds=2.0, stride=0.5, batch_size=1)
+    starts = sorted({start for batch in data.train_dataloader() for start in batch.starts.tolist()})
+    step = round(0.5 * fps)
+    assert starts == list(range(0, round(6 * fps) - round(2 * fps) + 1, step))
+    for batch in data.train_dataloader():
+        values, start = clips[batch.ids[0].partition("@")[0]], batch.starts.item() / fps
+        for read, array, rate in (
+            (batch.pose[0, ..., :2], values["pose.npz"]["keypoints"], fps),
+            (batch.motion[0], values["motion.npz"]["motion"], 20),
+            (batch.speech_layers[0].transpose(0, 1), values["speech.npz"]["layers"].swapaxes(0, 1), 50),
+            (batch.audio[0], values["audio.flac"], 16_000),
+        ):
+            first = round(start * rate)
+            np.testing.assert_array_equal(read, array[first : first + round(2 * rate)])

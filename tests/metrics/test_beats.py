@@ -88,3 +88,15 @@ def test_missing_points_make_no_beats():
     flicker = pose.clone()
     flicker[::3, 92:] = torch.tensor([-1.0, -1.0, 0.0])
     assert np.allclose(motion_beats(flicker, FPS), motion_beats(pose, FPS), atol=1e-6)
+
+
+@pytest.mark.paper("PH-20")
+def test_the_spread_is_3_frames_of_60_fps_unless_said():
+    """All beats 0.1 s beside an onset: two sigmas, exp(-2)."""
+    beats = motion_beats(swinging(1.0), FPS)
+    metric, wide = BeatAlignmentScore(), BeatAlignmentScore(sigma=0.1)
+    for one in (metric, wide):
+        one.update(swinging(1.0), np.asarray(beats) + 0.1, FPS)
+    assert len(beats) > 3
+    assert metric.compute().item() == pytest.approx(math.exp(-2), rel=1e-3)
+    assert wide.compute().item() == pytest.approx(math.exp(-0.5), rel=1e-3)

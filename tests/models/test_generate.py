@@ -150,3 +150,33 @@ def test_seam_statistics_find_a_jump_and_only_a_jump():
     assert bad["median_inside"] == pytest.approx(fine["median_inside"], rel=0.01)
     with pytest.raises(ValueError, match="seams"):
         seam_statistics(smooth, [])
+
+
+@pytest.mark.paper("MMGT-11")
+@pytest.mark.parametrize("overlap", [0, 3, 5])
+@pytest.mark.parametrize("reference", ["first", "any"])
+def test_a_windows_first_pose_is_the_frame_it_begins_at_or_the_pictures(reference, overlap, monkeypatch):
+    """`first`: as in training, where it was the window's own first frame. `any`: always the picture's."""
+    from models.mmgt import generate as module
+
+    told, made, real = [], [], module._window
+
+    def watched(network, reference, speech, noise, kept, *rest):
+        told.append(reference)
+        made.append(real(network, reference, speech, noise, kept, *rest))
+        return made[-1]
+
+    monkeypatch.setattr(module, "_window", watched)
+    generate(network(reference=reference), first_pose(), speech(40), overlap=overlap)
+    spans = windows(40, 12, overlap)
+    assert len(told) == len(spans) > 3
+    assert torch.equal(told[0][0], first_pose())
+    for number in range(1, len(spans)):
+        begin, shared = spans[number][0], spans[number - 1][1] - spans[number][0]
+        if reference == "any":
+            assert torch.equal(told[number], told[0])
+        else:
+            before = made[number - 1]
+            frame = begin - spans[number - 1][0] if shared else -1  # without an overlap, the nearest frame there is
+            assert torch.equal(told[number], before[:, frame])
+            assert not torch.equal(before[:, frame], before[:, frame - 1])

@@ -260,3 +260,22 @@ def test_what_does_not_go_together_is_told(weights):
         PerceptualLoss(weights, scales=(0.5,))
     with pytest.raises(ValueError, match="five layers"):
         PerceptualLoss(weights, layer_weights=(1, 1))
+
+
+class _Touch:
+    """Makes a file when it is unpickled, as code in a weights file of somebody else's might."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_weights_file_runs_no_code(zipped, tmp_path):
+    state = {**torchvision_state(), "note": _Touch(tmp_path / "ran")}
+    torch.save(state, tmp_path / "vgg19.pth", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(WeightsError, match="cannot be read"):
+        VGGFeatures(tmp_path / "vgg19.pth")
+    assert not (tmp_path / "ran").exists()

@@ -373,3 +373,12 @@ def test_any_length(length):
 def test_sizes_that_do_not_go_together_are_named(options, word):
     with pytest.raises(ValueError, match=word):
         SMGA(**{"width": 32, "layers": 1, "heads": 2, "feedforward": 8, **options})
+
+
+@pytest.mark.paper("MMGT-7")
+def test_pooled_audio_is_the_mean_over_all_frames():
+    network, given, encoded, pooled = tiny(), inputs(), [], []
+    network.audio_layers[-1].register_forward_hook(lambda module, args, result: encoded.append(result))
+    network.audio_pool.register_forward_pre_hook(lambda module, args: pooled.append(args[0]))
+    network(**given)
+    torch.testing.assert_close(pooled[0], nn.functional.layer_norm(encoded[0].mean(1), (32,)))

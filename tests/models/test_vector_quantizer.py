@@ -256,3 +256,23 @@ def test_two_processes_hold_one_codebook_to_the_bit_and_it_is_that_of_one_proces
     assert sum(resets[1:]) > 0, "codes were reset on the way"
     for name, value in alone.items():
         torch.testing.assert_close(first[name], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("part", ["nearest", "forward"])
+def test_autocast_changes_nothing(part):
+    """The codebook's arithmetic is in 32 bits whoever asks: training, or the tokeniser's encoder alone."""
+    torch.manual_seed(0)
+    book = 30 + torch.randn(64, WIDTH) / 20  # closer to one another than bfloat16 can tell at 30
+    x = 30 + torch.randn(4, 50, WIDTH) / 20
+    found = []
+    for enabled in (False, True):
+        made = VectorQuantizer(64, WIDTH)
+        made.codebook.copy_(book)
+        made.sizes.fill_(2.0)
+        made.sums.copy_(2 * book)
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            said = (made.nearest(x),) if part == "nearest" else tuple(made.train()(x))
+            made.update()
+        found.append((*said, made.codebook.clone()))
+    for plain, cast in zip(*found, strict=True):
+        assert torch.equal(plain, cast)
