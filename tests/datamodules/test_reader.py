@@ -227,7 +227,7 @@ def test_the_whole_clips_speech_comes_with_each_window(tmp_path, workers):
 
 @pytest.mark.parametrize("fps", [20.0, 25.0, 30.0])
 def test_seconds_become_frames_by_the_shards_own_rate(fps, tmp_path):
-    """Stride, window and every array, each by its own clock: poses at fps, motion at 20, layers at 50, sound at 16,000."""
+    """Stride, window and every array by its own clock: poses at fps, motion at 20, layers at 50, sound at 16,000."""
     keys = ("pose.npz", "speech.npz", "audio.flac", "motion.npz")
     write_shards(tmp_path, clips=2, seconds=6.0, fps=fps, keys=keys, layers=4)
     clips = {info.id: values for info, values in read_clips(tmp_path, keys)}

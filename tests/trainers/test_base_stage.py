@@ -12,6 +12,7 @@ from models.losses.adversarial import discriminator_loss, generator_loss
 from models.losses.threshold import threshold_loss
 from settings import ConfigError, build
 from settings.command import command
+from tests.models.filled import filled
 from tests.models.test_implicit_motion_base import SMALL
 from tests.shards import write_shards
 from trainers.fit import fit
@@ -75,6 +76,33 @@ def test_the_loss_is_equation_3():
     expected = 10 * made.reconstruction(frames, driving.flatten(0, 1)) + 2 * adversarial + 3 * threshold
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
     assert threshold > 0
+
+
+@pytest.mark.paper("IM-10")
+@pytest.mark.paper("IM-11")
+@pytest.mark.parametrize("term", ["reconstruction", "adversarial", "threshold"])
+def test_every_term_reaches_every_part_of_the_network(term):
+    """The third one too: v_dev are features of the generated frames, so it goes back through all that made them."""
+    made = stage()
+    filled(made.network)
+    image, driving = made._frames(batch())
+    losses = made._losses(made.network(image, driving, again=True), image, driving)
+    for name, part in made.network.named_children():
+        gradients = torch.autograd.grad(losses[term], list(part.parameters()), retain_graph=True, allow_unused=True)
+        assert any(g is not None and g.any() for g in gradients), name
+
+
+@pytest.mark.paper("IM-11")
+def test_the_third_term_moves_the_generated_frames_features_alone():
+    """v_gt is what is aimed at: were it to move as well, the encoder could make both the same by telling nothing."""
+    made = stage()
+    image, driving = made._frames(batch())
+    rebuilt = {name: value.detach() for name, value in made.network(image, driving, again=True).items()}
+    wanted, again = rebuilt["motion"].requires_grad_(True), rebuilt["motion_again"].requires_grad_(True)
+    made._losses(rebuilt, image, driving)["threshold"].backward()
+    assert wanted.grad is None
+    assert again.grad.any()
+    assert not made._losses(rebuilt | {"motion_again": wanted.detach()}, image, driving)["threshold"]
 
 
 @pytest.mark.paper("IM-10")

@@ -159,7 +159,8 @@ def test_a_step_hears_the_whole_clip_and_windows_of_one_clip_share_it(audio):
 @pytest.mark.paper("IM-15")
 @pytest.mark.parametrize("audio", ["raw", "handcrafted"])
 def test_a_step_predicts_the_noise_at_random_steps(audio):
-    made, some = stage(audio=audio), batch()
+    # Probabilities away from one half, where the reverse would look the same.
+    made, some = stage(audio=audio, drop_speech=0.1, self_condition=0.3), batch()
     spy = Spy(made)
     seen_steps, dropped, again = [], [], []
     for epoch in range(40):
@@ -179,12 +180,13 @@ def test_a_step_predicts_the_noise_at_random_steps(audio):
     assert min(seen_steps) < 100
     assert 900 < max(seen_steps) < 1000
     assert 0.03 < sum(dropped) / len(dropped) < 0.2
-    assert 0.4 < sum(again) / len(again) < 0.6
+    assert 0.2 < sum(again) / len(again) < 0.4
 
 
 @pytest.mark.paper("IM-14")
-def test_half_of_the_windows_go_on_from_true_frames_and_the_others_from_zero():
-    made, some = stage(), batch()
+@pytest.mark.parametrize("share", [0.5, 0.2])
+def test_some_windows_go_on_from_true_frames_and_the_others_from_zero(share):
+    made, some = stage(continued=share), batch()
     spy = Spy(made)
     continued = []
     for seed in range(50):
@@ -195,7 +197,7 @@ def test_half_of_the_windows_go_on_from_true_frames_and_the_others_from_zero():
         for before, frames in zip(asked["before"], true, strict=True):
             assert torch.equal(before, frames) or not before.any()
             continued.append(bool(before.any()))
-    assert sum(continued) / len(continued) == pytest.approx(0.5, abs=0.1)
+    assert sum(continued) / len(continued) == pytest.approx(share, abs=0.1)
 
 
 def test_half_of_the_source_pictures_are_the_first_frame_and_the_others_any():
