@@ -29,3 +29,15 @@ def test_one_second_is_25_frames_both_ways_at_the_papers_size(monkeypatch):
     assert sum(rendered) == 2 * 2 * 25
     sizes = inspect.signature(ImplicitMotion.__init__).parameters
     assert sizes["image_size"].default == 256
+
+
+@pytest.mark.paper("IM-20")
+def test_the_first_run_warms_up_and_is_not_counted(monkeypatch):
+    """On a clock of the test's own: runs take 100, 1, 2 and 3 seconds."""
+    now, takes = [0.0], iter((100.0, 1.0, 2.0, 3.0))
+    monkeypatch.setattr(implicit_motion.time, "perf_counter", lambda: now[0])
+
+    def act() -> None:
+        now[0] += next(takes)
+
+    assert implicit_motion.seconds_of(act, torch.device("cpu"), repeats=3) == [1.0, 2.0, 3.0]

@@ -123,3 +123,41 @@ def test_long_sound_is_heard_in_blocks_that_agree_with_the_whole():
     odd = long_features(audio[: 61 * 16_000], round(61 * 29.97), 29.97)
     assert odd.shape == (round(61 * 29.97), 35)
     assert np.isfinite(odd).all()
+
+
+@pytest.mark.paper("MMGT-6")
+@pytest.mark.parametrize("fps", [25, 30])
+def test_every_column_has_the_frames_step(fps):
+    """Heard 4 s later, every column says the same 4 s of frames later; with a step other than 640 samples none would."""
+    random, times = np.random.default_rng(0), np.arange(14 * RATE) / RATE
+    pitch = np.where(times % 1.4 < 0.7, 261.63, 369.99)  # C and F sharp, so that tuning is no matter of chance
+    tone = 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / RATE) * (0.6 + 0.4 * np.sin(2 * np.pi * 0.9 * times))
+    audio = (tone + clicks(14, 0.5) + 0.01 * random.standard_normal(len(times))).clip(-1, 1).astype(np.float32)
+    early = features(audio[: 10 * RATE], 10 * fps, fps)[6 * fps : 8 * fps]
+    late = features(audio[4 * RATE :], 10 * fps, fps)[2 * fps : 4 * fps]
+    smooth = slice(ONSET_STRENGTH, CHROMA.stop)
+    spread = early[:, smooth].std(0)
+    apart = np.abs(early - late)[:, smooth].max(0)
+    assert (apart <= 0.05 * spread + 0.02).all(), np.flatnonzero(apart > 0.05 * spread + 0.02)
+    assert (np.abs(early - np.roll(early, 1, 0))[:, :21].max(0) > 0.05 * spread[:21] + 0.02).all(), "one frame shows"
+    for column in (ONSET_PEAK, BEAT):
+        one, other = np.flatnonzero(early[:, column]), np.flatnonzero(late[:, column])
+        assert len(one) >= 3
+        assert all(np.abs(other - place).min() <= 1 for place in one if 2 <= place < 2 * fps - 2)
+
+
+@pytest.mark.paper("MMGT-6")
+@pytest.mark.parametrize("fps", [25, 30])
+def test_loudness_and_pitch_change_when_the_sound_does(fps):
+    """At 6 s a quiet C becomes a loud F sharp; frame t is the sound around t / fps."""
+    times = np.arange(10 * RATE) / RATE
+    audio = np.where(times < 6, 0.03 * np.sin(2 * np.pi * 261.63 * times), 0.5 * np.sin(2 * np.pi * 369.99 * times))
+    hiss = np.random.default_rng(0).standard_normal(len(times)) * np.where(times < 6, 0.003, 0.05)
+    values = features((audio + hiss).astype(np.float32), 10 * fps, fps)
+    loud = values[:, MFCC.start]
+    crossed = np.flatnonzero(loud > (loud[3 * fps] + loud[8 * fps]) / 2)[0]
+    assert abs(crossed - 6 * fps) <= 0.1 * fps  # a window of 2,048 samples reaches 64 ms either way
+    chroma = values[:, CHROMA]
+    assert chroma[3 * fps].argmax() == 0
+    assert chroma[8 * fps].argmax() == 6
+    assert abs(np.flatnonzero(chroma.argmax(1) == 6)[0] - 6 * fps) <= 0.4 * fps  # CENS is a mean over 1.6 s

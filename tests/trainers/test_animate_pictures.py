@@ -138,23 +138,38 @@ def test_frames_are_the_base_networks_of_the_generated_motion(run, base, picture
     assert np.abs(np.stack(shown) - expected).max() < 1
 
 
-def test_the_same_seed_gives_the_same_file_and_batches_do_not_matter(made, run, picture, speech, tmp_path):
+def test_the_same_seed_gives_the_same_file(made, run, picture, speech, tmp_path):
+    """To the byte: the same processor, threads and batches, so the same sums in the same order."""
     words = [f"run={run}", f"image={picture}", f"audio={speech}", "crop=centre", "size=64"]
     assert main([*words, f"out={tmp_path / 'again.mp4'}"]) == 0
     assert (tmp_path / "again.mp4").read_bytes() == made.video.read_bytes()
-    assert main([*words, f"out={tmp_path / 'small.mp4'}", "batch=3"]) == 0
-    assert np.abs(pixels(tmp_path / "small.mp4") - pixels(made.video)).max() <= 8
-    assert main([*words, f"out={tmp_path / 'other.mp4'}", "seed=1"]) == 0
-    assert np.abs(pixels(tmp_path / "other.mp4") - pixels(made.video)).max() > 8
+
+
+def to_encoder(
+    shown: list[np.ndarray], run: Path, picture: Path, speech: Path, out: Path, **options: Any
+) -> np.ndarray:
+    """Frames (T, 32, 32, 3) before they are encoded: an encoder makes much of a difference of one."""
+    shown.clear()
+    animate(run=str(run), image=picture, audio=speech, out=out, crop="centre", **options)
+    return np.stack(shown).astype(int)
+
+
+def test_batches_do_not_matter_and_seeds_do(run, picture, speech, shown, tmp_path):
+    given = (shown, run, picture, speech, tmp_path / "out.mp4")
+    plain, small = to_encoder(*given), to_encoder(*given, batch=3)
+    # Sums in another order differ in the seventh digit, of 255: next to nothing, but a number may round the other way.
+    assert np.abs(small - plain).max() <= 1
+    assert (small != plain).mean() < 1e-2
+    assert np.abs(to_encoder(*given, seed=1) - plain).max() > 8
 
 
 @pytest.mark.paper("IM-9")
-def test_beta_and_half_precision_are_dials(made, run, picture, speech, tmp_path):
-    options: dict[str, Any] = {"run": str(run), "image": picture, "audio": speech, "crop": "centre", "size": 64}
-    other = animate(**options, out=tmp_path / "beta.mp4", beta=1.0)
-    assert np.abs(pixels(other.video) - pixels(made.video)).mean() > 1
-    half = animate(**options, out=tmp_path / "half.mp4", half=True)
-    assert 0 < np.abs(pixels(half.video) - pixels(made.video)).mean() < 6
+def test_beta_and_half_precision_are_dials(run, picture, speech, shown, tmp_path):
+    given = (shown, run, picture, speech, tmp_path / "out.mp4")
+    plain = to_encoder(*given)
+    assert np.abs(to_encoder(*given, beta=1.0) - plain).mean() > 1
+    # bfloat16 keeps eight bits, so each of some ten layers adds an error of 2^-9; 2^-9 * sqrt(10) of 255 is 1.6.
+    assert 0 < np.abs(to_encoder(*given, half=True) - plain).mean() < 6
 
 
 def test_a_driving_video_moves_the_picture_with_its_own_sound(base, picture, driving, tmp_path):
@@ -202,7 +217,7 @@ def test_memory_does_not_grow_with_the_length(run, picture, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["transparent", "rotated", "grey", "palette", "huge", "jpeg named png"])
-def test_unusual_pictures_are_shown_as_a_viewer_shows_them(kind, base, driving, tmp_path):
+def test_unusual_pictures_are_shown_as_a_viewer_shows_them(kind, base, driving, shown, tmp_path):
     plain, path = drawing(), tmp_path / "picture.png"
     expected = plain
     if kind == "transparent":
@@ -227,14 +242,19 @@ def test_unusual_pictures_are_shown_as_a_viewer_shows_them(kind, base, driving, 
     usual = tmp_path / "usual.png"
     Image.fromarray(expected).save(usual)
     options: dict[str, Any] = {"run": str(base), "video": driving, "crop": "centre"}
-    one = animate(**options, image=path, out=tmp_path / "one.mp4")
-    other = animate(**options, image=usual, out=tmp_path / "other.mp4")
-    assert np.abs(pixels(one.video) - pixels(other.video)).mean() < 6
+
+    def frames(image: Path) -> np.ndarray:
+        shown.clear()
+        animate(**options, image=image, out=tmp_path / "out.mp4")
+        return np.stack(shown).astype(int)
+
+    one = frames(path)
+    # Nothing but what JPEG and 255 colours lose: a few of 255 in the picture, and no more in what is made of it.
+    assert np.abs(one - frames(usual)).mean() < 6
     plainly = tmp_path / "plain.png"
     Image.fromarray(plain).save(plainly)
     if kind in ("transparent", "grey"):
-        third = animate(**options, image=plainly, out=tmp_path / "third.mp4")
-        assert np.abs(pixels(one.video) - pixels(third.video)).mean() > 0.5
+        assert np.abs(one - frames(plainly)).mean() > 0.5
 
 
 def refused(folder: Path, base: Path, driving: Path) -> dict[str, tuple[dict[str, Any], str]]:

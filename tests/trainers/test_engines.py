@@ -1,4 +1,4 @@
-"""What strategies ask of DeepSpeed and FSDP: losses agree whether or not it is asked, so it is read from the request."""
+"""What strategies ask of DeepSpeed and FSDP: losses agree either way, so it is read from the request."""
 
 from types import SimpleNamespace
 from typing import Any
