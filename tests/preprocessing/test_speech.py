@@ -128,7 +128,7 @@ def test_long_sound_is_heard_in_blocks_that_agree_with_the_whole():
 @pytest.mark.paper("MMGT-6")
 @pytest.mark.parametrize("fps", [25, 30])
 def test_every_column_has_the_frames_step(fps):
-    """Heard 4 s later, every column says the same 4 s of frames later; with a step other than 640 samples none would."""
+    """Heard 4 s later, every column says the same 4 s of frames later; with another step none would."""
     random, times = np.random.default_rng(0), np.arange(14 * RATE) / RATE
     pitch = np.where(times % 1.4 < 0.7, 261.63, 369.99)  # C and F sharp, so that tuning is no matter of chance
     tone = 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / RATE) * (0.6 + 0.4 * np.sin(2 * np.pi * 0.9 * times))
