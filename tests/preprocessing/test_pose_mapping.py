@@ -73,6 +73,7 @@ def found(**changes) -> Found:
     return Found(**{**values, **changes})
 
 
+@pytest.mark.paper("MMGT-2")
 def test_every_body_point_is_mediapipes_point_of_the_same_name():
     assert [
         landmark.name.lower() for landmark in pytest.importorskip("mediapipe").solutions.pose.PoseLandmark
@@ -85,6 +86,7 @@ def test_every_body_point_is_mediapipes_point_of_the_same_name():
     assert [FOOT_NAMES[i] for i, point in enumerate(FOOT_POINTS) if point < 0] == ["left_small_toe", "right_small_toe"]
 
 
+@pytest.mark.paper("MMGT-2")
 def test_neck_small_toes_hands_and_scores():
     seen = found()
     pose = to_134(seen)
@@ -110,6 +112,7 @@ def test_the_score_is_the_lower_of_visibility_and_presence_and_low_scores_are_mi
     assert pose[NECK, 2] == pytest.approx(0.4)
 
 
+@pytest.mark.paper("MMGT-2")
 def test_points_outside_the_picture_keep_their_place():
     seen = found()
     seen.body[15, :2] = (1.2, -0.3)
