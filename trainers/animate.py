@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from datamodules.media import MediaError
 from settings import ConfigError, command
+from settings.device import device_of
 from settings.output import OutputError, check_writable, faults_of
 from settings.ranges import Count, Fps, NonNegative, Number, Pixels, Positive, Seed
 from trainers.stages import ANIMATORS
@@ -91,7 +92,7 @@ def animate(
         MediaError: a file that cannot be read or used.
     """
     from trainers.animation.wanted import Wanted
-    from trainers.exports import find_export
+    from trainers.exports import check_steps, find_export
 
     export = find_export(run)
     if export.stage not in ANIMATORS.names():
@@ -122,6 +123,8 @@ def animate(
     )
     kind = ANIMATORS.get(export.stage)
     wanted.check(kind.takes, export.stage)
+    check_steps(export, steps)
+    device_of(device)
     check_writable(wanted.out)
     return kind(export, fps=fps, device=device).animate(wanted)
 

@@ -83,7 +83,7 @@ def evaluate(
     from trainers.evaluation import tables
     from trainers.evaluation.comparison import without_clips
     from trainers.evaluation.plan import Plan
-    from trainers.exports import find_export
+    from trainers.exports import check_steps, find_export
     from trainers.model_card import update_figures
 
     started = time.perf_counter()
@@ -113,6 +113,7 @@ def evaluate(
             "moved: say where they are with data=SHARDS"
         ) from None
     _check_used(export.stage, {"beside": beside, "weights": weights, "evaluator": evaluator, "steps": steps})
+    check_steps(export, steps)
     device_of(device)
     check_writable(folder)
     plan = Plan(

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,15 @@ def find_export(run: str | Path) -> Export:
     if str(run).count("/") == 1 and not str(run).startswith((".", "/", "~")):
         return _from_hub(str(run))
     raise ConfigError(f"run={run}: no such folder; give a run folder, its export/ folder or a hub name (owner/name)")
+
+
+def check_steps(export: Export, steps: int | None) -> None:
+    """Raises ConfigError for more denoising steps than the network was trained with."""
+    trained = json.loads((export.folder / CONFIG).read_text()).get("train_steps")
+    if steps is not None and trained is not None and steps > trained:
+        raise ConfigError(
+            f"steps={steps}: {export.name} was trained with {trained} diffusion steps; give 1 to {trained}"
+        )
 
 
 def load_network(network: type[Network], export: Export) -> Network:

@@ -1,5 +1,4 @@
-"""What may change when a run goes on from a checkpoint, what may not, and the looks that are taken before anything is
-written."""
+"""What may change when a run goes on from a checkpoint, and what may not: looked at before anything is written."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

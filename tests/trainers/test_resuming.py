@@ -245,3 +245,10 @@ def test_damaged_metrics_are_survived_by_report_and_resume(folder: Path, caplog:
     assert (folder / "metrics.csv.damaged").read_text().startswith(lines[0])
     with open(folder / "metrics.csv") as file:
         assert len(list(csv.DictReader(file))) == 10
+
+
+def test_a_monitor_that_nobody_logs_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run = toy_run(tmp_path / "run", checkpoint={"monitor": "val/fgd"})
+    assert "checkpoint.monitor=val/fgd: nothing of that name is logged" in caplog.text
+    assert "val/loss" in caplog.text
+    assert not (run / "checkpoints" / "best.ckpt").exists()

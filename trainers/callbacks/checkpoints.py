@@ -36,6 +36,7 @@ class Checkpoints(Checkpoint):
         self.options = options
         self.best: float | None = None
         self._saved_step = -1
+        self._said = False
         self._loops_before_validation: dict[str, Any] | None = None
         self._validation_due = False
         self._next_row = 0
@@ -113,7 +114,16 @@ class Checkpoints(Checkpoint):
 
     def _save_best(self, trainer: L.Trainer) -> None:
         monitor = self.options.monitor
-        if monitor is None or monitor not in trainer.callback_metrics:
+        if monitor is None:
+            return
+        if monitor not in trainer.callback_metrics:
+            if not self._said:
+                logged = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+                logger.warning(
+                    "checkpoint.monitor=%s: nothing of that name is logged, so there is no best.ckpt; logged: %s",
+                    monitor, logged,
+                )  # fmt: skip
+            self._said = True
             return
         figure = float(trainer.callback_metrics[monitor])
         better = self.best is None or (figure < self.best if self.options.mode == "min" else figure > self.best)
