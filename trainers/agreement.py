@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from datamodules.samples import WHOLE
 from settings import ConfigError
@@ -33,7 +33,7 @@ class Expected:
 class Expecting(Protocol):
     """What `agree` needs to know of a stage."""
 
-    needs: tuple[str, ...]
+    needs: ClassVar[tuple[str, ...]]
 
     def expects(self) -> Iterable[Expected]: ...
 

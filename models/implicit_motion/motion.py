@@ -277,8 +277,10 @@ class MotionDiffusion(
         """
         if not self.hears:
             return Heard(None, None)
-        whole = spoken if isinstance(spoken, Tensor) else None
-        if whole is None and self.reads_clip:
+        whole = None
+        if isinstance(spoken, Tensor):
+            whole = spoken
+        elif self.reads_clip:
             if spoken is None:
                 raise ValueError(
                     "F_ag is of all of the speech (global_speech='clip'): give `spoken`, not a window alone"

@@ -133,8 +133,8 @@ def _read_pieces(
     sound, words = _sound(read, source.path), _words(read, source.path)
     frames = len(motion)
     for what, seconds in (
-        ("sound", sound and sound.end / SAMPLE_RATE),
-        ("words", words and words.seconds),
+        ("sound", None if sound is None else sound.end / SAMPLE_RATE),
+        ("words", None if words is None else words.seconds),
     ):
         if seconds is None or seconds > len(motion) / FPS - SHORT_OF:
             continue
@@ -192,7 +192,7 @@ def speaker_of(name: str) -> str | None:
 
 def _beside(path: Path, endings: tuple[str, ...], folders: tuple[str, ...]) -> Path | None:
     places = [path.parent, *(path.parent.parent / folder for folder in folders)]
-    found = {}
+    found: dict[tuple[int, str], Path] = {}
     for place in places:
         for file in sorted(place.glob(f"{glob.escape(path.stem)}.*")) if place.is_dir() else ():
             if file.stem == path.stem and file.is_file():
