@@ -8,6 +8,12 @@ from typing import Final
 import av
 import numpy as np
 
+from datamodules.container import MediaError
+
+RATES: Final = (
+    1_000,
+    1_000_000,
+)  # what is recorded; a damaged header's 4 GHz would keep the resampler busy for a minute
 OPPOSED: Final = 0.01  # mixed, two channels keep less than this share of the louder one's energy: -20 dB
 
 
@@ -30,8 +36,14 @@ class Mono:
         return (frame.format.name, frame.layout.name, frame.sample_rate) != self._kind
 
     def push(self, frame: av.AudioFrame) -> Iterator[np.ndarray]:
-        """Yield what comes out for one more frame, (n,) float32; one of another kind drains what came before."""
+        """Yield what comes out for one more frame, (n,) float32; one of another kind drains what came before.
+
+        Raises:
+            MediaError: a rate at which nobody records.
+        """
         if self.starts_anew(frame):
+            if not RATES[0] <= frame.sample_rate <= RATES[1]:
+                raise MediaError(f"the sound is damaged: it states {frame.sample_rate} samples a second")
             yield from self.drain()
             self._kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None:

@@ -164,6 +164,17 @@ def test_a_broken_chunk_of_a_png_is_no_traceback(tmp_path):
         read_image(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize("rate", [1, 4_000_000_000])
+def test_a_rate_at_which_nobody_records_is_damage(tmp_path, rate):
+    data = bytearray(write_stereo(tmp_path / "a.wav", tone(0.1, RATE), tone(0.1, RATE)).read_bytes())
+    data[24:28] = rate.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    begun = time.perf_counter()
+    with pytest.raises(MediaError):
+        read_audio(tmp_path / "a.wav")
+    assert time.perf_counter() - begun < 10
+
+
 def whole_files(folder):
     """Small whole files of each kind, and what reads them."""
     from PIL import Image
