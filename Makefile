@@ -18,7 +18,7 @@ export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-portrait demo-versa test test-slow lint format bench clean
+.PHONY: help setup demo demo-portrait demo-versa test test-slow proofs lint format bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,9 @@ test: $(READY)  ## Run the quick tests: some 9 minutes on two cores
 test-slow: $(READY)  ## Run the others: kills, several processes, strategies, memory
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
+proofs: $(READY)  ## Demos and trainings over three seeds: some two and a half hours; figures go to benchmarks/results/
+	$(BIN)/python -m benchmarks.proofs
+
 lint: $(READY)  ## ruff, mypy and the import rules
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -68,4 +71,4 @@ bench: $(READY)  ## Measure speed; results go to benchmarks/results/
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove the demo's results and the runs
-	rm -rf $(DEMO) demo-portrait demo-versa runs
+	rm -rf $(DEMO) demo-portrait demo-versa proofs runs

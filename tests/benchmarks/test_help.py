@@ -25,6 +25,6 @@ def test_each(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     monkeypatch.setattr(sys, "argv", [f"benchmarks.{name}", "--help"])
     module = importlib.import_module(f"benchmarks.{name}")
     with pytest.raises(SystemExit) as end:
-        module.main(["--help"]) if name == "soak" else module.main()
+        module.main(["--help"]) if name in ("soak", "proofs") else module.main()
     assert end.value.code == 0
     assert capsys.readouterr().out.startswith("usage: ")
