@@ -1,9 +1,9 @@
 """Run the demos and the trainings over several seeds whose figures the docs quote, and keep what they gave.
 
-    python -m benchmarks.proofs [NAME ...] [--folder proofs] [--seeds 0 1 2] [--fit KEY=VALUE ...] [--demo KEY=VALUE ...]
+    python -m benchmarks.proofs [NAME ...] [--folder proofs] [--seeds 0 1 2] [--fit KEY=VALUE ...] [--demo ...]
 
-Every proof is a chain of the project's own commands, with the output of each in a log beside it. What is finished is not
-done again: a proof that broke off goes on with the command that it stopped at. The figures of all runs, and their mean
+Every proof is a chain of the project's own commands, with the output of each in a log beside it. What is finished is
+not done again: a proof that broke off goes on with the command that it stopped at. The figures of all runs, and their mean
 and standard deviation over trainings, are kept in `benchmarks/results/proof-NAME-DATE.json`. All of them take some two
 and a half hours on two cores.
 """
@@ -56,8 +56,8 @@ def demo(module: str, last: str) -> Chain:
 
 
 def smga_over_seeds(options: Options) -> list[Step]:
-    """SMGA trained as `make demo` does, once a seed, measured on many more clips of speech that training never heard, of
-    the same speakers and of one that it never saw."""
+    """SMGA trained as `make demo` does, once a seed, measured on many more clips of speech that training never heard,
+    of the same speakers and of one that it never saw."""
     shards, test = options.folder / "shards", options.folder / "test-shards"
     steps = _speakers(options.folder / "videos", shards, "clips_per_speaker=12", "size=256", *options.demo)
     steps += _speakers(options.folder / "test-videos", test, "clips_per_speaker=48", "size=128", *options.demo)
@@ -115,8 +115,8 @@ def prove(name: str, options: Options) -> dict[str, Any]:
     """Run what is not done yet of a proof.
 
     Returns:
-        `commands` with their minutes (None for those done before), `runs` with the figures of each, and `trainings`: mean
-        and standard deviation over the runs that differ in their seed alone.
+        `commands` with their minutes (None for those done before), `runs` with the figures of each, and `trainings`:
+        mean and standard deviation over the runs that differ in their seed alone.
 
     Raises:
         subprocess.CalledProcessError: a command failed; its output is in the log that was named.

@@ -1,5 +1,6 @@
 """The container recipes are sound as far as that shows without building them, and say the same."""
 
+import ast
 import json
 import re
 import shlex
@@ -113,11 +114,13 @@ def test_both_copy_the_same_files_to_the_same_place_and_they_exist() -> None:
 
 def test_the_whole_code_is_copied() -> None:
     """And passes .dockerignore, which keeps all else out of the image."""
-    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    packages = {name.rstrip("*") for name in pyproject["tool"]["setuptools"]["packages"]["find"]["include"]}
-    assert packages | {"configs"} == {source for source in copied_by_docker() if (ROOT / source).is_dir()}
-    project = pyproject["project"]
-    assert {"pyproject.toml", "constraints.txt", project["readme"], *project["license-files"]} < set(copied_by_docker())
+    setup = ast.parse((ROOT / "setup.py").read_text())
+    (rooms,) = (ast.literal_eval(each.value) for each in setup.body if ast.unparse(each).startswith("ROOMS = "))
+    assert {*rooms, "configs", "slurm"} == {source for source in copied_by_docker() if (ROOT / source).is_dir()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {"pyproject.toml", "setup.py", "constraints.txt", project["readme"], *project["license-files"]} < set(
+        copied_by_docker()
+    )
     lines = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in lines
     assert {line[1:] for line in lines if line.startswith("!")} == set(copied_by_docker())
