@@ -3,9 +3,9 @@
     python -m benchmarks.proofs [NAME ...] [--folder proofs] [--seeds 0 1 2] [--fit KEY=VALUE ...] [--demo ...]
 
 Every proof is a chain of the project's own commands, with the output of each in a log beside it. What is finished is
-not done again: a proof that broke off goes on with the command that it stopped at. The figures of all runs, and their mean
-and standard deviation over trainings, are kept in `benchmarks/results/proof-NAME-DATE.json`. All of them take some two
-and a half hours on two cores.
+not done again: a proof that broke off goes on with the command that it stopped at. The figures of all runs, and their
+mean and standard deviation over trainings, are kept in `benchmarks/results/proof-NAME-DATE.json`. All of them take
+some two and a half hours on two cores.
 """
 
 import argparse
