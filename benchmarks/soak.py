@@ -21,6 +21,7 @@ from typing import Any
 
 from benchmarks.machine import describe, write_result
 from settings import build, command
+from settings.ranges import Count, Seed
 from trainers.checkpoints import newest_whole, read_state
 from trainers.loggers import read_metrics
 
@@ -94,7 +95,7 @@ class Run:
         return status
 
 
-def soak(kills: int, strategy: str, folder: Path, seed: int = 0) -> dict[str, Any]:
+def soak(kills: int, strategy: str, folder: Path, seed: Seed = 0) -> dict[str, Any]:
     """Kill a run so many times; what came of it.
 
     Args:
@@ -191,7 +192,7 @@ def main(words: list[str]) -> int:
     return int(not right)
 
 
-def options_of(*, kills: int = 50, strategies: str = "auto,ddp,deepspeed_2", seed: int = 0) -> dict[str, Any]:
+def options_of(*, kills: Count = 50, strategies: str = "auto,ddp,deepspeed_2", seed: Seed = 0) -> dict[str, Any]:
     """Kill trainings over and over and compare their losses with those of a training that nobody killed.
 
     Args:

@@ -36,5 +36,8 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 Fps = Annotated[float, Field(gt=0, le=1000)]
 """Frames a second."""
 
+Layer = Annotated[int, Field(ge=-1000, le=1000)]
+"""A layer of a network by its number; negative ones are counted from the last."""
+
 Pixels = Annotated[int, Field(ge=8, le=16384)]
 """A side of a picture."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from settings import ConfigError, command
+from settings.ranges import Count, NonNegative, Positive, Seed
 from trainers.stages import EVALUATORS
 
 KEPT: Final = "evaluators"
@@ -21,12 +22,12 @@ def compare(
     evaluator: str | None = None,
     evaluator_config: Path | None = None,
     splits: list[str] | None = None,
-    seeds: list[int] = [0, 1, 2],
-    steps: int | None = None,
-    guidance: float | None = None,
-    clips: int | None = 24,
-    seconds: float | None = 8.0,
-    batch: int = 32,
+    seeds: list[Seed] = [0, 1, 2],
+    steps: Count | None = None,
+    guidance: NonNegative | None = None,
+    clips: Count | None = 24,
+    seconds: Positive | None = 8.0,
+    batch: Count = 32,
     weights: dict[str, str] = {},
     tokenizer: str | None = None,
     device: str = "auto",

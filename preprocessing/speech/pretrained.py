@@ -9,7 +9,7 @@ from preprocessing.speech.handcrafted import Handcrafted
 from preprocessing.step import Draft
 from settings import ConfigError
 from settings.device import device_of
-from settings.ranges import NonNegative, Positive, Whole
+from settings.ranges import Layer, NonNegative, Positive
 
 SAMPLE_RATE: Final = 16_000
 RATE: Final = 50
@@ -36,7 +36,7 @@ class PretrainedSpeech:
     def __init__(
         self,
         model: str,
-        layers: str | list[Whole] = "all",
+        layers: str | list[Layer] = "all",
         normalize: bool | None = None,
         chunk_seconds: Positive = 30.0,
         context_seconds: NonNegative = 2.0,

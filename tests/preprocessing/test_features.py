@@ -10,6 +10,7 @@ import torch
 
 from datamodules.clip import decode
 from datamodules.clips import read_clips
+from datamodules.fitting import Fit
 from datamodules.index import Index
 from models.implicit_motion import ImplicitMotion
 from preprocessing import features
@@ -59,7 +60,8 @@ def test_every_clip_gets_what_the_base_network_says_of_its_frames(shards, networ
         assert after == before
         assert old["video.mp4"] == new["video.mp4"]
         np.testing.assert_array_equal(old["audio.flac"], new["audio.flac"])
-        frames = features.read_window(old["video.mp4"], 0, before.frames, (32, 32))
+        middle = Fit.of(before.height, before.width, (32, 32), "crop")
+        frames = features.read_window(old["video.mp4"], 0, before.frames, middle)
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255
         with torch.no_grad():
             motion, appearance = base.encode_motion(pictures), base.encode_appearance(pictures[:1])

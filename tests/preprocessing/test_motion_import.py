@@ -69,14 +69,14 @@ def test_a_take_becomes_a_clip_with_motion_sound_words_and_features(talk):
     output, sound = talk
     assert list(verify(output)) == []
     ((info, values, _),) = clips_of(output).values()
-    # The shortest of motion (3.0 s, 30 fps), sound (3.2 s) and words (2.9 s).
-    assert (info.fps, info.frames, info.start, info.end) == (20.0, 58, 0.0, 2.9)
+    # All of the motion (3.0 s, 30 fps); sound (3.2 s) is cut to it, words (2.9 s) end where they end.
+    assert (info.fps, info.frames, info.start, info.end) == (20.0, 59, 0.0, 2.95)
     assert (info.speaker, info.language, info.licence) == ("scott", "en", "made up")
     wanted = from_smplx(parameters(3.0, 30.0, 1), 30.0)
-    np.testing.assert_allclose(values["motion.npz"]["motion"], wanted[:58], atol=1e-4)
-    assert info.samples == len(values["audio.flac"]) == round(58 / 20 * 16000)
+    np.testing.assert_allclose(values["motion.npz"]["motion"], wanted[:59], atol=1e-4)
+    assert info.samples == len(values["audio.flac"]) == round(59 / 20 * 16000)
     np.testing.assert_allclose(values["audio.flac"], sound[: info.samples], atol=2e-4)
-    assert values["speech.npz"]["handcrafted"].shape == (58, 35)
+    assert values["speech.npz"]["handcrafted"].shape == (59, 35)
     assert [(c.start, c.end, c.text) for c in info.captions] == [(0.5, 1.0, "hello"), (1.0, 2.4, "world")]
     assert info.extra["phonemes"][:2] == [
         {"name": "HH", "start": 0.5, "end": 0.7, "stress": 0},

@@ -21,6 +21,7 @@ from models.mmgt.masks import motion_masks
 from models.mmgt.smga import SMGA
 from settings import ConfigError
 from tests.speech_models import saved_speech_model
+from tests.trainers.commands import status
 from trainers.animate import animate, main
 from trainers.animation.hearing import PretrainedHearing
 from trainers.animation.request import read_request, read_speech, video_size
@@ -259,8 +260,8 @@ def broken_inputs(folder: Path) -> dict[str, tuple[dict[str, Path | str], str]]:
     (folder / "cut.flac").write_bytes(cut[:60])
     return {
         "no speech file": ({"audio": folder / "nothing.wav"}, "no such file"),
-        "text as speech": ({"audio": folder / "text.wav"}, "not sound"),
-        "empty speech file": ({"audio": folder / "empty.wav"}, "not sound"),
+        "text as speech": ({"audio": folder / "text.wav"}, "not a sound file"),
+        "empty speech file": ({"audio": folder / "empty.wav"}, "is empty"),
         "cut speech file": ({"audio": folder / "cut.flac"}, "cut.flac"),
         "silent speech": ({"audio": write(folder / "silent.wav", np.zeros(32_000))}, "silent"),
         "too short speech": ({"audio": write(folder / "short.wav", noise[:1000])}, "too short"),
@@ -274,7 +275,7 @@ def broken_inputs(folder: Path) -> dict[str, tuple[dict[str, Path | str], str]]:
         "empty run": ({"run": str(folder)}, "neither a run folder nor an export"),
         "another frame rate": ({"fps": "30"}, "25 frames a second"),
         "not an mp4": ({"out": folder / "out.avi"}, ".mp4"),
-        "no steps": ({"steps": "0"}, "denoising step"),
+        "no steps": ({"steps": "0"}, "'steps' Input should be greater than or equal to 1"),
     }
 
 
@@ -286,7 +287,7 @@ def broken_inputs(folder: Path) -> dict[str, tuple[dict[str, Path | str], str]]:
 def test_what_cannot_be_used_is_said_in_a_line(name, run, first_pose, speech, tmp_path, capsys):
     changes, word = broken_inputs(tmp_path)[name]
     values = {"run": run, "pose": first_pose, "audio": speech, "out": tmp_path / "out.mp4", "size": 64} | changes
-    assert main([f"{key}={value}" for key, value in values.items() if value != ""]) == 2
+    assert status(main, [f"{key}={value}" for key, value in values.items() if value != ""]) == 2
     said = capsys.readouterr().err
     assert word in said
     assert "Traceback" not in said

@@ -20,6 +20,7 @@ from models.implicit_motion.motion import MotionDiffusion
 from settings import ConfigError
 from tests.models.motion_networks import small
 from tests.models.test_implicit_motion_base import SMALL
+from tests.trainers.commands import status
 from tests.trainers.test_animate import media
 from trainers.animate import animate, main
 from trainers.animation.request import listen
@@ -276,7 +277,7 @@ def refused(folder: Path, base: Path, driving: Path) -> dict[str, tuple[dict[str
         "a driving video for a diffusion": ({"video": driving}, "means nothing to a network of implicit_motion.motion"),
         "speech for a base network": ({"run": base}, "give video=FILE"),
         "another base": ({"base": str(folder)}, "neither a run folder nor an export"),
-        "no frames at once": ({"batch": 0}, "at least 1 frame"),
+        "no frames at once": ({"batch": 0}, "'batch' Input should be greater than or equal to 1"),
     }
 
 
@@ -287,7 +288,7 @@ def refused(folder: Path, base: Path, driving: Path) -> dict[str, tuple[dict[str
 def test_what_cannot_be_used_is_said_in_a_line(name, run, base, picture, speech, driving, tmp_path, capsys):
     changes, word = refused(tmp_path, base, driving)[name]
     values = {"run": run, "image": picture, "audio": speech, "out": tmp_path / "out.mp4", "crop": "centre"} | changes
-    assert main([f"{key}={value}" for key, value in values.items() if value is not None]) == 2
+    assert status(main, [f"{key}={value}" for key, value in values.items() if value is not None]) == 2
     said = capsys.readouterr().err
     assert word in said
     assert "Traceback" not in said

@@ -19,6 +19,7 @@ from models.versa.transformer import MotionTransformer
 from settings import ConfigError
 from tests.models.test_token2pose import waving
 from tests.motions import make_motion, motion_statistics
+from tests.trainers.commands import status
 from trainers.animate import animate, main
 from trainers.animation.timed_text import read_texts
 
@@ -143,7 +144,7 @@ def test_face_and_hands_that_a_motion_lacks_are_the_picture_s_own(runs, pose, tm
         (["text=0-2: "], "text"),
         (["text=-1-2: waves"], "a span is written as in"),
         (["text=waves"], "how long the motion shall be"),
-        (["text=waves", "seconds=0"], "longer than nothing"),
+        (["text=waves", "seconds=0"], "'seconds' Input should be greater than 0"),
         (["text=waves", "seconds=2", "bank=nowhere"], "bank=nowhere"),
         (["text=waves", "seconds=2", "tokenizer=nowhere"], "nowhere"),
         (["text=waves", "seconds=2", "beta=0.3"], "means nothing to a network of versa.text_motion"),
@@ -152,7 +153,7 @@ def test_face_and_hands_that_a_motion_lacks_are_the_picture_s_own(runs, pose, tm
     ],
 )
 def test_what_cannot_be_is_said_in_a_line(words, says, runs, pose, tmp_path, capsys):
-    assert main([*words, f"run={runs['text']}", f"pose={pose}", f"out={tmp_path / 'o.mp4'}"]) == 2
+    assert status(main, [*words, f"run={runs['text']}", f"pose={pose}", f"out={tmp_path / 'o.mp4'}"]) == 2
     said = capsys.readouterr().err
     assert says in said
     assert "Traceback" not in said

@@ -75,7 +75,7 @@ def test_a_validation_that_is_made_up_for_gets_a_row_of_its_own(tmp_path: Path) 
 def test_a_sample_is_shown_once(tmp_path: Path) -> None:
     with_samples: dict[str, Any] = {**OFTEN, "samples": {"count": 1, "height": 32}, "trainer": {"max_steps": 11}}
     folder = logged_run(tmp_path / "run", **with_samples)
-    forget_after(folder, 3)
+    forget_after(folder, 6)
     logged_run(folder, **with_samples)
     assert [row[AXIS] for row in wandb_files.rows(folder) if "samples" in row] == [3, 9]
 
