@@ -21,7 +21,7 @@ from trainers.plan import main as plan
 CONFIG = "configs/mmgt/smga/paper.yaml"
 SMALL = [
     "stage.width=32", "stage.layers=1", "stage.heads=2", "stage.feedforward=32", "stage.audio_layers=1",
-    "stage.window=16", "stage.sampling_steps=2", "data.window=16", "data.batch_size=4",
+    "stage.window=16", "stage.sampling_steps=2", "data.window=16", "data.global_batch=4",
 ]  # fmt: skip
 SHORT = [
     "data.workers=0", "trainer.max_steps=2", "trainer.max_epochs=null", "trainer.limit_val_batches=1",
