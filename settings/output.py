@@ -52,10 +52,14 @@ def refusal(path: Path, error: OSError) -> str:
 
 
 @contextmanager
-def faults_of(path: Path) -> Iterator[None]:
+def faults_of(path: Path, said: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """A while in which faults of the file system (read-only, full, not allowed) are faults of the output.
 
     Others, such as an input that is not there, pass. Also of libraries that turn them into errors of their own.
+
+    Args:
+        path: of the output.
+        said: errors that say themselves what was wrong and what is left: they pass.
 
     Raises:
         OutputError: in the place of such an OSError.
@@ -66,6 +70,8 @@ def faults_of(path: Path) -> Iterator[None]:
         if error.errno not in FAULTS:
             raise
         raise OutputError(refusal(path, error)) from error
+    except said:
+        raise
     except Exception as error:
         if "No space left on device" not in str(error) and "Read-only file system" not in str(error):
             raise
