@@ -136,7 +136,8 @@ class SMGAStage(Stage):
                     f"stage.audio_channels is {wanted}, {HANDCRAFTED} hand-crafted ones and {wanted - HANDCRAFTED} of "
                     "a pretrained speech model",
                     "the clips of data.shards have {} of such a model",
-                    f"set stage.audio_channels to {HANDCRAFTED} more than that (handcrafted.yaml reads none), or preprocess with such a model "
+                    f"set stage.audio_channels to {HANDCRAFTED} more than that (handcrafted.yaml reads none), or "
+                    "preprocess with such a model "
                     '("speech=[handcrafted, {{name: transformers, model: NAME}}]")',
                 )
             )
