@@ -188,7 +188,7 @@ def test_system_without_a_stage_in_the_chain_is_refused(tmp_path: Path, capsys: 
     assert main(["mmgt", "--config", str(file), "--dry-run"]) == 2
     assert "no stage of system 'mmgt' is among its stages (toy)" in capsys.readouterr().err
     assert main(["mgmt", "--dry-run"]) == 2
-    assert "there is python -m trainers.launch mmgt" in capsys.readouterr().err
+    assert "python -m trainers.launch mmgt" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -229,10 +229,8 @@ def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pyte
     assert {"gradient_checkpointing=true", "trainer.precision=bf16-mixed", "data.batch_size=1024"} <= set(saved)
     # What it says of a change is what a plan with the change says.
     line = next(line for line in lines if "gradient_checkpointing=true" in line)
-    made = plan(
-        config("data.global_batch=null", "data.batch_size=2048", "stage.layers=4", "gradient_checkpointing=true"),
-        gpus=64,
-    )
+    changed = ("data.global_batch=null", "data.batch_size=2048", "stage.layers=4", "stage.block_feedforward=true")
+    made = plan(config(*changed, "gradient_checkpointing=true"), gpus=64)
     assert f"{made.total / 2**30:.1f} GiB a GPU" in line
     assert ("fits" in line) == made.fits
     assert run(capsys, *words, "gradient_checkpointing=true")[0] == (0 if made.fits else 2)
