@@ -1,13 +1,12 @@
 """Checkpoints that are damaged, dangerous, or do not fit."""
 
-import logging
 import os
 import pickle
 import resource
 import shutil
 import signal
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,8 @@ from tests.trainers.toy import ToyNetwork
 from trainers.checkpoints import AtomicCheckpointIO, damage, init_from, newest_first, newest_whole, read
 from trainers.errors import CheckpointError
 
+pytestmark = pytest.mark.usefixtures("logged")
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -28,15 +29,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished, tmp_path / "run", symlinks=True))
-
-
-@pytest.fixture(autouse=True)
-def logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    logger = logging.getLogger("cospeech")
-    with caplog.at_level(logging.INFO, logger.name):
-        logger.addHandler(caplog.handler)
-        yield
-        logger.removeHandler(caplog.handler)
 
 
 def cut(path: Path) -> None:

@@ -1,12 +1,10 @@
 """A run that goes on with another config, beside another run, or over what is left of one."""
 
 import csv
-import logging
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,8 @@ from trainers.loggers import read_metrics
 from trainers.report import write_report
 from trainers.resuming import RULES, rule_of
 
+pytestmark = pytest.mark.usefixtures("logged")
+
 ROOT = Path(__file__).resolve().parents[2]
 SCHEDULE = {"name": "warmup", "warmup_steps": 1}
 
@@ -30,15 +30,6 @@ SCHEDULE = {"name": "warmup", "warmup_steps": 1}
 def no_report(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     if "report" not in request.node.name:
         monkeypatch.setattr("trainers.report.write_report", lambda folder: None)
-
-
-@pytest.fixture(autouse=True)
-def logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    logger = logging.getLogger("cospeech")
-    with caplog.at_level(logging.INFO, logger.name):
-        logger.addHandler(caplog.handler)
-        yield
-        logger.removeHandler(caplog.handler)
 
 
 @pytest.fixture(scope="module")
