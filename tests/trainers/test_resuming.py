@@ -196,8 +196,9 @@ def test_the_lock_of_a_killed_training_is_free_at_once(folder: Path) -> None:
         "import os, sys, time\nfrom pathlib import Path\nfrom settings.locks import alone\n"
         f"with alone(Path({str(folder)!r}) / '.lock') as got:\n"
         "    child = os.fork()\n"
-        "    if child == 0:\n        time.sleep(30)\n        os._exit(0)\n"
-        "    print(child, flush=True)\n    time.sleep(30)\n"
+        # The child speaks, so that it is there, and has let go, before its parent is killed.
+        "    if child == 0:\n        print(os.getpid(), flush=True)\n        time.sleep(30)\n        os._exit(0)\n"
+        "    time.sleep(30)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
