@@ -8,8 +8,10 @@ IMAGE ?=
 AUDIO ?=
 DEMO ?= demo
 OWN = $(if $(VIDEOS),videos="$(VIDEOS)") $(if $(IMAGE),image="$(IMAGE)") $(if $(AUDIO),audio="$(AUDIO)")
+# One more than cores, for tests wait as well: for ranks, a cluster, processes that start.
+WORKERS ?= $(shell expr $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1)
 # A file at a time: what its tests share (a cluster, trainings on two ranks) is made once.
-PYTEST_ARGS ?= -n auto --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS ?= -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # A bar for each package on a terminal, a line for each elsewhere.
 PIP_BAR ?= on

@@ -78,11 +78,10 @@ def test_other_ranks_go_on_in_the_middle_of_an_epoch(shards: Path, tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "rank"), [("ddp", 0), ("deepspeed_3", 1), ("fsdp", 1)])
 def test_a_rank_that_raises_ends_all(shards: Path, tmp_path: Path, strategy: str, rank: int):
-    begun = time.monotonic()
+    # Others would wait for it half an hour by themselves; `toy` gives them two minutes, starting included.
     words = (f"data.shards={shards}", *DATA, "trainer.max_steps=50", f"strategy={strategy}")
     done = toy(tmp_path / "run", *words, "stage.raise_at=2", f"stage.rank={rank}")
     assert done.returncode == 1
-    assert time.monotonic() - begun < 60
     assert done.stderr.count("stopped:") == 1
     assert f"stopped: rank {rank} on " in done.stderr
     assert done.stderr.rstrip().endswith("ValueError: this rank has had enough")

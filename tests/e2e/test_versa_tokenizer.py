@@ -51,7 +51,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def train(file: Path, wanted: list[list[str]]) -> None:
     file.write_text(json.dumps(wanted))
-    done = run("tests.e2e.codebooks", str(file), timeout=280)
+    done = run("tests.e2e.codebooks", str(file), timeout=540)
     assert done.returncode == 0, done.stderr[-6000:]
 
 
