@@ -29,7 +29,8 @@ def runs(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
         "cancelled": slow,
         "broken": {**toy(nan_at=1), "after": []},
         "never": toy(),
-        # SLURM signals 60 to 90 seconds before the three minutes are over: its steps take longer. Awaited by its own test.
+        # SLURM signals it 60 to 90 seconds before its three minutes are over, and its steps take longer than that. Its
+        # own test waits for it.
         "timed": {**toy(pause=5), "after": [], "slurm": {"time": 180}},
     }
     jobs = start(cluster, folder, stages=stages)
