@@ -18,7 +18,7 @@ from datamodules.container import BAD, MediaError, open_container, picture_track
 from datamodules.mono import Mono
 
 SAMPLE_RATE: Final = 16_000
-LISTEN_SECONDS: Final = 60  # of a stereo track's beginning are heard to find channels of opposite phase
+LISTEN_SECONDS: Final = 60  # of a track's beginning are heard to find channels of opposite phase
 GOP: Final = 12  # key frames at most this far apart, so that any window of a clip is found fast
 
 # mbtree reads memory that x264 never wrote: with it (and B frames) the same frames give other bytes once in a while.
@@ -81,8 +81,8 @@ def read_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> np.ndarra
 def stream_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> Iterator[np.ndarray]:
     """As `read_audio`, in pieces (n,) as they are decoded; only one is held at a time.
 
-    The default track is taken. Where the two channels of a stereo track are of opposite phase, so that mixing would
-    leave silence, one of them is taken.
+    The default track is taken. Where left and right, to which more channels are mixed first, are of opposite phase, so
+    that their mean would be silence, the louder of them is taken.
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     some = False
@@ -114,12 +114,12 @@ def _sound_frames(container: av.container.InputContainer, name: str) -> Iterator
 
 
 def _opposed_channel(source: str | Path | bytes, rate: int) -> int | None:
-    """The channel to take of two that are of opposite phase, judged by the beginning; None where mixing is right."""
+    """Which of left and right to take where they are of opposite phase, judged by the beginning; else None."""
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     mono, heard = Mono(rate), 0
     with open_container(source, "sound file") as container:
         track = sound_track(container)
-        if track is None or track.channels != 2:
+        if track is None or track.channels < 2:
             return None
         try:
             for frame in _sound_frames(container, name):

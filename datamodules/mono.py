@@ -16,20 +16,24 @@ RATES: Final = (
 )  # what is recorded; a damaged header's 4 GHz would keep the resampler busy for a minute
 OPPOSED: Final = 0.01  # mixed, two channels keep less than this share of the louder one's energy: -20 dB
 
+_MEAN: Final = np.full(2, 0.5, np.float32)
+_MANY: Final = np.full(2, 0.5**0.5, np.float32)  # of more channels, FFmpeg's own mono is that much louder
+
 
 class Mono:
-    """Mixes to mono and resamples. Two channels are averaged; more are mixed as FFmpeg does.
+    """Mixes to mono and resamples. Left and right are averaged; more channels are brought to these as FFmpeg does.
 
     Args:
         rate: samples a second that come out.
-        channel: of two channels take this one alone (0 or 1).
+        channel: of left and right take this one alone (0 or 1).
     """
 
     def __init__(self, rate: int, channel: int | None = None) -> None:
         self._rate, self._channel = rate, channel
         self._resampler: av.AudioResampler | None = None
+        self._shares = _MEAN
         self._kind: tuple[str, str, int] | None = None
-        self._energy = np.zeros(3)  # of the left channel, the right one and their mean
+        self._energy = np.zeros((2, 2))  # products of left and right with each other
 
     def starts_anew(self, frame: av.AudioFrame) -> bool:
         """Whether this frame is of another kind (format, channels, rate) than those before."""
@@ -47,8 +51,9 @@ class Mono:
             yield from self.drain()
             self._kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if self._resampler is None:
-            layout = "stereo" if frame.layout.nb_channels == 2 else "mono"
-            self._resampler = av.AudioResampler(format="flt", layout=layout, rate=self._rate)
+            self._shares = _MEAN if frame.layout.nb_channels <= 2 else _MANY
+            layout = "mono" if frame.layout.nb_channels == 1 else "stereo"
+            self._resampler = av.AudioResampler(format="fltp", layout=layout, rate=self._rate)
         frame.pts = None
         yield from self._mixed(self._resampler.resample(frame))
 
@@ -60,18 +65,16 @@ class Mono:
 
     @property
     def opposed(self) -> int | None:
-        """The louder of two channels that cancel each other out when mixed; None where they do not."""
-        left, right, mixed = self._energy
+        """The louder of left and right where they cancel each other out when mixed; None where they do not."""
+        left, right = np.diag(self._energy)
         louder = max(left, right)
-        return int(right > left) if louder > 0 and mixed < OPPOSED * louder else None
+        return int(right > left) if louder > 0 and self._energy.sum() / 4 < OPPOSED * louder else None
 
     def _mixed(self, frames: list[av.AudioFrame]) -> Iterator[np.ndarray]:
         for frame in frames:
-            samples = frame.to_ndarray()[0]
-            if frame.layout.nb_channels == 2:
-                left, right = samples[0::2], samples[1::2]
-                samples = (left + right) * np.float32(0.5)
-                self._energy += [np.dot(part, part) for part in (left, right, samples)]
-                if self._channel is not None:
-                    samples = (left, right)[self._channel]
-            yield np.ascontiguousarray(samples)
+            samples = frame.to_ndarray()  # (channels, n)
+            if len(samples) == 2:
+                self._energy += samples @ samples.T
+                yield self._shares @ samples if self._channel is None else samples[self._channel]
+            else:
+                yield samples[0]

@@ -21,7 +21,7 @@ import numpy as np
 from datamodules.container import BAD, MediaError, describe_choice, open_container, picture_track
 from datamodules.media import SAMPLE_RATE
 from preprocessing.deinterlace import Timed, deinterlace
-from preprocessing.picture import orientation, to_rgb, transfer_of
+from preprocessing.picture import Painter, orientation, transfer_of
 from preprocessing.seek import MARGINS, frame_stamps, packets_from
 from preprocessing.sound import Sound, read_sound
 from preprocessing.span import Crop, Span
@@ -140,8 +140,11 @@ class SourceVideo:
         self.crop: tuple[float, float, float, float] | None = None
         self.decoded = 0
         self.ends_early: str | None = None
+        self._kind: tuple[int, int, bool] | None = None  # of the last frame: size as stored, whether it lies on its side
+        self._inner: tuple[int, int] | None = None
         self._skipped: int | None = 0  # frames before the first one; None where they were jumped over
         self._end = Fraction(0)
+        self._painter = Painter()
         self._container = open_container(self.path)
         try:
             with self.clock.step("decode"):
@@ -320,7 +323,7 @@ class SourceVideo:
 
     def _lay_out(self, frame: av.VideoFrame, crop: Crop | None) -> None:
         """Decide on sizes: of the output, of the whole picture at its scale, and where in this the output lies."""
-        width, height = self._shape = self._first_shape = self._shown_size(frame)
+        width, height = self._shape = self._first_shape = self._shown_size(frame, orientation(frame)[0])
         if transfer := transfer_of(frame):
             self.facts["tone_mapped"] = transfer
             self.warnings.append(f"HDR ({transfer.upper()}): tone mapped to ordinary brightness")
@@ -337,15 +340,30 @@ class SourceVideo:
         self._whole, self._corner = whole, (x, y)
         self.crop = (x / whole[0], y / whole[1], (x + self.width) / whole[0], (y + self.height) / whole[1])
 
-    def _shown_size(self, frame: av.VideoFrame) -> tuple[Fraction, Fraction]:
+    def _shown_size(self, frame: av.VideoFrame, transposed: bool) -> tuple[Fraction, Fraction]:
         """Width and height as a player shows them: upright, with square pixels."""
         aspect = Fraction(self._stream.sample_aspect_ratio or 1)
         width, height = frame.width * (aspect if aspect > 0 else Fraction(1)), Fraction(frame.height)
-        return (height, width) if orientation(frame)[0] else (width, height)
+        return (height, width) if transposed else (width, height)
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:
         """The whole picture at its scale; one of another shape than the first stands in the middle of a black one."""
-        width, height = shape = self._shown_size(frame)
+        turn = orientation(frame)
+        kind = frame.width, frame.height, turn[0]
+        if kind != self._kind:
+            self._kind, self._inner = kind, self._fitted(frame, turn[0])
+        if self._inner is None:
+            return self._painter.paint(frame, *self._whole, turn)
+        across, down = self._whole
+        width, height = self._inner
+        left, top = (across - width) // 2, (down - height) // 2
+        picture = np.zeros((down, across, 3), np.uint8)
+        picture[top : top + height, left : left + width] = self._painter.paint(frame, width, height, turn)
+        return picture
+
+    def _fitted(self, frame: av.VideoFrame, transposed: bool) -> tuple[int, int] | None:
+        """The size at which frames of this kind fit into the picture; None where they fill it."""
+        width, height = shape = self._shown_size(frame, transposed)
         if shape != self._shape:
             self._shape = shape
             self.facts["size_changes"] = self.facts.get("size_changes", 0) + 1
@@ -354,15 +372,11 @@ class SourceVideo:
                     "the picture changes its size on the way: all of it is brought to the first one's, with black "
                     "borders where the shape differs"
                 )
-        across, down = self._whole
         if abs(width / height / (self._first_shape[0] / self._first_shape[1]) - 1) < SAME_SHAPE:
-            return to_rgb(frame, across, down)
+            return None
+        across, down = self._whole
         scale = min(across / width, down / height)
-        inner = min(max(round(width * scale), 2), across), min(max(round(height * scale), 2), down)
-        left, top = (across - inner[0]) // 2, (down - inner[1]) // 2
-        picture = np.zeros((down, across, 3), np.uint8)
-        picture[top : top + inner[1], left : left + inner[0]] = to_rgb(frame, *inner)
-        return picture
+        return min(max(round(width * scale), 2), across), min(max(round(height * scale), 2), down)
 
     def _track(self) -> av.VideoStream:
         track = picture_track(self._container, self.path)

@@ -86,7 +86,7 @@ def read_sound(
     del warnings[said:]
     facts["sound_channel"] = ("left", "right")[opposed]
     sound, _ = _read_track(path, zero, warnings, late, until, facts, opposed)
-    warnings.append(f"the two channels of the sound are of opposite phase: the {facts['sound_channel']} one was taken")
+    warnings.append(f"left and right of the sound are of opposite phase: the {facts['sound_channel']} one was taken")
     return sound
 
 

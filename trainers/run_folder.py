@@ -12,10 +12,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from cospeech import __version__
 from settings import ConfigError, get_logger
 from settings.locks import alone, holder
 from trainers.failures import forget_earlier
-from trainers.launching.snapshot import STATE_FILE
+from trainers.launching.snapshot import STATE_FILE, state
 
 logger = get_logger(__name__)
 
@@ -211,7 +212,7 @@ def environment() -> str:
         "command": " ".join(sys.argv),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "code": _git_state(),
+        "code": _code(),
         "cpu": f"{_cpu_name()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads",
         "gpu": ", ".join(gpus) or "none",
         "cuda": str(torch.version.cuda),
@@ -261,23 +262,16 @@ def _stage_name(values: Mapping[str, Any]) -> str:
     return stage if isinstance(stage, str) else stage["name"]
 
 
-def _git_state() -> str:
-    """Commit of the code, `+ changes` when files differ from it; "no git" outside a checkout."""
-    here = Path(__file__).resolve().parent
-    copied = here.parent / STATE_FILE
+def _code() -> str:
+    """Commit of the code, `+ changes` when files differ from it; the version where there is no git."""
+    root = Path(__file__).resolve().parents[1]
+    copied = root / STATE_FILE
     if copied.is_file():
         return copied.read_text().strip()
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=here, capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-
     try:
-        commit = git("rev-parse", "HEAD")
-        return commit + (" + changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return "no git"
+        return state(root).line()
+    except (ConfigError, OSError, subprocess.SubprocessError):
+        return f"cospeech {__version__}, git does not tell its commit"
 
 
 def _cpu_name() -> str:

@@ -102,13 +102,20 @@ def test_a_colon_in_a_name_is_no_protocol(tmp_path, monkeypatch):
     assert len(read_audio("12:30 talk.mp4")) > 0.3 * RATE
 
 
-def write_stereo(path, left, right):
+def write_stereo(path, *channels):
     with wave.open(str(path), "wb") as file:
-        file.setnchannels(2)
+        file.setnchannels(len(channels))
         file.setsampwidth(2)
         file.setframerate(RATE)
-        file.writeframes((np.stack([left, right], 1) * 32768).astype("<i2").tobytes())
+        file.writeframes((np.stack(channels, 1) * 32768).astype("<i2").tobytes())
     return path
+
+
+def mixed_by_ffmpeg(path):
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+    with av.open(str(path)) as container:
+        parts = [part for frame in [*container.decode(audio=0), None] for part in resampler.resample(frame)]
+    return np.concatenate([part.to_ndarray()[0] for part in parts])
 
 
 def test_channels_of_opposite_phase_are_not_silence(tmp_path):
@@ -117,6 +124,18 @@ def test_channels_of_opposite_phase_are_not_silence(tmp_path):
     assert np.abs(read_audio(path) - voice).max() < 1e-3
     both = write_stereo(tmp_path / "b.wav", voice, tone(2, RATE, seed=1))
     assert np.abs(read_audio(both) - (voice + tone(2, RATE, seed=1)) / 2).max() < 1e-3
+
+
+def test_opposite_phase_is_heard_among_six_channels_too(tmp_path):
+    """Left, right, centre, bass, and two at the back, in the order of WAV."""
+    voice, silent = tone(2, RATE), np.zeros(2 * RATE, np.float32)
+    path = write_stereo(tmp_path / "a.wav", voice, -voice, silent, silent, voice / 8, -voice / 8)
+    assert np.abs(mixed_by_ffmpeg(path)).max() < 1e-3
+    heard = read_audio(path)
+    assert np.corrcoef(heard, voice)[0, 1] > 0.999
+    assert heard.std() > voice.std() / 4
+    other = write_stereo(tmp_path / "b.wav", *(tone(2, RATE, seed=i) for i in range(6)))
+    assert np.abs(read_audio(other) - mixed_by_ffmpeg(other)).max() < 1e-5
 
 
 def test_sound_whose_rate_and_channels_change_on_the_way(tmp_path):

@@ -46,6 +46,28 @@ def _wheel(checkout: Path) -> Path:
     return next(folder.glob("cospeech-*.whl"))
 
 
+def _launches(cospeech: str, here: Path) -> None:
+    """A chain is written with a copy of code that no git knows, and submitted to what stands for SLURM."""
+    bin = here / "bin"
+    bin.mkdir()
+    (bin / "sbatch").write_text("#!/bin/sh\necho 7\n")
+    (bin / "sbatch").chmod(0o755)
+    words = ["preprocess=null", "stages.smga.overrides.data.shards=shards", "folder=launched"]
+    said = _done(cospeech, "launch", "mmgt", *words, cwd=here, PATH=f"{bin}:{os.environ['PATH']}")
+    version = _done(cospeech, "--version", cwd=here).split()[1]
+    assert f"code: cospeech {version}, not under git\n" in said
+    assert (here / "launched" / "jobs.txt").read_text() == "smga 7\n"
+    # What the jobs will do: the code is taken from the copy, and names the version.
+    program = "import trainers.run_folder as r; print(r.__file__); print(r.environment())"
+    copied = {"PYTHONPATH": str(here / "launched" / "code"), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(
+        [str(Path(cospeech).with_name("python")), "-c", program],
+        cwd=here, env=os.environ | copied, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith(f"{here}/launched/code/trainers/")
+    assert f"\ncode: cospeech {version}, not under git\n" in done.stdout
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["wheel", "checkout", "editable"])
 def test_installed_it_trains_from_an_empty_folder(source: str, checkout: Path, tmp_path: Path) -> None:
@@ -70,6 +92,7 @@ def test_installed_it_trains_from_an_empty_folder(source: str, checkout: Path, t
     dry = _done(cospeech, "launch", "mmgt", "--print-config", cwd=here)
     assert "stages:" in dry
     write_shards(here / "shards", seconds=4.0)
+    _launches(cospeech, here)
     words = ["fit", "--config", "configs/mmgt/smga/tiny.yaml", "data.shards=shards", "run=run", *QUICK]
     assert _done(cospeech, *words, cwd=here).endswith("run folder: run\n")
     assert (here / "run" / "export" / "model.safetensors").is_file()

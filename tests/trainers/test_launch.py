@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from cospeech import __version__
 from cospeech.names import PACKAGES
 from settings import ConfigError
 from trainers.launch import main
@@ -233,10 +234,40 @@ def test_copy_of_the_code_is_that_of_the_working_tree(tmp_path: Path) -> None:
     assert "+new" in (into / "code.patch").read_text()
 
 
-def test_code_that_is_no_checkout_cannot_be_copied(tmp_path: Path) -> None:
+def test_code_that_git_does_not_speak_of_cannot_be_copied(tmp_path: Path) -> None:
+    (tmp_path / ".git").write_text("gitdir: nowhere")
     with pytest.raises(ConfigError, match=r"git refuses: .*not a git repository"):
         take(tmp_path, tmp_path / "into")
     assert not (tmp_path / "into").exists()
+
+
+@pytest.mark.parametrize("inside", ["a wheel", "a wheel in another project", "an unpacked archive", "without git"])
+def test_code_without_git_is_copied_by_its_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    root = tmp_path / "project" / "site"
+    for name in ("cospeech", *PACKAGES, "numpy", "configs", "slurm", "tests"):
+        (root / name / "__pycache__").mkdir(parents=True)
+        (root / name / "code.py").write_text(name)
+    if inside == "a wheel in another project":
+        subprocess.run(["git", "init", "--quiet"], cwd=root.parent, check=True)
+        (root.parent / "theirs.py").write_text("")
+        git = ["git", "-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run([*git, "add", "theirs.py"], cwd=root.parent, check=True)
+        subprocess.run([*git, "commit", "--quiet", "--message=theirs"], cwd=root.parent, check=True)
+    elif inside == "an unpacked archive":
+        (root / "pyproject.toml").write_text("")
+    elif inside == "without git":
+        (root / ".git").mkdir()
+        monkeypatch.setenv("PATH", str(tmp_path))
+    state = take(root, tmp_path / "out" / "code")
+    assert state.line() == f"cospeech {__version__}, not under git"
+    beside = {"configs", "slurm", "pyproject.toml"} if inside == "an unpacked archive" else set()
+    assert {path.name for path in (tmp_path / "out" / "code").iterdir()} == {
+        "cospeech", *PACKAGES, *beside, ".snapshot",
+    }  # fmt: skip
+    assert not list((tmp_path / "out").rglob("__pycache__"))
+    assert (tmp_path / "out" / "code.txt").read_text().startswith(f"version: cospeech {__version__}")
 
 
 @pytest.mark.parametrize(
