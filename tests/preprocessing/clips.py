@@ -1,8 +1,10 @@
 """Small videos made on the spot, sound and broken ones included."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -85,6 +87,32 @@ def quick_run(*words: str, **environment: str) -> subprocess.CompletedProcess:
     return subprocess.run(
         quick_command(*words), env=quick_environment(**environment), capture_output=True, text=True, timeout=240
     )
+
+
+def start_quick_run(*words: str) -> subprocess.Popen:
+    """Start it, in a group of its own."""
+    return subprocess.Popen(
+        quick_command(*words),
+        env=quick_environment(),
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        # Where the tests themselves run in the background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def kill_with_children(process: subprocess.Popen) -> list[int]:
+    """Kill -9 a process alone, and wait until those that it had started have ended; gives those that have not."""
+    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True).stdout
+    own = [int(word) for word in listed.split()]
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 5
+    while own and time.monotonic() < deadline:
+        own = [child for child in own if os.path.exists(f"/proc/{child}/cwd")]
+        time.sleep(0.02)
+    return own
 
 
 def contents(output: Path) -> dict[str, bytes]:

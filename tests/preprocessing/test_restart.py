@@ -3,7 +3,6 @@
 import os
 import random
 import signal
-import subprocess
 import time
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from preprocessing.manifest import assign_splits, read_sources
 from preprocessing.options import Options
 from preprocessing.work import Work
-from tests.preprocessing.clips import contents, quick_command, quick_environment, quick_run
+from tests.preprocessing.clips import contents, kill_with_children, quick_run, start_quick_run
 
 
 @pytest.fixture(scope="module")
@@ -20,23 +19,6 @@ def whole(five_videos, tmp_path_factory):
     ended = quick_run(f"input={five_videos}", f"output={output}", "workers=0", "videos_per_shard=2")
     assert ended.returncode == 0, ended.stderr
     return contents(output)
-
-
-def start(*words):
-    return subprocess.Popen(
-        quick_command(*words),
-        env=quick_environment(),
-        stderr=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-        # Where the tests themselves run in the background, Ctrl-C is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
-def children(pid):
-    listed = subprocess.run(["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True).stdout
-    return [int(word) for word in listed.split()]
 
 
 @pytest.mark.parametrize(
@@ -54,18 +36,12 @@ def test_kill_minus_nine_changes_no_byte(five_videos, whole, tmp_path, workers, 
     moments = random.Random(seed)
     killed = 0
     for _ in range(3):
-        process = start(*words)
+        process = start_quick_run(*words)
         time.sleep(moments.uniform(0.7, 2.5))
         if process.poll() is not None:
             break
-        own = children(process.pid)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        assert not kill_with_children(process), "a worker outlived its parent"
         killed += 1
-        deadline = time.monotonic() + 5
-        while any(os.path.exists(f"/proc/{child}/cwd") for child in own) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        assert not any(os.path.exists(f"/proc/{child}/cwd") for child in own), "a worker outlived its parent"
         for path in (tmp_path / "out").glob("*.tar"):
             assert path.read_bytes() == whole[path.name], "a shard was half written under its final name"
     assert killed
@@ -79,7 +55,7 @@ def test_kill_minus_nine_changes_no_byte(five_videos, whole, tmp_path, workers, 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_polite_stop_is_no_error_of_a_video(five_videos, whole, tmp_path, number):
     words = [f"input={five_videos}", f"output={tmp_path}/out", "workers=2", "videos_per_shard=2"]
-    process = start(*words, "pose.seconds=0.02")
+    process = start_quick_run(*words, "pose.seconds=0.02")
     deadline = time.monotonic() + 30
     while not list((tmp_path / "out").glob("work/parts/*.json")) and time.monotonic() < deadline:
         time.sleep(0.02)

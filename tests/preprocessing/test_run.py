@@ -3,13 +3,14 @@
 import json
 import os
 import subprocess
+import time
 
 import pytest
 
 from datamodules.clip import decode
 from datamodules.index import Index
 from preprocessing.writer import read_members
-from tests.preprocessing.clips import contents, quick_run, tone, write_clip
+from tests.preprocessing.clips import contents, kill_with_children, quick_run, start_quick_run, tone, write_clip
 from tests.preprocessing.test_decode import broken
 
 
@@ -93,8 +94,19 @@ def test_a_list_of_spans_becomes_clips_and_goes_on_after_a_stop(five_videos, tmp
         ("a.mp4", 0.0, 0.52, 64), ("d.mov", 0.12, 0.6, 64), ("d.mov", 0.72, 1.32, 32), ("d.mov", 0.8, 1.4, 64),
     ]  # fmt: skip
     assert "Spans cut short" in (tmp_path / "out/report.html").read_text()
-    again = quick_run(*words, f"output={tmp_path / 'two'}", "workers=2")
+    # Killed once a part of the spans is done, and started again.
+    slow = [*words, f"output={tmp_path / 'two'}", "workers=2", "pose.seconds=0.04"]
+    process = start_quick_run(*slow)
+    parts, deadline = tmp_path / "two" / "work" / "parts", time.monotonic() + 60
+    while not list(parts.glob("*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not kill_with_children(process)
+    done = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.json")}
+    assert 0 < len(done) < 6
+    assert not (tmp_path / "two" / "index.json").exists()
+    again = quick_run(*slow)
     assert again.returncode == 0, again.stderr
+    assert f"going on: {len(done)} of 6" in again.stderr
     assert contents(tmp_path / "two") == contents(tmp_path / "out")
 
 
