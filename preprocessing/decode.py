@@ -140,7 +140,9 @@ class SourceVideo:
         self.crop: tuple[float, float, float, float] | None = None
         self.decoded = 0
         self.ends_early: str | None = None
-        self._kind: tuple[int, int, bool] | None = None  # of the last frame: size as stored, whether it lies on its side
+        self._kind: tuple[int, int, bool] | None = (
+            None  # of the last frame: size as stored, whether it lies on its side
+        )
         self._inner: tuple[int, int] | None = None
         self._skipped: int | None = 0  # frames before the first one; None where they were jumped over
         self._end = Fraction(0)

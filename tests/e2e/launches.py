@@ -32,11 +32,16 @@ def toy(**stage: Any) -> dict[str, Any]:
 
 
 def start(cluster: Cluster, folder: Path, **sections: Any) -> dict[str, str]:
-    """Launch a chain into a folder; gives the job of every link."""
+    """Launch a chain of toys into a folder; gives the job of every link."""
     file = folder.with_suffix(".yaml")
     file.write_text(yaml.safe_dump({"module": "tests.trainers.toy", "slurm": SLURM} | sections, sort_keys=False))
+    return launch(cluster, folder, "toy", "--config", str(file))
+
+
+def launch(cluster: Cluster, folder: Path, system: str, *words: str) -> dict[str, str]:
+    """Launch the chain of a system into a folder; gives the job of every link."""
     done = subprocess.run(
-        [*cluster.enter[0], sys.executable, "-m", "trainers.launch", "toy", "--config", str(file), f"folder={folder}"],
+        [*cluster.enter[0], sys.executable, "-m", "trainers.launch", system, *words, f"folder={folder}"],
         cwd=ROOT,
         env=cluster.environment | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
