@@ -68,9 +68,8 @@ def test_other_ranks_go_on_in_the_middle_of_an_epoch_with_the_same_global_batch(
     )
 
     def go_on(ranks: int, *more: str) -> CompletedProcess[str]:
-        return toy(
-            tmp_path / "run", *words, f"trainer.devices={ranks}", f"stage.seen={tmp_path / str(len(more))}", *more
-        )
+        seen_by = f"stage.seen={tmp_path / str(len(more))}"
+        return toy(tmp_path / "run", *words, f"trainer.devices={ranks}", seen_by, *more, timeout=240)
 
     done = go_on(2, "trainer.max_steps=2")
     assert done.returncode == 0, done.stderr
