@@ -45,9 +45,10 @@ class OneBatch(L.LightningDataModule):
     Args:
         size: windows of the batch.
         window: frames of a window.
+        channels: of a pretrained model's speech features; 0 is none.
     """
 
-    def __init__(self, keys: tuple[str, ...], *, size: int = 4, window: int = 80):
+    def __init__(self, keys: tuple[str, ...], *, size: int = 4, window: int = 80, channels: int = 0):
         super().__init__()
         draw = torch.Generator().manual_seed(0)
         self.batch = Batch(
@@ -56,6 +57,7 @@ class OneBatch(L.LightningDataModule):
             fps=25.0,
             pose=torch.rand(size, window, 134, 3, generator=draw),
             speech=torch.randn(size, window, 35, generator=draw),
+            speech_layers=torch.randn(size, 1, 2 * window, channels, generator=draw) if channels else None,
         )
         self.statistics = {
             "pose": {"mean": [[0.5, 0.5]] * 134, "std": [[0.2, 0.2]] * 134},

@@ -1,98 +1,119 @@
-"""SMGA `paper` in bf16 on one GPU: time of a step, share of the peak (MFU) and memory, beside the plan.
+"""What one GPU does with this project, part by part, the most important first.
 
-    python -m benchmarks.gpu [--batch 256] [--steps 60] [--cpu --tiny]
+    python -m benchmarks.gpu [--parts smga adan ...] [--shards FOLDER] [--out FOLDER] [--cpu --tiny]
 
-The training command, alone and with `deepspeed_2`, with and without gradient checkpointing, on one batch again and
-again. Operations are counted on the meta device by the planner; MFU is operations / (median step x the GPU's peak in
-bf16), and is what the planner should be given as `mfu=`. Without a GPU it ends with status 2; `--cpu --tiny` goes the
-same way at a size that a CPU takes, and writes nothing. Writes `benchmarks/results/gpu-DATE.json`.
+| part | what |
+|---|---|
+| `smga` | SMGA `paper` by the training command, bf16 and fp32: step, MFU and memory beside the plan |
+| `adan` | the optimiser's step over lists of tensors, beside tensor by tensor, the library's and AdamW's |
+| `trainings` | every stage's `tiny` config: first losses beside the CPU's, bf16 and fp16, stop and resume, memory |
+| `stages` | training steps of the other stages' `paper` configs, beside their plans |
+| `implicit_motion` | seconds for a second of video, as IM-20 counts them |
+| `mamba` | the selective scan and a Mamba layer |
+| `profile` | where a step of SMGA `paper` spends its time |
+| `tests` | the tests of models, training and engines, with the GPU there |
+| `portrait` | the base network for some minutes at 128 pixels: PSNR of held-out clips beside the source frame held |
+
+Each part is a process of its own with a time limit, so that one that fails or hangs is recorded and the next goes on;
+what it had measured until then is kept. Operations are counted on the meta device by the planner; MFU is operations /
+(step x the GPU's peak in that precision), and is what the planner should be given as `mfu=`. `trainings` and `portrait`
+read `--shards`: a folder with `talking` and `motion`, made with the synthetic speakers and motions where it is not
+there. Without a GPU it ends with status 2; `--cpu --tiny` goes the same way at sizes that a CPU takes, and records
+nothing. Writes `benchmarks/results/gpu-DATE.json`; `--out` gets a copy, and what each part printed.
 """
 
 import argparse
 import json
-import statistics
+import os
+import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 
+from benchmarks.gpu_speed import planned_for
 from benchmarks.machine import describe, write_result
-from benchmarks.ranks import smga, train
-from trainers.plan import plan, training_config
-from trainers.planning.gpus import GPUS
+from benchmarks.ranks import ROOT
 
-PAPER = {"width": 512, "layers": 8, "heads": 8, "feedforward": 1024, "window": 80}
-TINY = {"width": 32, "layers": 2, "heads": 2, "feedforward": 64, "window": 16}
-CASES = {
-    "alone": ("strategy=auto",),
-    "alone, gradient checkpointing": ("strategy=auto", "gradient_checkpointing=true"),
-    "deepspeed_2": ("strategy=deepspeed_2",),
+PARTS: Final = {
+    "smga": ("benchmarks.gpu_speed", 300),
+    "adan": ("benchmarks.gpu_speed", 90),
+    "trainings": ("benchmarks.gpu_trainings", 400),
+    "stages": ("benchmarks.gpu_speed", 300),
+    "implicit_motion": ("benchmarks.gpu_speed", 120),
+    "mamba": ("benchmarks.gpu_speed", 120),
+    "profile": ("benchmarks.gpu_speed", 120),
+    "tests": ("benchmarks.gpu_tests", 300),
+    "portrait": ("benchmarks.gpu_trainings", 300),
 }
-NO_GPU = (
+"""Part to the module that measures it, and the seconds that it may take."""
+
+NO_GPU: Final = (
     "no GPU here: torch finds no CUDA device. `--cpu --tiny` tries the same way on the CPU; its figures say nothing"
 )
 
 
-def planned_for(device: str) -> str:
-    """The planner's name of a CUDA device, by what CUDA calls it; the H100 for those it does not know."""
-    name = device.lower()
-    if "a100" in name:
-        return "a100-80" if "80gb" in name else "a100-40"
-    return next((known for known in GPUS if known in name), "h100")
-
-
-def measure(folder: Path, case: str, size: dict[str, int], batch: int, steps: int, cpu: bool) -> dict[str, Any]:
-    """A training, and its plan."""
-    words = (*CASES[case], "trainer.precision=bf16-mixed")
-    found = train(
-        folder / case.replace(" ", "-"), *smga(**size, batch=batch), *words, "stage=timed", "trainer.devices=1",
-        f"trainer.accelerator={'cpu' if cpu else 'gpu'}", f"trainer.max_steps={steps}",
-        "checkpoint.every_n_steps=1000000", threads=1 if cpu else 2,
-    )[0]  # fmt: skip
-    seconds = statistics.median(found["seconds"][2:])
-    stage = [f"stage.{name}={value}" for name, value in size.items()]
-    config = training_config(None, ["stage=mmgt.smga", *stage, *words, f"data.batch_size={batch}"])
-    card = planned_for(found["device"])
-    expected = plan(config, gpus=1, gpu=card)
-    return {
-        "device": found["device"],
-        "batch": batch,
-        "step_ms": round(1000 * seconds, 3),
-        "windows_per_second": round(batch / seconds, 1),
-        "tera_operations": expected.operations / 1e12,
-        "mfu": None if cpu else round(expected.operations / seconds / GPUS[card].bf16, 4),
-        "peak_bytes": {"counted": found["peak_bytes"], "planned": round(expected.total)},
-    }
+def run_part(name: str, out: Path, seconds: float, words: list[str]) -> dict[str, Any]:
+    """One part in a process of its own; its rows, how it ended, and how long it took. Output goes to `OUT/NAME.log`."""
+    rows, started = out / f"{name}.jsonl", time.monotonic()
+    rows.unlink(missing_ok=True)
+    with (out / f"{name}.log").open("w", encoding="utf-8") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", PARTS[name][0], name, "--rows", str(rows), *words],
+            cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        try:
+            status = process.wait(seconds)
+            ended = "done" if status == 0 else f"ended with {status}"
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, 9)  # with what it has started itself
+            process.wait()
+            ended = f"stopped after {seconds:.0f} s"
+    found: dict[str, Any] = {}
+    for line in rows.read_text(encoding="utf-8").splitlines() if rows.exists() else []:
+        found |= json.loads(line)
+    return {"ended": ended, "seconds": round(time.monotonic() - started, 1), "rows": found}
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line; 0, or 2 where there is no GPU."""
+    """Command line; 0, 1 where a part failed, or 2 where there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=256, help="windows of a step")
-    parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--tiny", action="store_true", help="a small network, nothing written")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
+    parser.add_argument("--shards", type=Path, help="folder with talking/ and motion/; made where it is not there")
+    parser.add_argument("--out", type=Path, help="folder for logs and a copy of the result")
+    parser.add_argument("--limit", type=float, default=1.0, help="factor of the parts' time limits")
+    parser.add_argument("--tiny", action="store_true", help="small networks and few steps, nothing recorded")
     parser.add_argument("--cpu", action="store_true", help="on the CPU; goes with --tiny")
     options = parser.parse_args(argv)
     if not options.cpu and not torch.cuda.is_available():
         print(NO_GPU, file=sys.stderr)
         return 2
     if options.cpu and not options.tiny:
-        print(
-            "--cpu wants --tiny: the paper's size is for a GPU; benchmarks.smga measures it on a CPU", file=sys.stderr
-        )
+        print("--cpu wants --tiny: the papers' sizes are for a GPU", file=sys.stderr)
         return 2
-    size = TINY if options.tiny else PAPER
-    rows = {}
+    words = [f"--{name}" for name in ("cpu", "tiny") if getattr(options, name)]
+    if options.shards is not None:
+        words += ["--shards", str(options.shards.absolute())]
+    device = "cpu" if options.cpu else torch.cuda.get_device_name()
+    about = {"machine": describe(), "device": device, "cuda": torch.version.cuda, "seed": 0}
+    result: dict[str, Any] = about | {"planned_as": planned_for(device), "parts": {}}
     with tempfile.TemporaryDirectory() as folder:
-        for case in CASES:
-            rows[case] = measure(Path(folder), case, size, options.batch, options.steps, options.cpu)
-    result = {"machine": describe(), "seed": 0, "stage": size, "precision": "bf16-mixed", "rows": rows}
-    print(json.dumps(result, indent=1))
+        out = options.out or Path(folder)
+        out.mkdir(parents=True, exist_ok=True)
+        for name in options.parts:
+            result["parts"][name] = run_part(name, out, options.limit * PARTS[name][1], words)
+            text = json.dumps(result, indent=1)
+            (out / "gpu.json").write_text(text + "\n", encoding="utf-8")  # as far as it is
+            print(f"{name}: {json.dumps(result['parts'][name])}", flush=True)
+            if result["parts"][name]["ended"] != "done":
+                print("\n".join((out / f"{name}.log").read_text(encoding="utf-8").splitlines()[-15:]), flush=True)
     if not options.tiny:
         print(write_result("gpu", result))
-    return 0
+    failed = [name for name, part in result["parts"].items() if part["ended"] != "done"]
+    return int(bool(failed))
 
 
 if __name__ == "__main__":

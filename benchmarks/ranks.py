@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import lightning.pytorch as L
 import torch
 
 from benchmarks.framework_tax import OneBatch
+from models.mmgt.smga import HANDCRAFTED
 from trainers.mmgt.smga import SMGAStage
 from trainers.planning.count import HeldBytes
 from trainers.stages import DATAMODULES, STAGES
@@ -86,7 +88,9 @@ class CountedSMGA(SMGAStage):
         return [HeldBytes()]
 
 
-def train(run: Path, *words: str, threads: int = 1, timeout: float = 900) -> list[dict[str, Any]]:
+def train(
+    run: Path, *words: str, threads: int = 1, timeout: float = 900, environment: Mapping[str, str] = {}
+) -> list[dict[str, Any]]:
     """Train in real processes, each with so many threads; what each rank wrote down.
 
     Args:
@@ -94,13 +98,15 @@ def train(run: Path, *words: str, threads: int = 1, timeout: float = 900) -> lis
         words: of the command line.
         threads: of each rank.
         timeout: seconds after which it counts as hung.
+        environment: what is added to it.
 
     Raises:
         RuntimeError: the training failed, with the end of its output.
     """
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.ranks", f"run={run}", "trainer.enable_progress_bar=false", *words],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": str(threads)}, capture_output=True, text=True, timeout=timeout,
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": str(threads), **environment}, capture_output=True, text=True,
+        timeout=timeout,
     )  # fmt: skip
     if done.returncode:
         raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}:\n{done.stderr[-3000:]}")
@@ -108,12 +114,13 @@ def train(run: Path, *words: str, threads: int = 1, timeout: float = 900) -> lis
     return [json.loads(file.read_text()) for file in files]
 
 
-def smga(width: int, layers: int, heads: int, feedforward: int, window: int, batch: int) -> tuple[str, ...]:
+def smga(*, window: int, batch: int, audio_channels: int = HANDCRAFTED, **sizes: Any) -> tuple[str, ...]:
     """Words for an SMGA of a size, and its batch."""
-    sizes = {"width": width, "layers": layers, "heads": heads, "feedforward": feedforward, "window": window}
+    sizes |= {"window": window, "audio_channels": audio_channels}
     return (
         *(f"stage.{name}={size}" for name, size in sizes.items()),
         "data=one batch", f"data.size={batch}", f"data.window={window}",
+        f"data.channels={audio_channels - HANDCRAFTED}",
         "trainer.limit_val_batches=0", "checkpoint.monitor=null", "samples.count=0",
     )  # fmt: skip
 

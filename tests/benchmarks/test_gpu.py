@@ -1,36 +1,108 @@
-"""The GPU benchmark goes its whole way on a CPU, and says so where there is no GPU."""
+"""The GPU benchmark goes its whole way on a CPU, keeps what it has when a part fails and says where there is no GPU."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import machine
-from benchmarks.gpu import CASES, main, planned_for
+from benchmarks import gpu, gpu_rows, machine
+from benchmarks.gpu import PARTS, main, run_part
+from benchmarks.gpu_speed import CASES, Trained, planned_for
+from benchmarks.gpu_trainings import OneNoise, apart
+from cospeech import shipped
+from trainers.plan import training_config
+from trainers.stage import SampleGenerator
 
 
 @pytest.mark.slow
-def test_tiny_on_the_cpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(machine, "RESULTS", tmp_path)
-    assert main(["--cpu", "--tiny", "--batch", "2", "--steps", "5"]) == 0
-    rows = json.loads(capsys.readouterr().out)["rows"]
-    assert rows.keys() == CASES.keys()
+@pytest.mark.timeout(900)
+def test_tiny_on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(machine, "RESULTS", tmp_path / "results")
+    out = tmp_path / "out"
+    parts = [name for name in PARTS if name != "portrait"]
+    assert main(["--cpu", "--tiny", "--limit", "3", "--out", str(out), "--parts", *parts]) == 0
+    assert not (tmp_path / "results").exists(), "nothing is recorded"
+    found = json.loads((out / "gpu.json").read_text())["parts"]
+    assert list(found) == parts
+    rows = found["smga"]["rows"]
+    assert rows.keys() == {name for name in CASES if "compiled" not in name}
     for row in rows.values():
         assert row["step_ms"] > 0
         assert row["mfu"] is None, "no figure of a GPU from a CPU"
-    plain, again = rows["alone"], rows["alone, gradient checkpointing"]
-    assert again["tera_operations"] > plain["tera_operations"]
+    plain, again = rows["bf16"], rows["bf16, gradient checkpointing"]
+    assert again["tera_operations"] >= plain["tera_operations"]
     assert again["peak_bytes"]["planned"] < plain["peak_bytes"]["planned"]
-    assert not list(tmp_path.iterdir()), "nothing is recorded"
+    for name, row in found["trainings"]["rows"].items():
+        if name != "preprocessing.features":
+            assert row["from_cpu"]["all steps"] == 0, name
+            assert row["resumed"]["apart"] == 0, name
+
+
+def test_a_row_that_fails_is_recorded_and_the_next_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> dict[str, Any]:
+        raise RuntimeError("no such kernel")
+
+    rows = [("first", broken), ("second", lambda: {"ms": 1})]
+    assert not gpu_rows.measure(rows, tmp_path / "rows")
+    kept = [json.loads(line) for line in (tmp_path / "rows").read_text().splitlines()]
+    assert kept[0]["first"]["failed"] == "RuntimeError: no such kernel"
+    assert kept[1]["second"]["ms"] == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_part_that_hangs_is_ended_and_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "hanging_part.py"
+    module.write_text(
+        "import sys, time, pathlib\n"
+        "pathlib.Path(sys.argv[sys.argv.index('--rows') + 1]).write_text('{\"one\": {\"ms\": 2}}\\n')\n"
+        "time.sleep(60)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setitem(PARTS, "adan", ("hanging_part", 1))
+    found = run_part("adan", tmp_path, 3, [])
+    assert found["ended"] == "stopped after 3 s"
+    assert found["rows"] == {"one": {"ms": 2}}
+
+
+def test_every_part_is_in_its_module() -> None:
+    import importlib
+
+    for name, (module, _) in PARTS.items():
+        assert hasattr(importlib.import_module(module), f"{name}_part")
 
 
 def test_no_gpu_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main([]) == 2
     assert "no GPU" in capsys.readouterr().err
-    assert main(["--cpu"]) == 2
+    assert gpu.main(["--cpu"]) == 2
     assert "--tiny" in capsys.readouterr().err
+
+
+def test_noise_of_the_cpu_is_the_stages_own() -> None:
+    keys = ["0/1/clip@0", "0/1/clip@25"]
+    for mine, theirs in zip(_draws(OneNoise(keys, "cpu")), _draws(SampleGenerator(keys)), strict=True):
+        assert torch.equal(mine, theirs)
+    assert apart([1.0, 2.0], [1.0, 2.2]) == pytest.approx(0.2 / 2.2)
+
+
+def _draws(random: SampleGenerator) -> Iterator[torch.Tensor]:
+    yield random.normal(3)
+    yield random.uniform()
+    yield random.integers(0, 1000)
+
+
+@pytest.mark.parametrize("place", ["versa/tokenizer", "implicit_motion/base"])
+def test_a_step_without_a_trainer_moves_the_weights(place: str) -> None:
+    config = training_config(str(shipped.folder("configs") / place / "tiny.yaml"), ["data.batch_size=1"])
+    trained = Trained(config, torch.device("cpu"))
+    before = {name: p.detach().clone() for name, p in trained.stage.named_parameters() if p.requires_grad}
+    trained.step()
+    moved = [name for name, p in trained.stage.named_parameters() if name in before and not p.equal(before[name])]
+    assert len(moved) > 0.9 * len(before)
 
 
 @pytest.mark.parametrize(
