@@ -29,7 +29,7 @@ def measure(folder: Path, strategy: str, ranks: int, checkpoints: int, size: dic
     """Seconds of writes and stalls, and the size on disk."""
     run = folder / strategy
     found = train(
-        run, *smga(**size), "stage=timed", "trainer.accelerator=cpu", f"strategy={strategy}",
+        run, *smga("timed", **size), "trainer.accelerator=cpu", f"strategy={strategy}",
         f"trainer.devices={ranks}", f"trainer.max_steps={EVERY * checkpoints + 2}", f"checkpoint.every_n_steps={EVERY}",
         "checkpoint.keep_last=1",
     )[0]  # fmt: skip

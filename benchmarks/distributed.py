@@ -33,7 +33,7 @@ WARM_UP = 3
 
 def step_seconds(folder: Path, name: str, ranks: int, words: tuple[str, ...]) -> float:
     """Median step of the slowest rank."""
-    found = train(folder / name, "stage=timed", f"trainer.devices={ranks}", *words)
+    found = train(folder / name, f"trainer.devices={ranks}", *words)
     return max(statistics.median(rank["seconds"][WARM_UP:]) for rank in found)
 
 
@@ -66,9 +66,9 @@ def twins(folder: Path, repeats: int, words: tuple[str, ...]) -> dict[str, Any]:
 def bytes_beside_plan(folder: Path, strategy: str, words: tuple[str, ...]) -> dict[str, Any]:
     """What the first of two ranks holds and sends, counted and planned."""
     ranks = 2
-    words = (*words, f"strategy={strategy}", "trainer.max_steps=3")
-    counted = train(folder / f"{strategy}-bytes", "stage=counted", f"trainer.devices={ranks}", *words)[0]
-    stage = [word for word in words if word.startswith(("stage.", "strategy", "trainer."))]
+    words = ("stage=counted", *words[1:], f"strategy={strategy}", "trainer.max_steps=3")
+    counted = train(folder / f"{strategy}-bytes", f"trainer.devices={ranks}", *words)[0]
+    stage = [word for word in words[1:] if word.startswith(("stage.", "strategy", "trainer."))]
     values = training_config(None, ["stage=mmgt.smga", *stage])
     found = inventory(build_stage(values["stage"]))
     planned = memory(values, found, measure_step(values, SIZE["batch"]), ranks).gpu
@@ -82,7 +82,10 @@ def bytes_beside_plan(folder: Path, strategy: str, words: tuple[str, ...]) -> di
 
 def measure(repeats: int, steps: int, size: dict[str, int]) -> dict[str, Any]:
     """All strategies."""
-    words = (*smga(**size), "trainer.accelerator=cpu", f"trainer.max_steps={steps}", "checkpoint.every_n_steps=1000000")
+    words = (
+        *smga("timed", **size), "trainer.accelerator=cpu", f"trainer.max_steps={steps}",
+        "checkpoint.every_n_steps=1000000",
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         result: dict[str, Any] = {"twins": twins(folder, repeats, words)}

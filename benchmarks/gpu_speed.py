@@ -97,7 +97,7 @@ def smga_part(options: Options) -> Iterator[Row]:
         words, environment = CASES[name]
         with tempfile.TemporaryDirectory() as folder:
             found = train(
-                Path(folder) / "run", *smga(**size, batch=batch), *words, "stage=timed", "trainer.devices=1",
+                Path(folder) / "run", *smga("timed", **size, batch=batch), *words, "trainer.devices=1",
                 f"trainer.accelerator={'gpu' if options.on_gpu else 'cpu'}", f"trainer.max_steps={steps}",
                 "checkpoint.every_n_steps=1000000", threads=2 if options.on_gpu else 1, environment=environment,
             )[0]  # fmt: skip
@@ -137,9 +137,9 @@ def adan_part(options: Options) -> Iterator[Row]:
     def way(name: str) -> dict[str, Any]:
         params = [nn.Parameter(p.clone()) for p in start]
         optimizer = ways[name]()(params)
-        for p, gradient in zip(params, gradients, strict=True):
-            p.grad = gradient.clone()
         for _ in range(3):
+            for p, gradient in zip(params, gradients, strict=True):
+                p.grad = gradient.clone()  # the library's turns signs in it
             optimizer.step()
         found: dict[str, Any] = {}
         if "AdamW" not in name:

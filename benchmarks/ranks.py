@@ -114,10 +114,21 @@ def train(
     return [json.loads(file.read_text()) for file in files]
 
 
-def smga(*, window: int, batch: int, audio_channels: int = HANDCRAFTED, **sizes: Any) -> tuple[str, ...]:
-    """Words for an SMGA of a size, and its batch."""
+def smga(
+    stage: str, *, window: int, batch: int, audio_channels: int = HANDCRAFTED, **sizes: Any
+) -> tuple[str, ...]:
+    """Words for an SMGA of a size, and its batch. The stage is named first: what stands before its name is dropped.
+
+    Args:
+        stage: timed or counted.
+        window: frames.
+        batch: windows.
+        audio_channels: speech features a frame.
+        sizes: further options of the stage.
+    """
     sizes |= {"window": window, "audio_channels": audio_channels}
     return (
+        f"stage={stage}",
         *(f"stage.{name}={size}" for name, size in sizes.items()),
         "data=one batch", f"data.size={batch}", f"data.window={window}",
         f"data.channels={audio_channels - HANDCRAFTED}",
