@@ -114,9 +114,7 @@ def train(
     return [json.loads(file.read_text()) for file in files]
 
 
-def smga(
-    stage: str, *, window: int, batch: int, audio_channels: int = HANDCRAFTED, **sizes: Any
-) -> tuple[str, ...]:
+def smga(stage: str, *, window: int, batch: int, audio_channels: int = HANDCRAFTED, **sizes: Any) -> tuple[str, ...]:
     """Words for an SMGA of a size, and its batch. The stage is named first: what stands before its name is dropped.
 
     Args:
