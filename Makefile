@@ -28,8 +28,8 @@ help:  ## Show this list
 $(READY): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "cospeech needs Python 3.11: install it, or name it with PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing some 150 packages into $(VENV)/, once: the largest is torch. From PyPI it comes with CUDA: about 3.5 GB to"
-	@echo "download, 6.5 GB on the disk; with a CPU build of torch about 0.8 GB and 2.5 GB. Minutes, by your connection."
+	@echo "Installing some 160 packages into $(VENV)/, once: the largest is torch. From PyPI it comes with CUDA: 3.5 GB to"
+	@echo "download, 7.5 GB on the disk; with a CPU build of torch 1.0 GB and 3.5 GB. Minutes, by your connection."
 	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar $(PIP_BAR) --constraint constraints.txt \
 		--editable '.[dev]'
 	@# Three wheels own the files of cv2; the headless one goes on top, so that no window system is needed.
