@@ -1,13 +1,17 @@
 """Motion features of any length from a trained diffusion: windows that go on from one another (IM-14, IM-17)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from models.diffusion.guider import classifier_free
-from models.diffusion.sampler import sample
+from models.diffusion.conditions import stacked
+from models.diffusion.guiders import Guider
+from models.diffusion.guiders.classifier_free import ClassifierFree
+from models.diffusion.guiders.unguided import Unguided
+from models.diffusion.samplers.ddim import DDIM
 from models.implicit_motion.audio import RATE
 from models.implicit_motion.motion import HANDCRAFTED, PRECEDING, Heard, MotionDiffusion, Spoken
 
@@ -213,35 +217,22 @@ def _denoise(
 
     Where frames stand before it (`before` is None at the beginning), every estimate is made to go on from them.
     """
-    weight = (network.guidance if guidance is None else guidance) if network.hears else 1.0
-    times = 1 if weight == 1 else 2
+    guider: Guider = Unguided()
+    if network.hears:
+        guider = ClassifierFree(speech=network.guidance if guidance is None else guidance)
     first = noise.new_zeros(len(noise), PRECEDING, noise.shape[2]) if before is None else before
-
-    def repeated(value: Tensor) -> Tensor:
-        return value.repeat(times, *[1] * (value.ndim - 1))
-
-    source, appearance, first = (repeated(value) for value in (source, appearance, first))
-    heard = Heard(*(None if value is None else repeated(value) for value in heard))
     estimate: Tensor | None = None
 
-    def predict(x_t: Tensor, timesteps: Tensor, drop: Tensor) -> Tensor:
-        known = None if estimate is None else estimate.repeat(times, 1, 1)
-        made = network(
-            x_t, timesteps, source, appearance, heard, first,
-            estimate=known, drop_speech=drop if network.hears else None,
-        )  # fmt: skip
-        return made.x0
+    def predict(x_t: Tensor, timesteps: Tensor, given: tuple[Any, ...], left_out: Mapping[str, Tensor]) -> Tensor:
+        known = None if estimate is None else stacked(estimate, len(x_t) // len(estimate))
+        return network(x_t, timesteps, *given, estimate=known, drop_speech=left_out.get("speech")).x0
 
-    def remember(x0: Tensor) -> Tensor:
+    denoise = guider.prepare(predict, (source, appearance, heard, first))
+
+    def remember(x_t: Tensor, timesteps: Tensor) -> Tensor:
         nonlocal estimate
+        x0 = denoise(x_t, timesteps)
         estimate = x0 if before is None else go_on(x0, before)
         return estimate
 
-    return sample(
-        classifier_free(predict, weight),
-        noise,
-        schedule=network.noise_schedule,
-        train_steps=network.train_steps,
-        steps=steps or network.sampling_steps,
-        constrain=remember,
-    )
+    return DDIM(remember, network.noise, steps or network.sampling_steps).run(noise)

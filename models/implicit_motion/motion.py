@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from models.diffusion.schedule import NoiseSchedule
+from models.diffusion.noise.ddpm import DDPMNoise
+from models.diffusion.preconditioning import EDM
 from models.implicit_motion.audio import RATE, Filterbank, MambaGlobal, MambaLocal
 from models.implicit_motion.motion_space import MotionSpace
 from models.layers.attention import Attention
@@ -172,12 +173,12 @@ class MotionDiffusion(
             raise ValueError(f"unseen has to be above 0, got {unseen}")
         self.audio, self.use_appearance, self.hears = audio, use_appearance, use_global or use_local
         self.reads_clip = use_global and global_speech == "clip"
-        self.window, self.fps, self.after, self.unseen = window, fps, audio_reach, unseen
-        self.train_steps, self.noise_schedule = train_steps, noise_schedule
+        self.window, self.fps, self.after = window, fps, audio_reach
         self.sampling_steps, self.guidance = sampling_steps, guidance
         self.motion_channels, self.appearance_channels = motion_channels, appearance_channels
         self.head_width = width // heads
-        self.schedule = NoiseSchedule(noise_schedule, train_steps)
+        self.noise = DDPMNoise(noise_schedule, train_steps)
+        self.preconditioning = EDM(unseen, output=1.0, scale_inputs=False)
         self.space = MotionSpace(motion_channels, predict)
         self.register_buffer("audio_mean", torch.zeros(HANDCRAFTED))
         self.register_buffer("audio_std", torch.ones(HANDCRAFTED))
@@ -349,9 +350,6 @@ class MotionDiffusion(
             else:
                 x = layer(*inputs)
         output = self.head(films[-1](normalise(x))).float()
-        signal, sigma = self.schedule.signal(timesteps, output)
-        seen = (sigma.square() + (self.unseen * signal).square()).sqrt()
-        noisy = noisy.float()
-        noise = sigma / seen.square() * noisy - signal / seen * output
-        x0 = self.unseen**2 * signal / seen.square() * noisy + sigma / seen * output
-        return noise, x0
+        noisy, scales = noisy.float(), self.noise.scales(timesteps, output)
+        precondition = self.preconditioning
+        return precondition.noise(output, noisy, scales), precondition.x0(output, noisy, scales)

@@ -36,43 +36,66 @@ class Attention(nn.Module):
         self.other = nn.Linear(width, 2 * width, bias=False) if cross else None
         self.out = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, turns: Tensor, memory: Tensor | None = None, seen: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        turns: Tensor,
+        memory: Tensor | None = None,
+        seen: Tensor | None = None,
+        memory_turns: Tensor | None = None,
+    ) -> Tensor:
         """Attend from every position of x.
 
         Args:
             x: (B, T, W).
             turns: (T, W / heads / 2) complex, from `rotary_turns`.
-            memory: (B, T, W), in step with x, for cross-attention.
-            seen: (B, T) bool, the positions that may be attended to, at least one in each row; all where None.
+            memory: (B, S, W), what cross-attention attends to.
+            seen: (B, T), or (B, S) with a memory, bool: the positions that may be attended to, at least one in each
+                row; all where None.
+            memory_turns: (S, W / heads / 2) likewise, for a memory that is not in step with x (S = T, each position
+                beside its own); at its own rate where `rotary_turns` was given positions.
 
         Returns:
             (B, T, W).
+
+        Raises:
+            ValueError: a memory of another length than x, and no positions of its own.
         """
         batch, length, width = x.shape
-        size = (batch, length, -1, self.heads, width // self.heads)
-        parts = [self.inner(x).view(size)]
+        split = (self.heads, width // self.heads)
+        parts = [self.inner(x).view(batch, length, -1, *split)]
         if self.other is not None:
-            parts.append(self.other(memory).view(size))
-        return self.out(rotary_attention(turns, *parts, seen=seen))
+            if memory is None:
+                raise ValueError("cross-attention needs a memory to attend to")
+            if memory_turns is None and memory.shape[1] != length:
+                raise ValueError(
+                    f"{length} positions attend to {memory.shape[1]} that are not in step with them: give memory_turns"
+                )
+            parts.append(self.other(memory).view(batch, memory.shape[1], -1, *split))
+        return self.out(rotary_attention(turns, *parts, seen=seen, key_turns=memory_turns))
 
 
-def rotary_attention(turns: Tensor, *parts: Tensor, seen: Tensor | None = None) -> Tensor:
+def rotary_attention(
+    turns: Tensor, *parts: Tensor, seen: Tensor | None = None, key_turns: Tensor | None = None
+) -> Tensor:
     """Attention of queries and keys that are turned by their positions first.
 
     Args:
         turns: (T, D / 2) complex.
-        parts: tensors (B, T, n, H, D) that hold, one after another along n, the query, the key and the value.
-        seen: (B, T) bool, the positions that may be attended to; all where None.
+        parts: tensors (B, T, n, H, D) that hold, one after another along n, the query, the key and the value; key and
+            value may have a length S of their own.
+        seen: (B, S) bool, the positions that may be attended to; all where None.
+        key_turns: (S, D / 2) complex, of the keys; the queries' where None.
 
     Returns:
         (B, T, H D).
     """
     first = parts[0]
     small = first.device.type == "cpu" and first.dtype == torch.float32 and first.shape[1] <= LONGEST
-    if small and not torch.compiler.is_compiling():
+    if small and key_turns is None and not torch.compiler.is_compiling():
         return _CachedAttention.apply(turns, seen, *parts)
     query, key, value = _slots(parts)
-    query, key = rotate(query, turns), rotate(key, turns)
+    query, key = rotate(query, turns), rotate(key, turns if key_turns is None else key_turns)
     mask = None if seen is None else seen[:, None, None]
     attended = F.scaled_dot_product_attention(
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask

@@ -5,12 +5,13 @@ from torch import Tensor
 
 
 def rotary_turns(
-    length: int, channels: int, device: torch.device | str | None = None, base: float = 10_000.0
+    length: int | Tensor, channels: int, device: torch.device | str | None = None, base: float = 10_000.0
 ) -> Tensor:
     """Unit complex numbers by which the channel pairs of each position are turned.
 
     Args:
-        length: T positions.
+        length: T positions, 0 to T - 1; or a tensor (T,) of positions, between whole ones too, as of a sequence at
+            another rate.
         channels: C of one head, even.
         device: where to make them.
         base: of the geometric series of frequencies.
@@ -24,7 +25,8 @@ def rotary_turns(
     if channels % 2:
         raise ValueError(f"rotary positions need an even number of channels a head, got {channels}")
     frequencies = base ** (-torch.arange(0, channels, 2, device=device, dtype=torch.float32) / channels)
-    angles = torch.arange(length, device=device, dtype=torch.float32)[:, None] * frequencies
+    positions = torch.arange(length) if isinstance(length, int) else length
+    angles = positions.to(frequencies)[:, None] * frequencies
     return torch.polar(torch.ones_like(angles), angles)
 
 

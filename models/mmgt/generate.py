@@ -1,13 +1,14 @@
 """Pose sequences of any length from a trained SMGA: windows chained into one continuous sequence (MMGT-11)."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.diffusion.guider import classifier_free
-from models.diffusion.sampler import sample
+from models.diffusion.guiders.classifier_free import ClassifierFree
+from models.diffusion.guiders.unguided import Unguided
+from models.diffusion.samplers.ddim import DDIM
 from models.human.keypoints import POINTS
 from models.mmgt.pose_space import CHANNELS
 from models.mmgt.smga import SMGA
@@ -221,24 +222,19 @@ def _window(
 ) -> Tensor:
     """One window, (B, T, 134, 3); `kept` (B, shared frames, 134, 3) is what was generated of it already."""
     weight = network.guidance if guidance is None else guidance
-    condition = network.poses.condition(reference)
-    double = weight != 1 and network.use_audio
-    conditions, speeches = (condition.repeat(2, 1), speech.repeat(2, 1, 1)) if double else (condition, speech)
+    guider = ClassifierFree(audio=weight) if network.use_audio else Unguided()
 
-    def predict(x_t: Tensor, timesteps: Tensor, drop: Tensor) -> Tensor:
-        return network(x_t, timesteps, conditions, speeches, drop)
+    def predict(x_t: Tensor, timesteps: Tensor, given: tuple[Tensor, Tensor], left_out: Mapping[str, Tensor]) -> Tensor:
+        return network(x_t, timesteps, *given, left_out.get("audio"))
 
-    constrain = None
+    denoise = guider.prepare(predict, (network.poses.condition(reference), speech))
+    hold = None
     if kept is not None and kept.shape[1]:
-        known, seen = network.poses.encode(kept, reference)
-        constrain = _hold_on(known, seen)
+        hold = _hold_on(*network.poses.encode(kept, reference))
 
-    x0 = sample(
-        classifier_free(predict, weight if double else 1.0),
-        noise,
-        schedule=network.noise_schedule,
-        train_steps=network.train_steps,
-        steps=steps or network.sampling_steps,
-        constrain=constrain,
-    )
+    def go_on(x_t: Tensor, timesteps: Tensor) -> Tensor:
+        x0 = denoise(x_t, timesteps)
+        return x0 if hold is None else hold(x0)
+
+    x0 = DDIM(go_on, network.noise, steps or network.sampling_steps).run(noise)
     return network.poses.decode(x0, reference)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from models.diffusion.noise.ddpm import DDPMNoise
 from models.layers.attention import Attention
 from models.layers.dropout import BranchDropout, Draw
 from models.layers.embedding import TimestepEmbedding
@@ -119,7 +120,7 @@ class SMGA(
             raise ValueError(f"reference has to be 'first' or 'any', got '{reference}'")
         self.use_audio, self.reference = use_audio, reference
         self.window, self.fps = window, fps
-        self.train_steps, self.noise_schedule = train_steps, noise_schedule
+        self.noise = DDPMNoise(noise_schedule, train_steps)
         self.sampling_steps, self.guidance = sampling_steps, guidance
         self.head_width = width // heads
         self.poses = PoseSpace(predict)

@@ -67,3 +67,30 @@ def test_half_precision_takes_the_other_way():
     made = rotary_attention(rotary_turns(T, D), *packed)
     assert made.dtype == torch.bfloat16
     torch.testing.assert_close(made.float(), by_hand(*parts((3,))), rtol=0.05, atol=0.05)
+
+
+def test_memory_of_another_length_stands_at_positions_of_its_own():
+    """Speech at 50 Hz beside frames at 25: a frame and its two steps of speech share a position."""
+    torch.manual_seed(0)
+    layer = Attention(H * D, H, cross=True)
+    x, memory = torch.randn(B, T, H * D), torch.randn(B, 2 * T, H * D)
+    turns, at_half = rotary_turns(T, D), rotary_turns(torch.arange(2 * T) / 2, D)
+    made = layer(x, turns, memory, memory_turns=at_half)
+    assert made.shape == x.shape
+    # Every second step alone, and all others out of sight, is cross-attention in step.
+    seen = (torch.arange(2 * T) % 2 == 0).expand(B, -1)
+    torch.testing.assert_close(layer(x, turns, memory, seen, at_half), layer(x, turns, memory[:, ::2]))
+    # Where it stands matters, and gradients reach it.
+    assert not torch.allclose(made, layer(x, turns, memory, memory_turns=rotary_turns(2 * T, D)), atol=1e-3)
+    memory.requires_grad_()
+    layer(x, turns, memory, memory_turns=at_half).sum().backward()
+    assert memory.grad.abs().sum() > 0
+
+
+def test_memory_that_does_not_go_with_the_queries_is_refused():
+    layer = Attention(H * D, H, cross=True)
+    x, turns = torch.randn(B, T, H * D), rotary_turns(T, D)
+    with pytest.raises(ValueError, match="give memory_turns"):
+        layer(x, turns, torch.randn(B, T + 1, H * D))
+    with pytest.raises(ValueError, match="needs a memory"):
+        layer(x, turns)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from models.diffusion.schedule import NoiseSchedule
+from models.diffusion.noise.ddpm import DDPMNoise
 from models.implicit_motion import motion
 from models.implicit_motion.audio import Filterbank
 from models.implicit_motion.motion import MotionDiffusion, Spoken
@@ -222,7 +222,7 @@ def test_noise_and_x0_that_are_predicted_make_up_the_input(unseen, steps):
     network = small(unseen=unseen)
     given = {**inputs(network), "timesteps": torch.tensor(steps)}
     made = network(**given)
-    signal, sigma = NoiseSchedule("cosine", 1000).signal(given["timesteps"], made.noise)
+    signal, sigma = DDPMNoise("cosine", 1000).scales(given["timesteps"], made.noise)
     torch.testing.assert_close(signal * made.x0 + sigma * made.noise, given["noisy"], rtol=1e-4, atol=1e-4)
     assert torch.isfinite(made.noise).all()
 

@@ -52,7 +52,7 @@ def trained() -> MotionDiffusion:
         continued, again, drop = (torch.rand(16) < chance for chance in (0.5, 0.5, 0.1))
         timesteps, noise = torch.randint(0, 1000, (16,)), torch.randn_like(x0)
         made = network(
-            network.schedule.add_noise(x0, noise, timesteps), timesteps, source, torch.zeros(16, A), speech,
+            network.noise.add(x0, noise, timesteps), timesteps, source, torch.zeros(16, A), speech,
             before * continued[:, None, None], again=again, drop_speech=drop,
         )  # fmt: skip
         loss = motion_diffusion_loss(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.diffusion.schedule import NoiseSchedule
+from models.diffusion.noise.ddpm import DDPMNoise
 from models.mmgt import SMGA
 from models.mmgt.generate import generate, seam_statistics, seams
 from models.mmgt.loss import smga_loss
@@ -42,7 +42,7 @@ def trained(reference: str, steps: int = 500) -> SMGA:
         }
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, fused=True)
-    schedule = NoiseSchedule()
+    schedule = DDPMNoise()
     average = [parameter.detach().clone() for parameter in network.parameters()]
     for step in range(steps):
         starts = torch.randint(0, 300 - WINDOW, (16,)).tolist()
@@ -54,7 +54,7 @@ def trained(reference: str, steps: int = 500) -> SMGA:
         first = pose[torch.arange(16), frame]
         x0, known = network.poses.encode(pose, first)
         timesteps = torch.randint(0, 1000, (16,))
-        noisy = schedule.add_noise(x0, torch.randn_like(x0), timesteps)
+        noisy = schedule.add(x0, torch.randn_like(x0), timesteps)
         predicted = network(noisy, timesteps, network.poses.condition(first), speech, torch.arange(16) % 4 == 3)
         optimizer.zero_grad()
         smga_loss(predicted, x0, known)["loss"].backward()

@@ -171,7 +171,7 @@ def test_a_step_predicts_the_noise_at_random_steps(audio):
         dropped += asked["drop_speech"].tolist()
         again += asked["again"].tolist()
         x0 = made.network.space.encode(some.implicit["motion"], asked["source"])[:, 4:-2]
-        alpha = made.network.schedule.alphas_cumprod[asked["timesteps"]][:, None, None]
+        alpha = made.network.noise.alphas_cumprod[asked["timesteps"]][:, None, None]
         noise = (asked["noisy"] - alpha.sqrt() * x0) / (1 - alpha).sqrt()
         noisy_enough = asked["timesteps"] > 50
         assert noise[noisy_enough].std().item() == pytest.approx(1, abs=0.1) or not noisy_enough.any()
@@ -223,7 +223,7 @@ def test_the_loss_is_of_what_the_network_said():
     loss = made.training_step(batch(), 0)
     asked, said = spy.asked[0], spy.said[0]
     x0 = made.network.space.encode(batch().implicit["motion"], asked["source"])[:, 4:-2]
-    alpha = made.network.schedule.alphas_cumprod[asked["timesteps"]][:, None, None]
+    alpha = made.network.noise.alphas_cumprod[asked["timesteps"]][:, None, None]
     noise = (asked["noisy"] - alpha.sqrt() * x0) / (1 - alpha).sqrt()
     simple = ((said.noise - noise) ** 2).flatten(1).mean(1)
     error = said.x0 - x0

@@ -134,7 +134,7 @@ def test_a_step_predicts_x0_from_noise_at_random_steps():
         seen_steps += timesteps.tolist()
         dropped += drop.tolist()
         x0, _ = made.network.poses.encode(batch().pose, batch().pose[:, 0])
-        alpha = made.noise_schedule.alphas_cumprod[timesteps][:, None, None]
+        alpha = made.network.noise.alphas_cumprod[timesteps][:, None, None]
         noise = (noisy - alpha.sqrt() * x0) / (1 - alpha).sqrt()
         assert noise[timesteps > 50].std().item() == pytest.approx(1, abs=0.1) or not (timesteps > 50).any()
     assert min(seen_steps) < 100

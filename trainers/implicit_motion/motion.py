@@ -216,10 +216,10 @@ class MotionStage(Stage):
         x0 = self.network.space.encode(motion, source)
         before, x0 = x0[:, :PRECEDING], x0[:, PRECEDING : x0.shape[1] - self.network.after]
         continued = random.uniform() < self.continued
-        timesteps = random.integers(0, self.network.train_steps)
+        timesteps = self.network.noise.draw(random)
         noise = random.normal(*x0.shape[1:])
         made = self.network(
-            self.network.schedule.add_noise(x0, noise, timesteps),
+            self.network.noise.add(x0, noise, timesteps),
             timesteps,
             source,
             appearance,
@@ -238,7 +238,7 @@ class MotionStage(Stage):
             before,
             known=frames < lengths[:, None],
             continued=continued,
-            weight=loss_weight(self.weighting, self.network.schedule, timesteps, "epsilon"),
+            weight=loss_weight(self.weighting, self.network.noise, timesteps, "epsilon"),
             **self.lambdas,
         )
         for name, loss in losses.items():

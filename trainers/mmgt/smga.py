@@ -5,7 +5,6 @@ from typing import Annotated, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from models.diffusion.schedule import NoiseSchedule
 from models.diffusion.weighting import loss_weight
 from models.mmgt.generate import generate
 from models.mmgt.loss import smga_loss
@@ -116,7 +115,6 @@ class SMGAStage(Stage):
             )
         except ValueError as error:
             raise ConfigError(f"stage: {error}") from None
-        self.noise_schedule = NoiseSchedule(noise_schedule, train_steps)
         self.drop_audio, self.weighting = drop_audio, weighting
         self.losses: dict[str, Any] = {
             "lambda_face": lambda_face,
@@ -158,11 +156,11 @@ class SMGAStage(Stage):
     def _step(self, batch: Any, part: str) -> Tensor:
         random = self.generator(batch)
         x0, known, condition = self._encode(batch, random)
-        timesteps = random.integers(0, self.network.train_steps)
-        noisy = self.noise_schedule.add_noise(x0, random.normal(*x0.shape[1:]), timesteps)
+        timesteps = self.network.noise.draw(random)
+        noisy = self.network.noise.add(x0, random.normal(*x0.shape[1:]), timesteps)
         without_audio = random.uniform() < self.drop_audio
         predicted = self.network(noisy, timesteps, condition, self._speech(batch), without_audio)
-        weight = loss_weight(self.weighting, self.noise_schedule, timesteps, "x0")
+        weight = loss_weight(self.weighting, self.network.noise, timesteps, "x0")
         losses = smga_loss(predicted, x0, known, weight=weight, **self.losses)
         for name, loss in losses.items():
             self.log(f"{part}/{name}", loss, batch_size=len(batch))

@@ -1,0 +1,50 @@
+"""Classifier-free guidance, with a weight for each condition (Ho and Salimans 2021; Brooks et al. 2023)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from models.diffusion.conditions import stacked
+from models.diffusion.guiders import Conditioned, Denoiser
+
+
+class ClassifierFree:
+    """Goes further in the direction in which each condition leads.
+
+    For one condition: without + w (with - without). For more, each in the order given on top of those before it:
+    none + w1 (first - none) + w2 (first and second - first) + ... What is needed is asked for in one stacked pass, and
+    what has no weight is not asked for: with all weights 1 that is one plain prediction.
+
+    Args:
+        weights: of each condition by name. 1 is as the network was trained, 0 leaves the condition out.
+    """
+
+    def __init__(self, **weights: float):
+        if not weights:
+            raise ValueError("classifier-free guidance needs the weight of at least one condition")
+        self.names = list(weights)
+        given = [1.0, *weights.values(), 0.0]
+        # Prediction k has the first k conditions; it counts by the weight of the k-th less that of the next.
+        shares = [given[k] - given[k + 1] for k in range(len(weights) + 1)]
+        self.parts = [(k, share) for k, share in enumerate(shares) if share != 0][::-1]
+        """(how many of the conditions it has, share) of each prediction that is asked for, most conditions first."""
+
+    def prepare(self, predict: Conditioned, conditions: Any) -> Denoiser:
+        """A denoiser that asks for all predictions in one pass."""
+        passes = len(self.parts)
+        conditions = stacked(conditions, passes)
+
+        def denoise(x: Tensor, levels: Tensor) -> Tensor:
+            left_out = {
+                name: torch.tensor([place >= has for has, _ in self.parts], device=x.device).repeat_interleave(len(x))
+                for place, name in enumerate(self.names)
+            }
+            made = predict(stacked(x, passes), levels.repeat(passes), conditions, left_out).chunk(passes)
+            if passes == 1:
+                return made[0]
+            if passes == 2:
+                return torch.lerp(made[1], made[0], self.parts[0][1])
+            return sum((share * x0 for (_, share), x0 in zip(self.parts, made, strict=True)), torch.zeros_like(x))
+
+        return denoise
