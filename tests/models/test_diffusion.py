@@ -215,8 +215,9 @@ def test_sampling_brings_noise_to_the_data_distribution(name, eta):
     assert calls == sorted(calls, reverse=True)
     assert calls[0] == (80 if name == "edm" else 999)
     assert made.mean().item() == pytest.approx(MEAN, abs=0.01)
-    # Fresh noise has the posterior's variance for one x0, too little where steps are long and x0 is not known.
-    assert made.std().item() == pytest.approx(STD, rel=0.1 if eta == 0 else 0.2)
+    # Fresh noise has the posterior's variance for one x0, too little where steps are long and x0 is not known; and the
+    # first step from a sample without any signal is long.
+    assert made.std().item() == pytest.approx(STD, rel=0.1 if eta == 0 and name != "zero" else 0.2)
 
 
 def test_a_step_may_be_taken_from_anywhere_and_twice():
