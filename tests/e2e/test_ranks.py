@@ -13,10 +13,11 @@ from subprocess import CompletedProcess
 import pytest
 
 from tests.e2e.processes import run, start, wait_for
-from tests.e2e.strategies import COMMON
+from tests.e2e.strategies import COMMON, train_all
 from tests.shards import write_shards
 from trainers.checkpoints import damage, newest_whole
 from trainers.failures import first
+from trainers.failures import main as failures
 from trainers.loggers import read_metrics
 
 TOY = ("stage=toy", "stage.dropout=0", *COMMON, "trainer.devices=2")
@@ -43,18 +44,28 @@ def seen(folder: Path, before: int | None = None) -> list[str]:
 DATA = ("data.batch_size=2", "data.window=25", "data.stride=1", "trainer.limit_val_batches=0")
 
 
+@pytest.fixture(scope="module")
+def epochs(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of runs of an epoch by their number of workers, and beside each what its ranks have seen."""
+    folder = tmp_path_factory.mktemp("epochs")
+    words = [*TOY, f"data.shards={shards}", *DATA, "trainer.max_epochs=1", "strategy=ddp"]
+    each = [
+        [*words, f"run={folder / workers}", f"stage.seen={folder / f'{workers}-seen'}", f"data.workers={workers}"]
+        for workers in ("0", "2")
+    ]
+    train_all(folder, "epochs", each)
+    return folder
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_epoch_is_every_sample_once(shards: Path, tmp_path: Path, workers: int):
+def test_an_epoch_is_every_sample_once(epochs: Path, workers: int):
     # Two ranks with two workers read two shards: fewer shards than readers.
-    words = (f"data.shards={shards}", *DATA, f"data.workers={workers}", "trainer.max_epochs=1", "strategy=ddp")
-    done = toy(tmp_path / "run", *words, f"stage.seen={tmp_path / 'seen'}")
-    assert done.returncode == 0, done.stderr
-    counts = Counter(seen(tmp_path / "seen"))
+    counts = Counter(seen(epochs / f"{workers}-seen"))
     twice = [sample for sample, count in counts.items() if count > 1]
     assert len(counts) == 23
     assert len(twice) == 1
     assert max(counts.values()) == 2
-    assert json.loads((tmp_path / "run" / "logs" / "repeats.json").read_text()) == {"0": twice}
+    assert json.loads((epochs / str(workers) / "logs" / "repeats.json").read_text()) == {"0": twice}
 
 
 @pytest.mark.slow
@@ -94,7 +105,9 @@ def test_other_ranks_go_on_in_the_middle_of_an_epoch_with_the_same_global_batch(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "rank"), [("ddp", 0), ("deepspeed_3", 1), ("fsdp", 1)])
-def test_a_rank_that_raises_ends_all(shards: Path, tmp_path: Path, strategy: str, rank: int):
+def test_a_rank_that_raises_ends_all(
+    shards: Path, tmp_path: Path, strategy: str, rank: int, capsys: pytest.CaptureFixture[str]
+):
     # Others would wait for it half an hour by themselves; `toy` gives them two minutes, starting included.
     words = (f"data.shards={shards}", *DATA, "trainer.max_steps=50", f"strategy={strategy}")
     done = toy(tmp_path / "run", *words, "stage.raise_at=2", f"stage.rank={rank}")
@@ -105,8 +118,8 @@ def test_a_rank_that_raises_ends_all(shards: Path, tmp_path: Path, strategy: str
     failure = first(tmp_path / "run")
     assert failure is not None
     assert (failure.rank, failure.of_others) == (rank, False)
-    shown = run("trainers.failures", str(tmp_path / "run"))
-    assert shown.stdout.startswith(f"rank {rank} on ")
+    assert not failures([str(tmp_path / "run")])
+    assert capsys.readouterr().out.startswith(f"rank {rank} on ")
 
 
 @pytest.mark.slow

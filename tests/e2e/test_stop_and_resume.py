@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.processes import run, start, wait_for
+from tests.e2e.strategies import train_all
 from tests.shards import write_shards
 from trainers.checkpoints import newest_first, newest_whole, step_of
 from trainers.loggers import read_metrics
@@ -156,9 +157,6 @@ def test_signal_to_the_whole_group_spares_the_workers_until_the_batch_is_done(tm
 def test_two_ranks_train_save_and_go_on_together(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = toy(folder, "trainer.accelerator=cpu", "trainer.devices=2", "strategy=ddp", "trainer.max_steps=8")
-    ended = run("tests.trainers.toy", *words)
-    assert ended.returncode == 0, ended.stderr
+    train_all(tmp_path, "twice", [words, [*words, "trainer.max_steps=12"]])
     assert (folder / "export" / "model.safetensors").exists()
-    ended = run("tests.trainers.toy", *words, "trainer.max_steps=12")
-    assert ended.returncode == 0, ended.stderr
     assert sorted(losses(folder)) == list(range(12))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.e2e.processes import run
 from tests.e2e.strategies import GAN, SHARDED, SMGA, STRATEGIES, clips, curve, train, train_all, words
 from trainers.checkpoints import read, read_state
+from trainers.export import main as export
 from trainers.fit import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -117,8 +117,7 @@ def test_one_file_and_pieces_go_on_as_each_other(name: str, runs: Path):
 @pytest.mark.parametrize("strategy", SHARDED)
 def test_any_checkpoint_is_exported(strategy: str, runs: Path, tmp_path: Path):
     checkpoint = runs / strategy / "checkpoints" / "step-00000004.ckpt"
-    export = run("trainers.export", f"run={runs / strategy}", f"checkpoint={checkpoint}", f"out={tmp_path / 'half'}")
-    assert export.returncode == 0, export.stderr
+    assert export([f"run={runs / strategy}", f"checkpoint={checkpoint}", f"out={tmp_path / 'half'}"]) == 0
     exported = load_file(tmp_path / "half" / "model.safetensors")
     averages = read(runs / "alone" / "checkpoints" / "step-00000004.ckpt")["callbacks"]["EMA"]["averages"]
     assert averages
