@@ -188,10 +188,10 @@ def test_a_rate_at_which_nobody_records_is_damage(tmp_path, rate):
     data = bytearray(write_stereo(tmp_path / "a.wav", tone(0.1, RATE), tone(0.1, RATE)).read_bytes())
     data[24:28] = rate.to_bytes(4, "little")
     (tmp_path / "a.wav").write_bytes(data)
-    begun = time.perf_counter()
+    begun = time.process_time()
     with pytest.raises(MediaError):
         read_audio(tmp_path / "a.wav")
-    assert time.perf_counter() - begun < 10
+    assert time.process_time() - begun < 10  # of this process alone: another's work does not count
 
 
 def whole_files(folder):
@@ -232,10 +232,10 @@ def fuzz(folder, count, seed):
             for at in rng.integers(0, reach, rng.integers(1, 12)):
                 broken[at] = rng.integers(256)
             path.write_bytes(broken)
-            begun = time.perf_counter()
+            begun = time.process_time()
             with contextlib.suppress(MediaError):
                 read(path)
-            slowest = max(slowest, time.perf_counter() - begun)
+            slowest = max(slowest, time.process_time() - begun)
     return slowest
 
 
