@@ -6,11 +6,12 @@ A step is forward, loss and backward in float32 with dropout on (`step`), and th
 behind it (`step_with_optimizer`, Adan over lists of tensors). `optimizers` has the steps of others over the same
 weights and gradients, in turns with it, and what a whole step would take with each: the library's Adan, tensor by
 tensor and over whole lists (that package is for tests: `pip install pytorch_optimizer`), and AdamW. With
-`--block-feedforward` the network is that of the figures before blocks lost their feed-forwards. Operations are those of matrix products, counted by torch.utils.flop_counter in the
-very step; element-wise work counts nothing, so the share says what everything beside matrix products costs. The
-machine's rate is the best of three products of 3,072 x 3,072 matrices, measured beside every step; the median over the
-repeats of (operations / time) / rate counts. Freed memory is kept, as `trainers.fit` does. Other work on the machine
-falsifies it: the load is recorded.
+`--block-feedforward` the network is that of the figures before blocks lost their feed-forwards.
+
+Operations are those of matrix products, counted by torch.utils.flop_counter in the very step; element-wise work counts
+nothing, so the share says what everything beside matrix products costs. The machine's rate is the best of three
+products of 3,072 x 3,072 matrices, measured beside every step; the median over the repeats of (operations / time) /
+rate counts. Freed memory is kept, as `trainers.fit` does. Other work on the machine falsifies it: the load is recorded.
 
 `products_alone` is the same share for the step's own matrix products and nothing else: the very calls of a recorded
 step, on its own tensors, one after another. More than this no step reaches whose products are those of the library;
@@ -82,7 +83,7 @@ def seconds(function: Callable[[], Any]) -> float:
 
 
 def optimizers(network: nn.Module) -> dict[str, torch.optim.Optimizer]:
-    """Who steps the weights, by name; all read the same gradients, and each has a state of its own."""
+    """Who steps the weights, by name; each has a state of its own. The library's turns signs of gradients."""
     params = list(network.parameters())
     found: dict[str, torch.optim.Optimizer] = {"adan": Adan(params, **ADAN)}
     try:

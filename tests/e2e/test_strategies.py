@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.e2e.strategies import GAN, SHARDED, SMGA, STRATEGIES, clips, curve, train, train_all, words
+from trainers.adan import STATE
 from trainers.checkpoints import read, read_state
 from trainers.export import main as export
 from trainers.fit import main
@@ -90,6 +91,9 @@ def assert_same(out: Path, reference: Path, *names: str, after: int = -1) -> Non
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_ranks_are_one_process_with_twice_the_batch(strategy: str, runs: Path):
     assert_same(runs / strategy, runs / "alone")
+    for name in (strategy, "alone"):  # Adan over lists of tensors: of whole ones, of FSDP's rows, of ZeRO's flat pieces
+        kept = read(runs / name / "checkpoints" / "step-00000008.ckpt")["optimizer_states"][0]
+        assert all(set(STATE) <= state.keys() for state in kept["state"].values()), name
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)

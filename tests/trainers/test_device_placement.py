@@ -21,7 +21,8 @@ PLACES = (
 def made(place: str) -> tuple[Stage, Any]:
     """A stage of its `tiny` config and a batch, both on the meta device."""
     config = training_config(str(shipped.folder("configs") / place / "tiny.yaml"), ["data.batch_size=2"])
-    stage = build_stage(config["stage"], "meta")
+    few = {name: 2 for name in ("sampling_steps", "steps") if name in config["stage"]}
+    stage = build_stage({**config["stage"], **few}, "meta")
     _alone(stage, 2, "meta")
     return stage, sample_batch(stage.needs, config["data"], config["stage"], 2, "meta")
 
