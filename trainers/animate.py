@@ -59,7 +59,9 @@ def animate(
             that one's sound.
         video: a driving video whose movement the picture takes over (implicit_motion.base).
         pose: where the person in the picture is, instead of looking for them: npz of a clip's pose.npz or of DWPose;
-            its first frame with a person counts. For mmgt.smga it is the first pose, and no picture is needed.
+            its first frame with a person counts. For mmgt.smga it is the first pose, and no picture is needed; the
+            video has the shape that an array `size` (height, width) in the file tells, or the clip.json or the video of
+            the same name beside it; else it is square, which is said.
         base: the base network that a network of implicit_motion.motion was trained on; left out, as its run says.
         crop: how a picture is cut square: around the person, from the centre, or not at all (it is square already);
             left out, around the person.
@@ -78,8 +80,8 @@ def animate(
             motion's joints are projected, and face and hands are the picture's own.
         speech: folder or hub name of the pretrained speech network that a network listens to the layers of: the one
             that preprocessing was told (mmgt.smga, versa.audio_motion); networks of hand-crafted features need none.
-        size: longer side of the video in pixels; left out, that of the picture for poses (at most 1024, or 512 without
-            one), and the network's own for pictures.
+        size: longer side of the video in pixels; left out, that of the picture or of the pose file's frames for poses
+            (at most 1024, or 512 where neither is known), and the network's own for pictures.
         fps: of a re-enacted video, 25 where left out; for the other networks only to make sure: an error unless the
             network was trained at so many frames a second.
         device: cpu, cuda, or auto.

@@ -9,8 +9,9 @@ from datamodules.clip import ClipInfo, check
 from datamodules.media import encode_video, read_frames
 from models.human.keypoints import FACE
 from preprocessing.pipeline import process_video
-from preprocessing.square import Square, SquareCrop
+from preprocessing.square import FACE_AT, Square, SquareCrop
 from preprocessing.step import Draft, Source
+from settings import ConfigError, build
 from tests.preprocessing.clips import write_clip
 
 T, W, H = 6, 160, 80
@@ -95,6 +96,82 @@ def test_a_square_clip_is_left_as_it_is():
     before = clip.video
     SquareCrop()(clip)
     assert clip.video is before
+
+
+TALL = 16  # pixels from brows to chin
+MIDDLE = (102.5, 30.0)  # of the spot over the clip
+
+
+def with_face(tall: float = TALL, width: int = W, height: int = H) -> Draft:
+    """The same clip with a face of that height about the spot."""
+    clip = draft(width, height)
+    across = np.linspace(-tall / 2, tall / 2, 68) / height
+    clip.arrays["pose.npz"]["keypoints"][:, FACE, 1] = (30 / height) + across[None]
+    return clip
+
+
+def test_a_small_face_is_brought_as_close_as_asked():
+    clip = with_face()
+    SquareCrop(face=0.4)(clip)
+    side = TALL / 0.4
+    assert (clip.info.width, clip.info.height) == (side, side)
+    assert next(iter(read_frames(clip.video))).shape == (side, side, 3)
+    face = clip.arrays["pose.npz"]["keypoints"][:, FACE]
+    np.testing.assert_allclose(np.ptp(face[..., 1], axis=1), 0.4, atol=0.01)
+    middle = face.mean((0, 1))
+    np.testing.assert_allclose(middle, (0.5, FACE_AT), atol=1.5 / side)
+    np.testing.assert_allclose(face.mean(1) * side, spots(clip.video), atol=0.8)  # points stay on the picture
+    for key, value in clip.arrays.items():
+        check(key, value, clip.info)
+
+
+def test_a_face_that_is_larger_gets_the_largest_square_and_never_more():
+    clip = with_face(tall=50)
+    SquareCrop(face=0.4)(clip)
+    assert (clip.info.width, clip.info.height) == (H, H)
+
+
+def test_a_square_clip_is_cut_closer_too_but_left_alone_where_it_is_close_enough():
+    clip, close = with_face(width=W, height=W), with_face(tall=80, width=W, height=W)
+    SquareCrop(face=0.4)(clip)
+    assert (clip.info.width, clip.info.height) == (40, 40)
+    before = close.video
+    SquareCrop(face=0.4)(close)
+    assert close.video is before
+    assert close.info.width == W
+
+
+def test_one_frame_with_a_wrong_face_does_not_make_the_square_larger():
+    clip, wrong = with_face(), with_face()
+    wrong.arrays["pose.npz"]["keypoints"][2, FACE.start, 1] = 1.0
+    SquareCrop(face=0.4)(clip)
+    SquareCrop(face=0.4)(wrong)
+    assert wrong.info.height == clip.info.height
+
+
+def test_a_face_seen_in_part_or_not_at_all():
+    part, none = with_face(), with_face()
+    part.arrays["pose.npz"]["scores"][:, FACE] *= np.arange(68) >= 34  # its lower half
+    SquareCrop(face=0.4)(part)
+    assert part.info.height == pytest.approx(TALL / 2 / 0.4, abs=2)
+    none.arrays["pose.npz"]["scores"][:, FACE] = 0
+    SquareCrop(face=0.4)(none)
+    assert (none.info.width, none.info.height) == (H, H)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"face": 0.01}, "0.05 to 0.9"),
+        ({"face": 35}, "0.05 to 0.9"),
+        ({"face": 0.4, "around": "centre"}, "around=person"),
+        ({"face": -0.4}, "face"),
+        ({"face": float("nan")}, "face"),
+    ],
+)
+def test_a_share_that_is_none_is_refused(options, words):
+    with pytest.raises(ConfigError, match=words):
+        build(options, SquareCrop)
 
 
 def test_squares_stay_inside_the_picture():

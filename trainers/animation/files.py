@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from datamodules.clip import encode
 from datamodules.media import write_video
 from models.human.draw import draw_poses
 from models.mmgt.masks import NAMES, motion_masks
@@ -71,7 +70,7 @@ def write_animation(request: Request, poses: np.ndarray, fps: float, model: dict
         model: name, stage and hash of the network, for the metadata.
     """
     metadata = request.metadata(model)
-    pose_file = write_poses(request.out.with_suffix(".npz"), poses)
+    pose_file = write_poses(request.out.with_suffix(".npz"), poses, (request.height, request.width))
     masks = {}
     with Progress("writing masks and video", len(poses) * (len(NAMES) + 1), pause=10.0) as bar:
         for name in NAMES:
@@ -99,12 +98,21 @@ def mask_frames(poses: np.ndarray, name: str, height: int, width: int) -> Iterat
             yield np.repeat(mask[..., None], 3, axis=2)
 
 
-def write_poses(path: Path, poses: np.ndarray) -> Path:
-    """Write poses (T, 134, 3) as a clip's pose.npz; missing points become (-1, -1) with score 0."""
+def write_poses(path: Path, poses: np.ndarray, size: tuple[int, int]) -> Path:
+    """Write poses (T, 134, 3) as a clip's pose.npz; missing points become (-1, -1) with score 0.
+
+    Beside a clip's arrays stands `size`, height and width of the frames in pixels, which `frame_size` reads again.
+    """
     scores = np.clip(poses[..., 2], 0, 1)
     keypoints = np.where(scores[..., None] > 0, poses[..., :2], -1.0)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(encode("pose.npz", {"keypoints": keypoints, "scores": scores}))
+    with temporary.open("wb") as file:
+        np.savez_compressed(
+            file,
+            keypoints=keypoints.astype(np.float32),
+            scores=scores.astype(np.float32),
+            size=np.array(size, np.int32),
+        )
     os.replace(temporary, path)
     return path

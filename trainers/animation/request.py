@@ -11,13 +11,13 @@ from datamodules.clip import SAMPLE_RATE
 from datamodules.media import MediaError, read_audio, read_image
 from models.human.keypoints import BODY, FACE
 from settings import ConfigError
+from trainers.animation.frame_size import frame_size
 from trainers.exports import file_hash
 
 SOUND_RATE: Final = 44_100  # of the written video; networks hear 16 kHz
 SHORTEST: Final = 0.2  # seconds
 SILENT: Final = 1e-3  # a peak below -60 dB of full scale
 LARGEST: Final = 1024  # pixels of the longer side where no size is asked for
-PLAIN: Final = (512, 512)  # height and width where there is no picture
 _FEWEST_POINTS: Final = 4
 
 
@@ -105,7 +105,7 @@ def read_request(
         first_pose = read_first_pose(pose)
     else:
         first_pose = detect_first_pose(picture, image)  # type: ignore[arg-type]
-    height, width = video_size(PLAIN if picture is None else picture.shape[:2], size)
+    height, width = video_size(frame_size(pose) if picture is None else picture.shape[:2], size)  # type: ignore[arg-type]
     return Request(
         picture, first_pose, speech, sound, height, width, out, seed, steps, guidance, hashes(files), dict(more)
     )

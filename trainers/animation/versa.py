@@ -22,9 +22,9 @@ from preprocessing.frozen import load_frozen
 from settings import ConfigError
 from settings.device import device_of
 from trainers.animation.files import PoseAnimation, write_animation
+from trainers.animation.frame_size import frame_size
 from trainers.animation.hearing import handcrafted, layers_wanted
 from trainers.animation.request import (
-    PLAIN,
     Request,
     check_files,
     detect_first_pose,
@@ -142,7 +142,8 @@ class VersaAnimator:
             first_pose = read_first_pose(wanted.pose, face=False)
         else:
             first_pose = detect_first_pose(picture, wanted.image)  # type: ignore[arg-type]
-        height, width = video_size(PLAIN if picture is None else picture.shape[:2], wanted.size)
+        shape = frame_size(wanted.pose) if picture is None else picture.shape[:2]  # type: ignore[arg-type]
+        height, width = video_size(shape, wanted.size)
         steps = self.network.steps if wanted.steps is None else wanted.steps
         guidance = self.network.guidance if wanted.guidance is None else wanted.guidance
         return Request(

@@ -1,0 +1,185 @@
+"""The demos' plans: which commands they start, with which words, and what they say where they cannot."""
+
+import importlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datamodules.media import write_video
+from trainers import demo, demo_portrait, demo_steps, demo_videos
+
+
+class Started(NamedTuple):
+    """A command that a demo would have started."""
+
+    module: str
+    words: list[str]
+
+    def value(self, key: str) -> str | None:
+        """What `key=` is given, None where it is not."""
+        return next((word.split("=", 1)[1] for word in self.words if word.startswith(f"{key}=")), None)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
+    """Commands in the order of their start; nothing is run, and a clip is held out."""
+    commands: list[Started] = []
+
+    def run_step(title: str, module: str, words: list[str], threads: int = 1) -> None:
+        commands.append(Started(module, list(words)))
+
+    def speech_and_person(shards: Path, clip: tuple[str, str], output: Path) -> tuple[Path, Path, Path]:
+        return output / "speech.wav", output / "first_pose.npz", output / "person.png"
+
+    for module in (demo, demo_portrait):
+        monkeypatch.setattr(module, "run_step", run_step)
+        monkeypatch.setattr(module, "held_out", lambda shards: ("test", "a"))
+        monkeypatch.setattr(module, "speech_and_person", speech_and_person)
+        monkeypatch.setattr(module, "show_in_report", lambda run, video: None)
+    monkeypatch.setattr(demo_videos, "_look", lambda path: (96.0, (640, 360)))  # the face, and an upright video
+    return commands
+
+
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    write_video(folder / "a.mp4", iter(np.zeros((2, 64, 36, 3), np.uint8)), 25)
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.fromarray(np.zeros((64, 36, 3), np.uint8)).save(tmp_path / "me.png")
+    return tmp_path / "me.png"
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> Path:
+    (tmp_path / "mine.wav").write_bytes(b"heard by nobody here")
+    return tmp_path / "mine.wav"
+
+
+def by_module(commands: list[Started], module: str) -> list[Started]:
+    return [command for command in commands if command.module == module]
+
+
+def test_a_portrait_is_made_in_the_order_in_which_its_parts_need_each_other(started, tmp_path):
+    out = tmp_path / "out"
+    assert demo_portrait.demo_portrait(output=out, base_steps=40, motion_steps=30) == out / "generated.mp4"
+    assert [command.module for command in started] == [
+        "preprocessing.synthetic", "preprocessing.run", "trainers.fit", "preprocessing.features", "trainers.fit",
+        "trainers.animate", "trainers.evaluate", "trainers.evaluate", "trainers.report", "trainers.report",
+    ]  # fmt: skip
+    base, motion = by_module(started, "trainers.fit")
+    features = by_module(started, "preprocessing.features")[0]
+    animate = by_module(started, "trainers.animate")[0]
+    assert base.value("data.shards") == features.value("input") == str(out / "shards")
+    assert base.value("run") == features.value("network") == motion.value("stage.base") == str(out / "base")
+    assert motion.value("data.shards") == features.value("output") == str(out / "features")
+    assert (base.value("trainer.max_steps"), motion.value("trainer.max_steps")) == ("40", "30")
+    assert animate.value("run") == motion.value("run") == str(out / "motion")
+    # A clip's own square frame: nobody is looked for, nothing is cut.
+    assert (animate.value("image"), animate.value("audio")) == (str(out / "person.png"), str(out / "speech.wav"))
+    assert (animate.value("crop"), animate.value("pose")) == ("none", str(out / "first_pose.npz"))
+    measured = by_module(started, "trainers.evaluate")
+    assert [command.value("run") for command in measured] == [str(out / "base"), str(out / "motion")]
+    assert measured[0].value("data") == str(out / "shards")
+
+
+def test_ones_own_videos_picture_and_speech_make_the_portrait(started, videos, picture, speech, tmp_path, monkeypatch):
+    def cut(image: Path, share: float, output: Path) -> Path:
+        assert (image, share) == (picture, demo_portrait.FACE)
+        return output
+
+    monkeypatch.setattr(demo_videos, "cut_portrait", cut)
+    out = tmp_path / "out"
+    demo_portrait.demo_portrait(output=out, videos=str(videos), image=picture, audio=speech)
+    assert not by_module(started, "preprocessing.synthetic")
+    shards = by_module(started, "preprocessing.run")[0]
+    assert (shards.value("input"), shards.value("pose")) == (str(videos), None), "people are looked for"
+    assert shards.value("crop") == "{name: square, face: 0.35}"
+    assert shards.value("size") == "256", "of the shorter side"
+    animate = by_module(started, "trainers.animate")[0]
+    assert (animate.value("image"), animate.value("audio")) == (str(out / "portrait.png"), str(speech))
+    assert (animate.value("crop"), animate.value("pose")) == ("none", None)
+
+
+def test_ones_own_videos_keep_their_shape_in_the_demo(started, videos, picture, speech, tmp_path):
+    out = tmp_path / "out"
+    demo.demo(output=out, videos=str(videos))
+    demo.demo(output=out, videos=str(videos), size=200, image=picture, audio=speech)
+    first, second = by_module(started, "preprocessing.run")
+    assert (first.value("size"), first.value("crop"), first.value("pose")) == ("448", None, None)
+    assert second.value("size") == "200"
+    first, second = by_module(started, "trainers.animate")
+    # The first frame tells the video's shape, the pose who stands where.
+    assert (first.value("pose"), first.value("image")) == (str(out / "first_pose.npz"), str(out / "person.png"))
+    assert (second.value("pose"), second.value("image"), second.value("audio")) == (None, str(picture), str(speech))
+
+
+def test_drawn_people_are_not_looked_for(started, tmp_path):
+    demo.demo(output=tmp_path / "out", speakers=2, clips_per_speaker=3, steps=7)
+    synthetic, shards = started[:2]
+    assert (synthetic.value("speakers"), synthetic.value("clips_per_speaker")) == ("2", "3")
+    assert shards.value("input") == str(Path(synthetic.value("output") or "") / "manifest.jsonl")
+    assert (shards.value("pose"), shards.value("face"), shards.value("size")) == ("sidecar", "keypoints", "256")
+    assert by_module(started, "trainers.fit")[0].value("trainer.max_steps") == "7"
+
+
+def test_what_is_measured_already_is_not_measured_again(started, tmp_path):
+    run = tmp_path / "out" / "run"
+    for age, name in ((60, "export/model.safetensors"), (30, "evaluation/figures.json")):
+        (run / name).parent.mkdir(parents=True)
+        (run / name).write_text("")
+        os.utime(run / name, (time.time() - age,) * 2)
+    demo.demo(output=tmp_path / "out")
+    assert not by_module(started, "trainers.evaluate")
+    os.utime(run / "export" / "model.safetensors")  # trained on since
+    demo.demo(output=tmp_path / "out")
+    assert by_module(started, "trainers.evaluate")
+
+
+@pytest.mark.parametrize("make", [demo.demo, demo_portrait.demo_portrait])
+@pytest.mark.parametrize("key", ["image", "audio"])
+def test_a_file_that_is_not_there_is_said_before_anything_is_begun(make, key, started, tmp_path):
+    with pytest.raises(demo_steps.DemoError, match=f"{key}=.*nothing.wav: no such file"):
+        make(output=tmp_path / "out", **{key: tmp_path / "nothing.wav"})
+    assert not started
+
+
+@pytest.mark.parametrize("module", [demo, demo_portrait])
+def test_what_fails_is_one_line_and_a_status(module, started, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        module.main([f"output={tmp_path / 'out'}", f"videos={tmp_path / 'nothing'}"])
+    assert end.value.code == 1
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("demo: ")
+    assert "nothing" in said
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize("make", [demo.demo, demo_portrait.demo_portrait])
+def test_every_command_knows_its_words(make: Callable[..., Path], started, videos, tmp_path, capsys):
+    make(output=tmp_path / "out")
+    make(output=tmp_path / "out", videos=str(videos))
+    for command in started:
+        module = importlib.import_module(command.module)
+        if hasattr(module, "__path__"):
+            module = importlib.import_module(f"{command.module}.__main__")
+        with pytest.raises(SystemExit) as end:
+            module.main([*command.words, "--print-config"])
+        assert end.value.code in (None, 0), command
+        capsys.readouterr()
+
+
+def test_a_step_that_fails_names_its_command(capfd):
+    with pytest.raises(demo_steps.DemoError, match=r"`python -m json\.tool` ended with status"):
+        demo_steps.run_step("Reading nothing", "json.tool", ["nothing.json"])
+    assert "== Reading nothing" in capfd.readouterr().out
