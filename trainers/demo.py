@@ -3,6 +3,7 @@
 `python -m trainers.demo` makes its own synthetic speakers; `videos=FOLDER` takes yours.
 """
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ from cospeech import shipped
 from settings import build, command
 from settings.ranges import Count, Pixels, Whole
 from trainers.demo_steps import DemoError, held_out, run_step, show_in_report, speech_and_person
+from trainers.evaluation.comparison import FEWEST
 
 CONFIG = shipped.folder("configs") / "mmgt" / "smga" / "tiny.yaml"
+MEASURED = FEWEST  # clips of each split: as few as give a verdict
 
 
 def demo(
@@ -70,7 +73,7 @@ def demo(
             "Making synthetic speakers",
             "preprocessing.synthetic",
             [f"output={folder}", f"speakers={speakers}", f"clips_per_speaker={clips_per_speaker}", f"size={size}"]
-            + [f"workers={workers}"],
+            + [f"workers={workers}", *_enough_to_judge(speakers, clips_per_speaker)],
         )
         source = str(folder / "manifest.jsonl")
         # Drawn people: their key points are known exactly, and no detector is asked about them.
@@ -83,7 +86,12 @@ def demo(
     training = [f"data.shards={shards}", f"run={run}", f"trainer.max_steps={steps}"]
     run_step("Training SMGA", "trainers.fit", ["--config", str(config), *training], threads=workers)
     if not _newer(run / "evaluation" / "figures.json", run / "export" / "model.safetensors"):
-        run_step("Measuring it beside the baselines", "trainers.evaluate", [f"run={run}", "clips=12"], threads=workers)
+        run_step(
+            "Measuring it beside the baselines",
+            "trainers.evaluate",
+            [f"run={run}", f"clips={MEASURED}"],
+            threads=workers,
+        )
     speech, pose, picture = speech_and_person(shards, clip, output)
     result = output / "generated.mp4"
     # The picture says what shape the video has; a pose alone is drawn on a square.
@@ -97,6 +105,12 @@ def demo(
         f"Video: {result}  Reports: {shards / 'report.html'}, {run / 'report.html'}"
     )
     return result
+
+
+def _enough_to_judge(speakers: int, clips: int) -> list[str]:
+    """So many test videos of each person that a verdict can be given, where that leaves three quarters of them."""
+    wanted = math.ceil(FEWEST / speakers)
+    return [f"test_clips={wanted}"] if wanted <= clips // 4 else []
 
 
 def _newer(path: Path, than: Path) -> bool:

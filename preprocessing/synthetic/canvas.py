@@ -9,6 +9,7 @@ import numpy as np
 from preprocessing.synthetic.speakers import Colour
 
 _SHIFT: Final = 4
+_HALF_TURN: Final = np.linspace(np.pi / 2, 3 * np.pi / 2, 9)
 
 
 class Canvas:
@@ -67,12 +68,13 @@ def tube(start: np.ndarray, end: np.ndarray, first: float, last: float) -> np.nd
     """Outline of a limb: from a circle of radius `first` to one of radius `last`."""
     along = end - start
     angle = np.arctan2(along[1], along[0])
-    turn = np.linspace(np.pi / 2, 3 * np.pi / 2, 9) + angle
-    near = start + first * np.stack([np.cos(turn), np.sin(turn)], -1)
-    far = end - last * np.stack([np.cos(turn), np.sin(turn)], -1)
-    return np.concatenate([near, far])
+    turn = _HALF_TURN + angle
+    ring = np.empty((len(turn), 2))
+    ring[:, 0], ring[:, 1] = np.cos(turn), np.sin(turn)
+    return np.concatenate([start + first * ring, end - last * ring])
 
 
+@lru_cache(maxsize=4096)
 def mix(colour: Colour, other: Colour, share: float) -> Colour:
     """A colour with a share of another."""
     red, green, blue = (round(a + share * (b - a)) for a, b in zip(colour, other))

@@ -59,6 +59,7 @@ def generate(
     seed: Seed = 0,
     wav: bool = False,
     workers: Whole = 1,
+    test_clips: Count | None = None,
 ) -> Path:
     """Make talking-person videos whose movement is known, with no download; returns the path of `manifest.jsonl`.
 
@@ -76,14 +77,15 @@ def generate(
         seed: other seeds give other people, sentences and movements.
         wav: write the sound before its compression too, as NAME.wav.
         workers: processes that work side by side.
+        test_clips: videos of each person that go to test; left out, about a sixth.
 
     Raises:
         ConfigError: a number out of range.
     """
-    _check(speakers, clips_per_speaker, unseen_speakers, seconds, size, fps, workers)
+    _check(speakers, clips_per_speaker, unseen_speakers, seconds, size, fps, workers, test_clips)
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    recipes = list(_recipes(speakers, clips_per_speaker, unseen_speakers, seconds, size, fps, seed, wav))
+    recipes = list(_recipes(speakers, clips_per_speaker, unseen_speakers, seconds, size, fps, seed, wav, test_clips))
     jobs = [(str(output), recipe) for recipe in recipes]
     if workers == 1:
         rows = [_make(job) for job in tqdm(jobs, "videos", unit="video", disable=None)]
@@ -103,15 +105,23 @@ def read_truth(video: str | Path) -> dict[str, Any]:
     return json.loads(Path(video).with_suffix(".truth.json").read_text())
 
 
-def splits(clips: int) -> list[str]:
-    """The split of each of a seen speaker's videos, in order."""
-    test = max(1, round(clips / 6)) if clips >= 2 else 0
+def splits(clips: int, test: int | None = None) -> list[str]:
+    """The split of each of a seen speaker's videos, in order; `test` of them go to test, about a sixth where None."""
+    if test is None:
+        test = max(1, round(clips / 6)) if clips >= 2 else 0
     val = max(1, round(clips / 10)) if clips >= 3 else 0
     return ["train"] * (clips - test - val) + ["val"] * val + ["test"] * test
 
 
 def _check(
-    speakers: int, clips: int, unseen: int, seconds: tuple[float, float], size: int, fps: float, workers: int
+    speakers: int,
+    clips: int,
+    unseen: int,
+    seconds: tuple[float, float],
+    size: int,
+    fps: float,
+    workers: int,
+    test: int | None,
 ) -> None:
     least, most = seconds
     if speakers + unseen < 1 or speakers < 0 or unseen < 0 or clips < 1:
@@ -126,6 +136,8 @@ def _check(
         raise ConfigError(f"size {size}: needs an even number of pixels from 64 on")
     if not 5 <= fps <= 120:
         raise ConfigError(f"fps {fps}: needs 5 to 120")
+    if test is not None and "train" not in splits(clips, test):
+        raise ConfigError(f"test_clips {test}: of {clips} videos of each person none is left to train on")
     if workers < 1:
         raise ConfigError(f"workers {workers}: needs at least 1")
 
@@ -139,10 +151,11 @@ def _recipes(
     fps: float,
     seed: int,
     wav: bool,
+    test: int | None,
 ) -> Iterator[Recipe]:
     least, most = (float(value) for value in seconds)
     for number in range(speakers + unseen):
-        parts = splits(clips) if number < speakers else ["test_unseen"] * clips
+        parts = splits(clips, test) if number < speakers else ["test_unseen"] * clips
         for clip, split in enumerate(parts):
             name = f"s{number:02d}_{clip:03d}"
             yield Recipe(name, number, clip, split, seed, least, most, size, float(fps), wav)

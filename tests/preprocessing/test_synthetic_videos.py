@@ -71,6 +71,14 @@ def test_splits_keep_speakers_and_sentences_apart(rows):
     assert splits(1) == ["train"]
     assert splits(2) == ["train", "test"]
     assert splits(12).count("train") == 9
+    assert [splits(12, 3).count(name) for name in ("train", "val", "test")] == [8, 1, 3]
+    assert [splits(12, 0).count(name) for name in ("train", "val", "test")] == [11, 1, 0]
+
+
+def test_more_test_videos_than_there_are_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="test_clips 3"):
+        generate(tmp_path, clips_per_speaker=3, test_clips=3)
+    assert not list(tmp_path.iterdir())
 
 
 def test_sidecar_keeps_the_clip_schema(data, rows):

@@ -13,6 +13,7 @@ from PIL import Image
 
 from datamodules.media import write_video
 from trainers import demo, demo_portrait, demo_steps, demo_videos
+from trainers.evaluation.comparison import FEWEST
 
 
 class Started(NamedTuple):
@@ -131,6 +132,15 @@ def test_drawn_people_are_not_looked_for(started, tmp_path):
     assert shards.value("input") == str(Path(synthetic.value("output") or "") / "manifest.jsonl")
     assert (shards.value("pose"), shards.value("face"), shards.value("size")) == ("sidecar", "keypoints", "256")
     assert by_module(started, "trainers.fit")[0].value("trainer.max_steps") == "7"
+    assert synthetic.value("test_clips") is None, "of three videos of each person one is enough to give away"
+
+
+def test_the_demo_measures_as_many_clips_as_a_verdict_needs(started, tmp_path):
+    demo.demo(output=tmp_path / "out")
+    words = started[0]
+    assert int(words.value("test_clips") or 0) * int(words.value("speakers") or 0) >= FEWEST
+    assert int(words.value("clips_per_speaker") or 0) >= FEWEST, "all videos of a speaker nobody trains on are tests"
+    assert int(by_module(started, "trainers.evaluate")[0].value("clips") or 0) >= FEWEST
 
 
 def test_what_is_measured_already_is_not_measured_again(started, tmp_path):
@@ -165,6 +175,7 @@ def test_what_fails_is_one_line_and_a_status(module, started, tmp_path, capsys):
     assert "\n" not in said
 
 
+@pytest.mark.slow  # imports of all of them
 @pytest.mark.parametrize("make", [demo.demo, demo_portrait.demo_portrait])
 def test_every_command_knows_its_words(make: Callable[..., Path], started, videos, tmp_path, capsys):
     make(output=tmp_path / "out")
