@@ -8,8 +8,8 @@ IMAGE ?=
 AUDIO ?=
 DEMO ?= demo
 OWN = $(if $(VIDEOS),videos="$(VIDEOS)") $(if $(IMAGE),image="$(IMAGE)") $(if $(AUDIO),audio="$(AUDIO)")
-# One more than cores, for tests wait as well: for ranks, a cluster, processes that start.
-WORKERS ?= $(shell expr $$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1)
+# One more than cores, for tests wait as well: for ranks, a cluster, processes that start. (nproc heeds OMP_NUM_THREADS.)
+WORKERS ?= $(shell expr $$(env -u OMP_NUM_THREADS nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1)
 # A file at a time: what its tests share (a cluster, trainings on two ranks) is made once.
 PYTEST_ARGS ?= -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
