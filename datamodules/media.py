@@ -1,6 +1,5 @@
-"""Reading and writing pictures, sound and video; every file appears whole or not at all."""
+"""Reading and writing sound and video; every file appears whole or not at all."""
 
-import contextlib
 import io
 import json
 import os
@@ -23,50 +22,6 @@ GOP: Final = 12  # key frames at most this far apart, so that any window of a cl
 
 # mbtree reads memory that x264 never wrote: with it (and B frames) the same frames give other bytes once in a while.
 _X264: Final = f"keyint={GOP}:open-gop=0:scenecut=0:bframes=0:mbtree=0:threads=1:lookahead-threads=1"
-
-
-def read_image(path: str | Path) -> np.ndarray:
-    """A picture as (H, W, 3) uint8 RGB, turned as its EXIF data says, transparency laid over white.
-
-    The file's content decides its format, not its name; of several pictures in it the first is taken. Sixteen bits a
-    channel are scaled to eight.
-
-    Raises:
-        MediaError: no picture, a damaged or far too large one, or one whose numbers have no known white.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            opened.load()
-            return _eight_bits(ImageOps.exif_transpose(opened), path)
-    except FileNotFoundError:
-        raise MediaError(f"no picture at {path}") from None
-    except MediaError:
-        raise
-    # Pillow's readers raise kinds of many sorts for damaged files, a SyntaxError among them.
-    except Exception as error:
-        with contextlib.suppress(OSError), open(path, "rb") as file:
-            if file.read(12)[4:] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypheim"):
-                raise MediaError(f"{path} is a HEIC picture, which is not read here; save it as JPEG or PNG") from None
-        said = " ".join(str(error).split())[:200]
-        raise MediaError(f"{path} is not a picture that can be read ({said or type(error).__name__})") from None
-
-
-def _eight_bits(image: Any, path: str | Path) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a picture of any mode."""
-    from PIL import Image
-
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        grey = np.asarray(image).astype(np.float64) / 257
-        return np.repeat(grey.round().clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    if image.mode in ("I", "F"):
-        kind = "whole numbers of 32 bits" if image.mode == "I" else "floating-point numbers"
-        raise MediaError(f"{path} holds {kind}, of which nobody can say which is white; save it with 8 or 16 bits")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("RGB"))
 
 
 def read_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> np.ndarray:

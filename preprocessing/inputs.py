@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from datamodules.clip import SAMPLE_RATE
-from datamodules.media import read_audio, read_image
+from datamodules.media import read_audio
+from datamodules.picture import read_image
 from preprocessing.pose.image import detect_image
 from preprocessing.speech.handcrafted import features
 

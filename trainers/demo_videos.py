@@ -96,7 +96,8 @@ def cut_portrait(picture: Path, share: float, output: Path, size: int = 512) -> 
     """
     from PIL import Image
 
-    from datamodules.media import MediaError, read_image
+    from datamodules.container import MediaError
+    from datamodules.picture import read_image
     from preprocessing.square import Square
 
     try:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from datamodules.media import MediaError, read_audio, read_frames, read_image, read_metadata
+from datamodules.media import MediaError, read_audio, read_frames, read_metadata
+from datamodules.picture import read_image
 from preprocessing.decode import SourceVideo
 from tests.preprocessing.clips import tone, write_clip
 

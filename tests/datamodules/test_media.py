@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from datamodules.media import (
     MediaError,
     encode_video,
     read_audio,
     read_frames,
-    read_image,
     read_metadata,
     write_video,
 )
+from datamodules.picture import read_image
 
 
 def frames(count: int = 25, height: int = 64, width: int = 96) -> list[np.ndarray]:
@@ -93,51 +92,3 @@ def test_stereo_of_another_rate_is_mixed_and_resampled(tmp_path: Path) -> None:
     sound = read_audio(tmp_path / "a.wav")
     assert abs(len(sound) - 16000) <= 32
     assert 0.3 < np.abs(sound).max() < 0.8
-
-
-def test_pictures_are_turned_and_laid_on_white(tmp_path: Path) -> None:
-    photo = Image.fromarray(np.zeros((40, 20, 3), np.uint8))
-    exif = photo.getexif()
-    exif[0x0112] = 6
-    photo.save(tmp_path / "turned.jpg", exif=exif)
-    assert read_image(tmp_path / "turned.jpg").shape == (20, 40, 3)
-    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert (read_image(tmp_path / "clear.png") == 255).all()
-
-
-def test_the_content_decides_not_the_name(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8), "red").save(tmp_path / "real.jpg")
-    (tmp_path / "real.jpg").rename(tmp_path / "named.png")
-    assert read_image(tmp_path / "named.png").shape == (8, 8, 3)
-
-
-def ramp(high):
-    """A grey ramp from 0 to `high`, 8 x 256."""
-    return np.tile(np.linspace(0, high, 256).round(), (8, 1))
-
-
-@pytest.mark.parametrize("ending", ["png", "tif"])
-def test_sixteen_bits_of_grey_keep_their_greys(tmp_path, ending):
-    Image.fromarray(ramp(65535).astype(np.uint16)).save(tmp_path / f"a.{ending}")
-    found = read_image(tmp_path / f"a.{ending}")
-    np.testing.assert_array_equal(found, np.repeat(ramp(255).astype(np.uint8)[..., None], 3, 2))
-
-
-@pytest.mark.parametrize("kind", [np.int32, np.float32])
-def test_pictures_without_a_known_white_are_refused(tmp_path, kind):
-    Image.fromarray(ramp(255).astype(kind)).save(tmp_path / "a.tif")
-    with pytest.raises(MediaError, match="nobody can say which is white"):
-        read_image(tmp_path / "a.tif")
-
-
-def test_a_phone_s_heic_is_named_and_a_broken_chunk_is_one_line(tmp_path):
-    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
-    with pytest.raises(MediaError, match=r"HEIC picture.*save it as JPEG or PNG"):
-        read_image(tmp_path / "a.heic")
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(tmp_path / "a.png")
-    data = (tmp_path / "a.png").read_bytes()
-    (tmp_path / "b.png").write_bytes(data[:41] + b"\x00" * 20 + data[61:])
-    (tmp_path / "c.png").write_bytes(data[:200])
-    for name in ("b.png", "c.png"):
-        with pytest.raises(MediaError, match="not a picture that can be read"):
-            read_image(tmp_path / name)

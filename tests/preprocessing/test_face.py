@@ -196,7 +196,7 @@ def test_a_real_face_the_three_ways_agree():
 
 @real
 def test_a_mirrored_face_looks_the_other_way():
-    from datamodules.media import read_image
+    from datamodules.picture import read_image
     from preprocessing.pose import detect_image
 
     picture = read_image(MEDIA / "images" / "echomimicv2_flux_man_0324.png")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from datamodules.clip import ClipInfo, check
-from datamodules.media import encode_video, read_frames, read_image
+from datamodules.media import encode_video, read_frames
+from datamodules.picture import read_image
 from models.human.keypoints import FACE, HANDS, LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER
 from preprocessing.pose import MorePeopleFound, NoPersonFound, detect_image
 from preprocessing.pose.frames import ahead, shrink

@@ -323,7 +323,7 @@ def test_the_square_is_placed_around_the_face():
 
 
 def test_real_portraits_are_cut_around_the_person(run, speech, tmp_path):
-    from datamodules.media import read_image
+    from datamodules.picture import read_image
 
     images = media() / "images"
     for name in ("echomimicv2_flux_woman_0588.png", "liveportrait_s12.jpg"):

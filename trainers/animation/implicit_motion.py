@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.media import SAMPLE_RATE, read_image
+from datamodules.media import SAMPLE_RATE
+from datamodules.picture import read_image
 from models.implicit_motion.base import ImplicitMotion
 from models.implicit_motion.generate import generate_chunks
 from models.implicit_motion.motion import MotionDiffusion

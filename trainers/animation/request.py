@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 
 from datamodules.clip import SAMPLE_RATE
-from datamodules.media import MediaError, read_audio, read_image
+from datamodules.media import MediaError, read_audio
+from datamodules.picture import read_image
 from models.human.keypoints import BODY, FACE
 from settings import ConfigError
 from trainers.animation.frame_size import frame_size

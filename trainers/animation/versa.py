@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.media import SAMPLE_RATE, MediaError, read_image
+from datamodules.media import SAMPLE_RATE, MediaError
+from datamodules.picture import read_image
 from models.human.keypoints import FACE, LEFT_HAND, LEFT_WRIST, NECK, NOSE, RIGHT_HAND, RIGHT_WRIST
 from models.human.motion import FPS as MOTION_FPS
 from models.human.motion import recover_joints
