@@ -8,7 +8,6 @@ over the median of the others. Beside it the disk alone: the same number of byte
 Writes `benchmarks/results/checkpoints-DATE.json`.
 """
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -16,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from benchmarks.ranks import smga, train
 
@@ -68,7 +68,7 @@ def disk_alone(folder: Path, size: int, repeats: int = 3) -> float:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--checkpoints", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="a small try, nothing written: says little")
     options = parser.parse_args()

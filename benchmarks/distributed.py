@@ -8,7 +8,6 @@ memory: `twins` is the same figure for two processes that know nothing of each o
 reach here. Bytes are counted in runs of their own. Writes `benchmarks/results/distributed-DATE.json`.
 """
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -16,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from benchmarks.ranks import smga, train
 from trainers.plan import training_config
@@ -98,7 +98,7 @@ def measure(repeats: int, steps: int, size: dict[str, int]) -> dict[str, Any]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--quick", action="store_true", help="a small try, nothing written: says little")

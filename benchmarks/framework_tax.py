@@ -9,7 +9,6 @@ of 200 ms and more, 3 ms for shorter ones. Wall time decides; processor time sta
 wall time measures the neighbours. Writes `benchmarks/results/framework-tax-DATE.json`.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -20,6 +19,7 @@ import lightning.pytorch as L
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from datamodules.batch import Batch
 from settings import build
@@ -197,7 +197,7 @@ def measure(name: str, blocks: int) -> dict[str, Any]:
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(description=__doc__.splitlines()[0])
     parser.add_argument("--blocks", type=int, default=16, help="pairs of blocks for each model")
     parser.add_argument("--quick", action="store_true", help="two pairs of blocks, nothing written")
     words = parser.parse_args()

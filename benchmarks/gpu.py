@@ -22,7 +22,6 @@ there. Without a GPU it ends with status 2; `--cpu --tiny` goes the same way at 
 nothing. Writes `benchmarks/results/gpu-DATE.json`; `--out` gets a copy, and what each part printed.
 """
 
-import argparse
 import json
 import os
 import subprocess
@@ -34,6 +33,7 @@ from typing import Any, Final
 
 import torch
 
+from benchmarks.arguments import Parser
 from benchmarks.gpu_speed import planned_for
 from benchmarks.machine import describe, write_result
 from benchmarks.ranks import ROOT
@@ -80,7 +80,7 @@ def run_part(name: str, out: Path, seconds: float, words: list[str]) -> dict[str
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; 0, 1 where a part failed, or 2 where there is no GPU."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
     parser.add_argument("--shards", type=Path, help="folder with talking/ and motion/; made where it is not there")
     parser.add_argument("--out", type=Path, help="folder for logs and a copy of the result")

@@ -9,7 +9,6 @@ are taken with random weights: the time is the same. The paper's machine is not 
 `benchmarks/results/implicit_motion-DATE.json`.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from models.implicit_motion import ImplicitMotion
 from models.implicit_motion.base import Source
@@ -82,7 +82,7 @@ def networks(base: str | None, motion: str | None, device: torch.device) -> tupl
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--base")
     parser.add_argument("--motion")
     parser.add_argument("--repeats", type=int, default=3)

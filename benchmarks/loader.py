@@ -12,7 +12,6 @@ processes together is told as well: it says what the loader costs where there ar
 the start of processes. Writes `benchmarks/results/loader-DATE.json`.
 """
 
-import argparse
 import io
 import multiprocessing
 import os
@@ -28,6 +27,7 @@ import numpy as np
 import webdataset
 from torch.utils.dlpack import from_dlpack
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from datamodules.index import Index
 from datamodules.memory import keep_freed_memory
@@ -147,7 +147,7 @@ def compare(repeats: int, **measures: Callable[[], tuple[int, Clock]]) -> dict[s
 
 def main() -> None:
     """Make the data, measure, print and store."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--clips", type=int, default=240)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--repeats", type=int, default=3)

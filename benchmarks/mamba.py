@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from datamodules.memory import keep_freed_memory
 from models.layers.chunked_scan import chunked_scan
@@ -168,7 +169,7 @@ def layer_ms(options: argparse.Namespace, device: str, length: int = 2_000) -> f
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--width", type=int, default=512, help="inner channels")
     parser.add_argument("--states", type=int, default=16)

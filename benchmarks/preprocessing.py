@@ -10,7 +10,6 @@ and maps the points. The two take turns on every video; the median of the ratios
 worker processes included. Nothing is random. Writes `benchmarks/results/preprocessing-DATE.json`.
 """
 
-import argparse
 import os
 import resource
 import statistics
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from preprocessing.options import Options
 from preprocessing.pipeline import process_video
@@ -135,7 +135,7 @@ def _children_seconds() -> float:
 
 def main() -> None:
     """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--videos", type=Path, default=Path(os.environ.get("COSPEECH_MEDIA", ".")) / "videos")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)

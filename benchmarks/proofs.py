@@ -8,7 +8,6 @@ mean and standard deviation over trainings, are kept in `benchmarks/results/proo
 some two and a half hours on two cores.
 """
 
-import argparse
 import json
 import os
 import statistics
@@ -20,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from benchmarks.ranks import ROOT
 
@@ -175,9 +175,7 @@ def over_trainings(runs: Mapping[str, Mapping[str, float]]) -> dict[str, dict[st
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line; 1 where a proof failed."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.proofs", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="python -m benchmarks.proofs", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(PROOFS)}; all without")
     parser.add_argument("--folder", type=Path, default=Path("proofs"), help="where runs and logs are kept")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the trainings")

@@ -8,7 +8,6 @@ inside the true box of the mouth and of mouth and hands. Shards of the synthetic
 `benchmarks/results/reconstruction-DATE.json`.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from benchmarks.ranks import ROOT
 from trainers.evaluate import evaluate
@@ -39,7 +39,7 @@ def figures_of(shards: str, run: Path, words: list[str], steps: int, seed: int) 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--shards", required=True)
     parser.add_argument("--steps", type=int, default=300, help="of the network")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

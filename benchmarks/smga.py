@@ -18,7 +18,6 @@ step, on its own tensors, one after another. More than this no step reaches whos
 `step_over_products` is what the step keeps of it. Writes `benchmarks/results/smga-DATE.json`.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from datamodules.memory import keep_freed_memory
 from models.mmgt import SMGA
@@ -161,7 +161,7 @@ def _rate(matrix: Tensor) -> float:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, default=2)

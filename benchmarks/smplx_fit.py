@@ -11,7 +11,6 @@ beside wall seconds, because other work on the machine stretches the latter.
 Writes `benchmarks/results/smplx-fit-DATE.json`.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from models.human.body_model import BodyModel, load_body_model
 from models.human.keypoints import BODY, FACE, HANDS
@@ -63,7 +63,7 @@ def measure(model: BodyModel, options: dict[str, Any], frames: int, seed: int) -
 
 def main() -> None:
     """Measure, print, keep."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--frames", type=int, default=250)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="short clips, one seed, nothing written")

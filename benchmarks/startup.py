@@ -7,7 +7,6 @@ first step is there. Limit: 15 s on two cores. Beside it the packages whose impo
 `python -X importtime`. Writes `benchmarks/results/startup-DATE.json`.
 """
 
-import argparse
 import os
 import re
 import signal
@@ -19,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from benchmarks.ranks import ROOT
 from tests.shards import write_shards
@@ -66,7 +66,7 @@ def longest_imports(count: int = 15) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="once, nothing written")
     options = parser.parse_args()

@@ -10,7 +10,6 @@ projected length.
 Writes `benchmarks/results/token2pose-DATE.json`.
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
@@ -117,7 +117,7 @@ def _framed(
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("shards")
     parser.add_argument("tokenizer")
     parser.add_argument("bank")

@@ -12,7 +12,6 @@ is counted. Weights are random: the time is the same. Other work on the machine 
 Writes `benchmarks/results/versa-DATE.json`.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from datamodules.memory import keep_freed_memory
 from models.versa import MotionTokenizer
@@ -144,7 +144,7 @@ def generation(repeats: int, unmasking: int) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)

@@ -10,7 +10,6 @@ of ours / plain. Windows of 64 frames of random numbers; the load of the machine
 `benchmarks/results/versa_tokenizer-DATE.json`.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from datamodules.memory import keep_freed_memory
 from models.human.motion import SIZE
@@ -154,7 +154,7 @@ def measure(sizes: dict[str, int], batch: int, repeats: int, device: torch.devic
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(description=__doc__)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)

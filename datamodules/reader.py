@@ -286,6 +286,13 @@ class ClipDataModule(L.LightningDataModule):
         splits = Counter(sample.split for shard in self.index.shards for sample in shard.samples)
         held = ", ".join(f"{split} ({count} clips)" for split, count in splits.items()) or "no clips"
         cut = self._cut(self._mode, self._stride)
+        windows = int(cut.counts(self._table(name).frames).sum())
+        if windows and self._drop_last and name == "train":
+            return (
+                f"data: the {windows} windows in split '{self._splits[name]}' of {self._shards} fill no batch of "
+                f"{self.batch_size} on every rank, and data.drop_last=true leaves out the rest. Set "
+                "data.drop_last=false or a smaller batch"
+            )
         filters = f" that pass data.where={self._where}" if self._where else ""
         return (
             f"data: no windows of {cut.length} frames in split '{self._splits[name]}' of {self._shards}{filters}; the "

@@ -28,6 +28,7 @@ from preprocessing.frozen import load_frozen
 from preprocessing.writer import OutputError, refused_as_output_error
 from settings import ConfigError, build, command
 from settings.device import device_of
+from settings.output import faults_of
 from settings.ranges import Count
 
 KEYS: Final = ("motion.npz", "pose.npz")
@@ -152,7 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
     values = command(Options, argv, prog="python -m preprocessing.bank")
     try:
-        made = make_bank(options := build(values, Options))
+        options = build(values, Options)
+        with faults_of(Path(options.output).expanduser()):
+            made = make_bank(options)
     except ConfigError as error:
         print(f"config error: {error}", file=sys.stderr)
         return 2

@@ -34,6 +34,7 @@ from preprocessing.work import RunError
 from preprocessing.writer import OutputError, SampleWriter, member, whole_file
 from settings import ConfigError, build, command
 from settings.device import device_of
+from settings.output import faults_of
 from settings.ranges import Count, Whole
 
 KEY: Final = "implicit.npz"
@@ -131,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         options = build(values, Options)
-        made = make_features(options)
+        with faults_of(Path(options.output).expanduser()):
+            made = make_features(options)
     except ConfigError as error:
         print(f"config error: {error}", file=sys.stderr)
         return 2

@@ -201,17 +201,18 @@ def assign_splits(
     least one, as long as train keeps two.
 
     Raises:
-        ManifestError: shares that are negative or do not add up to 1.
+        ManifestError: shares that are negative or do not add up to 1, or copies of one video in several stated splits.
     """
     if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-6:
         raise ManifestError(f"split shares must be positive and add up to 1, got {dict(shares)}")
-    groups = _groups(sources, by)
+    copies = same_content(source for source in sources if source.path is not None)
+    groups, videos = _groups(sources, by, copies), _stated(sources, copies)
     result: dict[str, str] = {}
     free = []
     for name, members in groups.items():
         stated = [source.row["split"] for source in members if "split" in source.row]
-        # The rest of a speaker follows those of his videos whose split is stated.
-        result |= {source.name: source.row.get("split", stated[0]) for source in members} if stated else {}
+        # The rest of a video and of its copies follows what is stated of it; that of a speaker, of his other videos.
+        result |= {source.name: videos.get(source.video, stated[0]) for source in members} if stated else {}
         if not stated:
             free.append(name)
     free.sort(key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).hexdigest())
@@ -223,7 +224,25 @@ def assign_splits(
     return result
 
 
-def _groups(sources: list[Source], by: str) -> dict[str, list[Source]]:
+def _stated(sources: list[Source], copies: list[list[Source]]) -> dict[str, str]:
+    """The stated split of each video, by its name; that of its copies where it has none of its own."""
+    stated: dict[str, str] = {}
+    for source in sources:
+        if "split" in source.row:
+            stated.setdefault(source.video, source.row["split"])
+    for group in copies:
+        named = {source.video: stated[source.video] for source in group if source.video in stated}
+        if len(set(named.values())) > 1:
+            where = ", ".join(f"{video} ({split})" for video, split in named.items())
+            raise ManifestError(
+                f"{where} are copies of one video in several splits: give them one, or take the copies out, or a "
+                "network is tested on what it was trained on"
+            )
+        stated |= {source.video: next(iter(named.values())) for source in group if named}
+    return stated
+
+
+def _groups(sources: list[Source], by: str, copies: list[list[Source]]) -> dict[str, list[Source]]:
     """What stays together in one split, by the name of its first member."""
 
     def key(source: Source) -> str:
@@ -237,9 +256,9 @@ def _groups(sources: list[Source], by: str) -> dict[str, list[Source]]:
             name = joined[name]
         return name
 
-    for copies in same_content(source for source in sources if source.path is not None):
-        for other in copies[1:]:
-            first, *rest = sorted({top(key(copies[0])), top(key(other))})
+    for same in copies:
+        for other in same[1:]:
+            first, *rest = sorted({top(key(same[0])), top(key(other))})
             joined |= dict.fromkeys(rest, first)
     groups: dict[str, list[Source]] = {}
     for source in sources:

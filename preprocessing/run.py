@@ -22,6 +22,7 @@ from preprocessing.shards import DamagedPart, assemble, is_assembled, is_done
 from preprocessing.work import RunError, Work
 from preprocessing.writer import OutputError, write_json
 from settings import ConfigError, build, command, get_logger
+from settings.output import faults_of
 
 logger = get_logger(__name__)
 
@@ -32,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         options = build(values, Options)
-        report(preprocess(options), output_folder(options))
+        with faults_of(output_folder(options)):
+            report(preprocess(options), output_folder(options))
     except (ConfigError, ManifestError) as error:
         print(f"config error: {error}", file=sys.stderr)
         return 2

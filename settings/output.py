@@ -1,6 +1,7 @@
 """Places that are written to: looked at before the work, and faults of them in one line."""
 
 import errno
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,7 +56,8 @@ def refusal(path: Path, error: OSError) -> str:
 def faults_of(path: Path, said: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """A while in which faults of the file system (read-only, full, not allowed) are faults of the output.
 
-    Others, such as an input that is not there, pass. Also of libraries that turn them into errors of their own.
+    Others, such as an input that is not there, pass. Also of libraries that turn them into errors of their own. A file
+    elsewhere that may not be read is named itself.
 
     Args:
         path: of the output.
@@ -69,7 +71,9 @@ def faults_of(path: Path, said: tuple[type[Exception], ...] = ()) -> Iterator[No
     except OSError as error:
         if error.errno not in FAULTS:
             raise
-        raise OutputError(refusal(path, error)) from error
+        raise OutputError(refusal(path, error) if _is_output(path, error) else _elsewhere(error)) from error
+    except OutputError:
+        raise
     except said:
         raise
     except Exception as error:
@@ -77,3 +81,15 @@ def faults_of(path: Path, said: tuple[type[Exception], ...] = ()) -> Iterator[No
             raise
         number = errno.ENOSPC if "No space" in str(error) else errno.EROFS
         raise OutputError(refusal(path, OSError(number, "read-only file system"))) from error
+
+
+def _is_output(path: Path, error: OSError) -> bool:
+    """Whether an error is of the output: what is full or read-only is, and what has no name or lies there."""
+    if error.errno in (*SPACE, errno.EROFS) or not isinstance(error.filename, str):
+        return True
+    named, output = (Path(os.path.abspath(each)) for each in (error.filename, path))
+    return output.parent in named.parents or named in output.parents
+
+
+def _elsewhere(error: OSError) -> str:
+    return f"{error.filename}: {(error.strerror or str(error)).lower()}; make it readable, or choose another"

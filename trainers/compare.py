@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from settings import ConfigError, command
+from settings.output import OutputError, faults_of
 from settings.ranges import Count, NonNegative, Positive, Seed
 from trainers.stages import EVALUATORS
 
@@ -184,8 +185,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     values = command(compare, argv, prog="python -m trainers.compare", positional="runs")
     try:
-        made = compare(**values)
-    except (ConfigError, IndexFileError) as error:
+        with faults_of(Path(values["out"])):
+            made = compare(**values)
+    except (ConfigError, IndexFileError, OutputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     from trainers.evaluation.side_by_side import as_markdown

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from settings import ConfigError, command
+from settings.output import OutputError, faults_of
 
 SPEED = {
     "speed/samples_per_second": "Samples a second",
@@ -200,8 +201,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `dashboard`; 0, or 2 with one line of explanation."""
     values = command(dashboard, argv, prog="python -m trainers.dashboard")
     try:
-        print(dashboard(**values))
-    except ConfigError as error:
+        with faults_of(Path(values["out"] or "the dashboard")):
+            print(dashboard(**values))
+    except (ConfigError, OutputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -16,6 +16,7 @@ import yaml
 
 from cospeech import shipped
 from settings import ConfigError, build, command
+from settings.output import OutputError, faults_of
 from settings.schema import plain
 from trainers.errors import RunStopped
 from trainers.launching.chain import Link, Place, chain
@@ -143,8 +144,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             prog="python -m trainers.launch SYSTEM",
             config=str(file) if file else None,
         )
-        build(values, launch, file=file or Path("command line"))
-    except ConfigError as error:
+        with faults_of(Path(values["folder"] or "runs")):
+            build(values, launch, file=file or Path("command line"))
+    except (ConfigError, OutputError) as error:
         print(f"config error: {error}", file=sys.stderr)
         return 2
     except RunStopped as error:

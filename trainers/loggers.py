@@ -166,12 +166,35 @@ def _row(line: str, columns: list[str]) -> dict[str, Any] | None:
     return row if "step" in row else None
 
 
-def loggers(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any], from_step: int) -> list[Logger]:
-    """The loggers of a run that starts or goes on at `from_step`; metrics.csv is the first.
+def check_wandb(options: WandbOptions) -> None:
+    """What W&B would refuse, said before the run folder is made.
 
     Raises:
-        ConfigError: online W&B without an account on this machine.
+        ConfigError: a name that W&B does not take, or online without an account on this machine.
     """
+    if options.mode == "off":
+        return
+    foreign = [sign for sign in "/\\#?%:" if sign in options.project]
+    if foreign or not 1 <= len(options.project) <= 128:
+        why = f"{' '.join(foreign)} may not be in it" if foreign else "it has 1 to 128 letters"
+        raise ConfigError(f"wandb.project={options.project}: no name of a W&B project: {why}")
+    for tag in options.tags:
+        if not 1 <= len(tag) <= 64:
+            raise ConfigError(f"wandb.tags: a tag has 1 to 64 letters, got {len(tag)} in '{tag[:40]}'")
+    if options.name is not None and not 1 <= len(options.name) <= 128:
+        raise ConfigError(f"wandb.name: a run's name has 1 to 128 letters, got {len(options.name)}")
+    if options.mode == "online":
+        import wandb
+
+        if not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
+            raise ConfigError(
+                "wandb.mode=online needs an account: run `wandb login` once or set WANDB_API_KEY, or use "
+                "wandb.mode=offline"
+            )
+
+
+def loggers(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any], from_step: int) -> list[Logger]:
+    """The loggers of a run that starts or goes on at `from_step`; metrics.csv is the first."""
     metrics = MetricsCSV(folder.metrics)
     metrics.start(from_step)
     tensorboard = TensorBoardLogger(
@@ -188,12 +211,6 @@ def _wandb(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any], 
     # run of a training that was killed, and refuses it ("run ID ... is in use").
     os.environ.pop("WANDB_SERVICE", None)
     # Imported when asked for: most runs do without.
-    import wandb
-
-    if options.mode == "online" and not (os.environ.get("WANDB_API_KEY") or wandb.api.api_key):
-        raise ConfigError(
-            "wandb.mode=online needs an account: run `wandb login` once or set WANDB_API_KEY, or use wandb.mode=offline"
-        )
     from trainers.wandb_run import WandbRun
 
     return WandbRun(folder, options, config, from_step)

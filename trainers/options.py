@@ -22,7 +22,7 @@ class TrainerOptions:
         accelerator: auto, cpu, gpu, ...
         devices: number of devices, a list of device numbers, or auto.
         num_nodes: number of machines.
-        precision: 32-true, bf16-mixed, 16-mixed, bf16-true, 64-true.
+        precision: 32-true, bf16-mixed, 16-mixed (GPUs alone) or 64-true; weights of 16 bits are refused.
         accumulate_grad_batches: batches whose gradients are added up for one optimiser step.
         gradient_clip_val: largest gradient norm (or value); null does not clip.
         gradient_clip_algorithm: clip by the norm over all parameters, or value by value.
@@ -100,7 +100,7 @@ class CheckpointOptions:
     Args:
         every_n_steps: optimiser steps between checkpoints.
         keep_last: how many of them are kept; -1 or 0 keeps all.
-        monitor: validation figure that tells the best checkpoint; null keeps no best.
+        monitor: figure of the stage that tells the best checkpoint, such as val/loss; null keeps no best.
         mode: whether a smaller or a larger figure is better.
     """
 

@@ -192,7 +192,8 @@ def _stage(build_stage: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _check_strategy(values: Mapping[str, Any], stage: Any) -> None:
-    """What the strategy cannot do, as the training command would say it."""
+    """What the strategy cannot do and the stage does not log, as the training command would say it."""
+    from trainers.stage import check_monitor
     from trainers.strategies import STRATEGIES, check
 
     name = values["strategy"]["name"]
@@ -200,6 +201,7 @@ def _check_strategy(values: Mapping[str, Any], stage: Any) -> None:
         STRATEGIES.build(dict(values["strategy"]))
     trainer = dataclasses.replace(build(values["trainer"], TrainerOptions), accelerator="gpu")
     check(values["strategy"], trainer, stage, values["compile"]["enabled"])
+    check_monitor(values["checkpoint"]["monitor"], stage)
     if values["gradient_checkpointing"]:
         stage.enable_gradient_checkpointing()
 

@@ -14,6 +14,7 @@ from typing import Any
 from reports import Page
 from reports.charts import lines, thinned
 from settings import ConfigError, command, get_logger
+from settings.output import OutputError, faults_of
 from trainers.columns import by_figure, name_of, readable
 from trainers.run_folder import RunFolder, read_config
 
@@ -213,8 +214,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command: `python -m trainers.report RUN`."""
     values = command(report, argv, prog="python -m trainers.report", positional="run")
     try:
-        print(report(**values))
-    except ConfigError as error:
+        with faults_of(Path(values["run"])):
+            print(report(**values))
+    except (ConfigError, OutputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

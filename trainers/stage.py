@@ -1,5 +1,6 @@
 """The base of all stages: one LightningModule per trainable stage."""
 
+import difflib
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -35,7 +36,7 @@ class Stage(L.LightningModule):
 
     A subclass sets `self.network`, names the clip keys it reads in `needs`, and writes `training_step`,
     `validation_step` and, when it has something to show, `sample`. Its typed keyword-only constructor is its config.
-    Losses are logged as `train/loss`, `train/loss_face`, ..., `val/loss`.
+    Losses are logged as `train/loss`, `train/loss_face`, ..., `val/loss`; `figures` names what is more than the two.
 
     A stage with several optimisers (a GAN) sets `automatic_optimization = False`, names what each of them trains in
     `parts`, returns them from `configure_optimizers` in that order, and steps them with `only` and `update`. It calls
@@ -77,6 +78,10 @@ class Stage(L.LightningModule):
     def expects(self) -> list[Expected]:
         """What the stage and its data have to agree on; compared before the run folder is made."""
         return []
+
+    def figures(self) -> tuple[str, ...]:
+        """Every name under which the stage logs in its steps; `checkpoint.monitor` has to be one of them."""
+        return both("loss")
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Take the normalisation statistics of the index into the network's buffers, if it has any."""
@@ -213,6 +218,32 @@ class SampleGenerator:
     def integers(self, low: int, high: int, *shape: int) -> Tensor:
         """Whole numbers from low to high - 1, (B, *shape) int64."""
         return torch.stack([torch.randint(low, high, shape, generator=g, device=self.device) for g in self._streams])
+
+
+def both(*names: str) -> tuple[str, ...]:
+    """Names of figures that are logged in training and in validation."""
+    return tuple(f"{part}/{name}" for part in ("train", "val") for name in names)
+
+
+def check_sampling(sampling_steps: int, train_steps: int) -> None:
+    """Raises ConfigError for a diffusion that would take more steps than it is trained with."""
+    if sampling_steps > train_steps:
+        raise ConfigError(
+            f"stage.sampling_steps is {sampling_steps}, but stage.train_steps is {train_steps}: a diffusion takes no "
+            f"more steps than it is trained with; set stage.sampling_steps to 1 to {train_steps}"
+        )
+
+
+def check_monitor(name: str | None, stage: Stage) -> None:
+    """Raises ConfigError for a figure that the stage does not log: there would be no best checkpoint."""
+    if name is None or name in stage.figures():
+        return
+    near = difflib.get_close_matches(name, stage.figures(), 1, 0.5)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise ConfigError(
+        f"checkpoint.monitor={name}: {type(stage).__name__} logs nothing of that name; {meant}there are "
+        f"{', '.join(sorted(stage.figures(), reverse=True))}, or null, which keeps no best checkpoint"
+    )
 
 
 def _frozen(stage: nn.Module) -> list[str]:

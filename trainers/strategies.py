@@ -125,6 +125,12 @@ def check(strategy: dict[str, Any], trainer: Any, stage: Any, compiled: bool) ->
         raise ConfigError(
             f"trainer.precision={trainer.precision}: fp16 does not exist on a CPU; use bf16-mixed or 32-true"
         )
+    if trainer.precision in ("16-true", "bf16-true"):
+        mixed = trainer.precision.replace("true", "mixed")
+        raise ConfigError(
+            f"trainer.precision={trainer.precision}: weights of 16 bits lose small steps, the moving average and the "
+            f"statistics of the data; use {mixed}, which computes in 16 bits and keeps weights in 32"
+        )
     if not stage.automatic_optimization and trainer.accumulate_grad_batches > 1:
         raise ConfigError(
             f"trainer.accumulate_grad_batches={trainer.accumulate_grad_batches}: {type(stage).__name__} has several "

@@ -41,12 +41,12 @@ from trainers.engines.fragments import shards_of
 from trainers.engines.pieces import MANIFEST
 from trainers.errors import CheckpointError, Interrupted, RunStopped
 from trainers.exports import write_export
-from trainers.loggers import loggers
+from trainers.loggers import check_wandb, loggers
 from trainers.options import TrainerOptions
 from trainers.resuming import check_resume, state_of
 from trainers.run_folder import RunFolder, choose, hold, is_first_rank, open_run, read_config
 from trainers.signals import received
-from trainers.stage import Clip, Stage
+from trainers.stage import Clip, Stage, check_monitor
 from trainers.stages import DATAMODULES, STAGES
 from trainers.strategies import STRATEGIES, check
 
@@ -73,6 +73,9 @@ def _train(folder: RunFolder, options: dict[str, Any]) -> Path:
     # Built before anything is written: what is wrong with them stops the run here.
     stage = _stage(options)
     check(options["strategy"], options["trainer"], stage, options["compile"].enabled)
+    check_monitor(options["checkpoint"].monitor, stage)
+    if is_first_rank():
+        check_wandb(options["wandb"])
     datamodule = _datamodule(options, stage)
     ema = EMA(options["ema"].decay, options["ema"].every_n_steps) if options["ema"].enabled else None
     trainer = _trainer(

@@ -26,6 +26,7 @@ from preprocessing.motion.work import MotionWork
 from preprocessing.work import RunError
 from preprocessing.writer import OutputError
 from settings import ConfigError, build, command
+from settings.output import faults_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _stop)
     try:
         options = build(values, Options)
-        made = import_motion(options)
+        with faults_of(Path(options.output).expanduser()):
+            made = import_motion(options)
     except ConfigError as error:
         print(f"config error: {error}", file=sys.stderr)
         return 2

@@ -177,6 +177,10 @@ def test_statistics_come_from_the_index(shards):
         ({"steps_per_epoch": 5}, "epoch=random"),
         ({"batch_size": 0}, "batch_size must be above 0"),
         ({"window": 5000}, r"train \(32 clips\)"),
+        (
+            {"batch_size": 5000, "drop_last": True},
+            r"the \d+ windows in .* fill no batch of 5000 .*drop_last",
+        ),
         ({"train_split": "trian"}, "val \\(8 clips\\)"),
         ({"where": {"licenc": "CC0"}}, "did you mean 'licence'"),
         ({"where": {"split": "val"}}, "train_split"),

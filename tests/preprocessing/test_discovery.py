@@ -5,7 +5,7 @@ import os
 import pytest
 
 from preprocessing.discovery import Skipped, readable
-from preprocessing.manifest import assign_splits, read_sources, slug
+from preprocessing.manifest import ManifestError, assign_splits, read_sources, slug
 from tests.preprocessing.clips import write_clip
 
 
@@ -81,6 +81,30 @@ def test_copies_in_a_manifest_stand_in_one_split(tmp_path, by):
     assert set(splits.values()) == {"train", "val", "test"}
     for number in range(10):
         assert splits[f"{number:02d}.mp4"] == splits[f"{number + 10:02d}.mp4"]
+
+
+def manifest(folder, *rows):
+    for name in ("a", "b", "c", "d"):
+        (folder / f"{name}.mp4").write_bytes(b"one" if name in "ab" else name.encode())
+    (folder / "m.csv").write_text("file,speaker,split,start,end\n" + "".join(f"{row}\n" for row in rows))
+    return read_sources(folder / "m.csv")
+
+
+@pytest.mark.parametrize("by", ["source", "speaker"])
+def test_copies_with_several_stated_splits_are_refused_by_name(tmp_path, by):
+    sources = manifest(tmp_path, "a.mp4,x,train,,", "b.mp4,y,test,,", "c.mp4,z,test,,")
+    with pytest.raises(ManifestError, match=r"^a\.mp4 \(train\), b\.mp4 \(test\) are copies of one video in several"):
+        assign_splits(sources, {"train": 1.0}, by=by)
+    sources = manifest(tmp_path, "a.mp4,x,test,,", "b.mp4,y,test,,", "c.mp4,z,train,,")
+    assert assign_splits(sources, {"train": 1.0}, by=by)["b.mp4"] == "test"
+
+
+@pytest.mark.parametrize("by", ["source", "speaker"])
+def test_a_copy_and_a_span_follow_their_own_video_and_not_another_of_the_speaker(tmp_path, by):
+    rows = ["c.mp4,x,val,,", "b.mp4,x,train,,", "a.mp4,x,,,", "d.mp4,x,test,0,1", "d.mp4,x,,2,3"]
+    splits = assign_splits(manifest(tmp_path, *rows), {"train": 0.0, "other": 1.0}, by=by)
+    assert splits["a.mp4"] == splits["b.mp4"] == "train"
+    assert {split for name, split in splits.items() if name.startswith("d.mp4")} == {"test"}
 
 
 def test_names_that_are_not_utf8(tmp_path):

@@ -1,6 +1,8 @@
 """Outputs that cannot be written are one line, before the work where that can be known."""
 
 import errno
+import functools
+import importlib
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,51 @@ def test_a_device_that_is_not_there_is_refused(name: str) -> None:
 def test_devices() -> None:
     assert device_of("cpu").type == "cpu"
     assert device_of("auto").type in ("cpu", "cuda")
+
+
+def test_an_input_that_may_not_be_read_is_not_the_output(tmp_path: Path) -> None:
+    elsewhere, output = tmp_path / "in" / "a.wav", tmp_path / "out" / "b"
+    with pytest.raises(OutputError, match=f"{elsewhere}: not yours; make it readable"), faults_of(output):
+        raise PermissionError(errno.EACCES, "Not yours", str(elsewhere))
+    with pytest.raises(OutputError, match="cannot write to"), faults_of(output):
+        raise PermissionError(errno.EACCES, "Not yours", str(output / "c.npz"))
+
+
+COMMANDS = {
+    "preprocessing.run": ("preprocess", "input=. output={out}"),
+    "preprocessing.features": ("make_features", "input=. output={out} network=."),
+    "preprocessing.bank": ("make_bank", "input=. output={out} tokenizer=."),
+    "preprocessing.motion.run": ("import_motion", "input=. output={out}"),
+    "preprocessing.synthetic.__main__": ("generate", "output={out}"),
+    "preprocessing.synthetic_motion.__main__": ("generate", "output={out}"),
+    "trainers.animate": ("animate", "run=. out={out}"),
+    "trainers.compare": ("compare", "run-a out={out}"),
+    "trainers.dashboard": ("dashboard", "out={out}"),
+    "trainers.evaluate": ("evaluate", "run=. out={out}"),
+    "trainers.export": ("export", "run=. out={out}"),
+    "trainers.report": ("report", "{out}"),
+}
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_says_in_one_line_that_it_cannot_write(
+    tmp_path: Path, name: str, fault: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = importlib.import_module(name)
+    function, words = COMMANDS[name]
+    out = tmp_path / "out.json"
+
+    @functools.wraps(getattr(module, function))
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(fault, "Never", str(out / "x"))
+
+    monkeypatch.setattr(module, function, refuse)
+    try:
+        status = module.main(words.format(out=out).split())
+    except SystemExit as ended:
+        status = ended.code
+    assert status in (1, 2)
+    said = capsys.readouterr()
+    assert said.err.splitlines()[-1].startswith(f"error: cannot write to {out}")
+    assert "Traceback" not in said.err

@@ -239,7 +239,17 @@ def test_damaged_metrics_are_survived_by_report_and_resume(folder: Path, caplog:
         assert len(list(csv.DictReader(file))) == 10
 
 
-def test_a_monitor_that_nobody_logs_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_monitor_that_nobody_logs_is_refused_before_a_folder_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"checkpoint\.monitor=val/los: ToyStage logs nothing .* mean val/loss\?"):
+        toy_run(tmp_path / "run", checkpoint={"monitor": "val/los"})
+    assert not (tmp_path / "run").exists()
+    run = toy_run(tmp_path / "run", checkpoint={"monitor": None})
+    assert not (run / "checkpoints" / "best.ckpt").exists()
+
+
+def test_a_figure_that_does_not_come_is_said(tmp_path: Path, caplog, monkeypatch) -> None:
+    """A stage's own list may promise what a run without the option does not log."""
+    monkeypatch.setattr(toy.ToyStage, "figures", lambda self: ("val/fgd",))
     run = toy_run(tmp_path / "run", checkpoint={"monitor": "val/fgd"})
     assert "checkpoint.monitor=val/fgd: nothing of that name is logged" in caplog.text
     assert "val/loss" in caplog.text

@@ -178,7 +178,22 @@ def test_online_without_an_account_nothing_is_written(tmp_path: Path, monkeypatc
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigError, match="wandb login"):
         toy_run(tmp_path / "run", wandb={"mode": "online"})
-    assert not (tmp_path / "run" / "wandb").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("wandb", "said"),
+    [
+        ({"project": "a/b:c"}, r"wandb\.project=a/b:c: .*/ : may not be in it"),
+        ({"project": "p" * 129}, r"wandb\.project=p+: .* 1 to 128 letters"),
+        ({"tags": ["whole", ""]}, r"wandb\.tags: a tag has 1 to 64 letters, got 0"),
+        ({"name": "n" * 129}, r"wandb\.name: .* got 129"),
+    ],
+)
+def test_names_that_wandb_refuses_are_refused_before_a_folder_is_made(tmp_path: Path, wandb, said) -> None:
+    with pytest.raises(ConfigError, match=said):
+        toy_run(tmp_path / "run", wandb={"mode": "offline", **wandb})
+    assert not (tmp_path / "run").exists()
 
 
 def test_wandb_gets_what_metrics_csv_gets(tmp_path: Path) -> None:

@@ -168,6 +168,9 @@ class ToyGAN(Stage):
         make = SCHEDULES.build(self.schedule_options)
         return made, [{"scheduler": make(o, self.steps_of_each)} for o in made]
 
+    def figures(self) -> tuple[str, ...]:
+        return (*super().figures(), "train/discriminator")
+
     def training_step(self, batch: Batch, batch_index: int) -> None:
         noisy = batch.pose + 0.1 * self.generator(batch).normal(*batch.pose.shape[1:])
         with self.only("network"):

@@ -17,7 +17,7 @@ from settings.schema import keys
 from trainers.agreement import Expected, picture_size
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage
+from trainers.stage import Stage, both
 
 
 class BaseStage(Stage):
@@ -133,6 +133,12 @@ class BaseStage(Stage):
         """The size of pictures."""
         size = self.network.image_size
         return [picture_size(size, f"stage.image_size is {size}")]
+
+    def figures(self) -> tuple[str, ...]:
+        """The losses that count, the threshold loss in validation always; PSNR."""
+        losses = both("loss", "reconstruction", *(["adversarial"] if self.weights["adversarial"] else []))
+        threshold = both("threshold") if self.weights["threshold"] > 0 else ("val/threshold",)
+        return (*losses, *threshold, "train/discriminator", "val/psnr", "val/psnr_source")
 
     def training_step(self, batch: Any, batch_index: int) -> None:
         """One step of the network and one of the discriminator."""

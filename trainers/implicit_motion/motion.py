@@ -18,7 +18,7 @@ from trainers.agreement import Expected, frame_rate, picture_size, window_length
 from trainers.implicit_motion.features import FrozenBase, find_base, measure
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage
+from trainers.stage import Stage, both, check_sampling
 
 
 class MotionStage(Stage):
@@ -114,6 +114,7 @@ class MotionStage(Stage):
         ):  # fmt: skip
             if not 0 <= chance <= 1:
                 raise ConfigError(f"stage.{name} is a probability, got {chance}")
+        check_sampling(sampling_steps, train_steps)
         if features == "video" and base is None:
             raise ConfigError("stage.features=video needs the network that makes them: give stage.base")
         export = None if base is None else find_base(base)
@@ -186,6 +187,10 @@ class MotionStage(Stage):
         if self.base is not None and not self.network.space.known:
             self.network.space.set_moments(*measure(self.base, self))
             self.network.space.set_base(self.base_sha256)
+
+    def figures(self) -> tuple[str, ...]:
+        """The loss and its terms."""
+        return both("loss", "loss_simple", "loss_mse", "loss_velocity", "loss_acceleration")
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """The loss of one batch; logs it with its parts."""

@@ -15,7 +15,7 @@ from settings.ranges import Count, Decay, Fps, Fraction, NonNegative
 from trainers.agreement import Expected, frame_rate, window_length
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage
+from trainers.stage import Stage, both, check_sampling
 
 
 class SMGAStage(Stage):
@@ -92,6 +92,7 @@ class SMGAStage(Stage):
             if not value > 0:
                 instead = "; without the face's loss is stage.face_loss=off (or general)" if "face" in name else ""
                 raise ConfigError(f"stage.{name} has to be above 0, got {value:g}{instead}")
+        check_sampling(sampling_steps, train_steps)
         try:
             self.network = SMGA(
                 width=width,
@@ -140,6 +141,10 @@ class SMGAStage(Stage):
                 )
             )
         return expected
+
+    def figures(self) -> tuple[str, ...]:
+        """The loss, and those of face and body."""
+        return both("loss", "loss_face", "loss_body")
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """The loss of one batch; logs it with its parts."""

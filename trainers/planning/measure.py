@@ -21,9 +21,8 @@ from trainers.stages import STAGES
 
 logger = get_logger(__name__)
 
-SIXTEEN = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-WEIGHTS = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "16": torch.float16, "64-true": torch.float64}
-WEIGHTS["64"] = torch.float64
+SIXTEEN = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16, "16": torch.float16}
+WEIGHTS = {"64-true": torch.float64, "64": torch.float64}
 
 
 @dataclass(frozen=True)

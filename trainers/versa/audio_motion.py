@@ -19,7 +19,7 @@ from trainers.agreement import Expected
 from trainers.exports import load_network
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage
+from trainers.stage import Stage, both
 from trainers.versa.frozen import (
     TEXT_MOTION,
     check_tokenizer,
@@ -158,6 +158,10 @@ class AudioMotionStage(Stage):
         except ValueError as error:
             raise ConfigError(f"stage.clip_model: {error}") from None
         super().use_statistics(statistics)
+
+    def figures(self) -> tuple[str, ...]:
+        """The loss, and the share of hidden tokens that are likeliest."""
+        return both("loss", "accuracy")
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """The loss of one batch; logs it with the share of hidden tokens that are likeliest."""

@@ -12,7 +12,7 @@ from settings.ranges import Count, Whole
 from settings.schema import keys
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage
+from trainers.stage import Stage, both
 from trainers.versa.captions import batch_layout
 from trainers.versa.frozen import FRAMES, motion_lengths
 
@@ -69,6 +69,10 @@ class EvaluatorStage(Stage):
             self.network.set_statistics(dict(statistics))
         except ValueError as error:
             raise ConfigError(f"stage: {error}") from None
+
+    def figures(self) -> tuple[str, ...]:
+        """The loss, and the share of motions whose own text is the nearest."""
+        return both("loss", "right")
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """The loss of one batch; logs it with the share of motions whose own text is the nearest."""

@@ -15,7 +15,7 @@ from settings.ranges import Count, Decay, Fps, Fraction, NonNegative, Whole
 from settings.schema import keys
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage
+from trainers.stage import Stage, both
 from trainers.versa.captions import batch_layout, drop, spans_of
 from trainers.versa.frozen import check_tokenizer, find_tokenizer, motion_tokens
 
@@ -97,6 +97,10 @@ class TextMotionStage(Stage):
             self.network.read(["a person"])
         except ValueError as error:
             raise ConfigError(f"stage.clip_model: {error}") from None
+
+    def figures(self) -> tuple[str, ...]:
+        """The loss, the share of hidden tokens that are likeliest, and that of windows with text."""
+        return both("loss", "accuracy", "with_text")
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """The loss of one batch; logs it with the share of hidden tokens that are likeliest."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar
 
 from torch import Tensor
 
-from models.human.motion import FPS
+from models.human.motion import FPS, PARTS
 from models.versa.tokenizer import MotionTokenizer, Reconstruction
 from models.versa.tokenizer_loss import tokenizer_errors, tokenizer_loss
 from settings import Choice, ConfigError
@@ -13,7 +13,7 @@ from settings.ranges import Count, Decay, NonNegative, Whole
 from settings.schema import keys
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage
+from trainers.stage import Stage, both
 from trainers.versa.code_use import CodeUse
 
 
@@ -77,6 +77,14 @@ class TokenizerStage(Stage):
             raise ConfigError(
                 f"data.shards: {error}; make shards of motion with `python -m preprocessing.motion`"
             ) from None
+
+    def figures(self) -> tuple[str, ...]:
+        """The loss and its parts, errors of joints and of the vector's parts, and the use of codes."""
+        errors = (f"val/error_{part}" for part in PARTS)
+        return (
+            *both("loss", "reconstruction", "positions", "velocities", "commitment", "perplexity"),
+            *("train/codes_reset", "val/code_use", "val/mpjpe", *errors),
+        )
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """The loss of one batch; logs it with its parts."""

@@ -1,0 +1,80 @@
+"""What a stage says that it logs is what it logs; figures, precisions and steps that cannot be are refused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from settings import ConfigError
+from tests.trainers.runs import toy_run
+from trainers.options import TrainerOptions
+from trainers.plan import plan, training_config
+from trainers.planning.measure import _Draws, build_stage
+from trainers.planning.samples import sample_batch
+from trainers.stage import check_monitor
+from trainers.strategies import check
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+TINY = sorted(CONFIGS.glob("*/*/tiny.yaml"))
+NO_WEIGHTS = ("stage.adversarial_weight=0", "stage.threshold_weight=0")
+
+
+def logged(stage: Any, batch: Any, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Every name under which a stage logs in a step of training and one of validation."""
+    names: set[str] = set()
+    monkeypatch.setattr(stage, "log", lambda name, *args, **options: names.add(name))
+    monkeypatch.setattr(stage, "generator", lambda batch: _Draws(len(batch), "cpu"))
+    monkeypatch.setattr(stage, "update", lambda part, loss: None)
+    stage.training_step(batch, 0)
+    stage.on_before_optimizer_step(None)
+    stage.eval()
+    with torch.no_grad():
+        stage.validation_step(batch, 0)
+    return names
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        *(pytest.param(path, (), id=path.parent.name) for path in TINY),
+        pytest.param(CONFIGS / "implicit_motion/base/tiny.yaml", NO_WEIGHTS, id="base without weights"),
+        pytest.param(CONFIGS / "mmgt/smga/tiny.yaml", ("stage.face_loss=off",), id="smga without a face"),
+    ],
+)
+def test_what_is_named_is_logged_and_nothing_else(path, words, monkeypatch):
+    values = training_config(str(path), words)
+    stage = build_stage(values["stage"], "cpu")
+    batch = sample_batch(stage.needs, values["data"], values["stage"], 2, "cpu")
+    assert logged(stage, batch, monkeypatch) == set(stage.figures())
+
+
+def test_a_typo_is_answered_with_the_name_that_is_meant():
+    stage = build_stage(training_config(str(CONFIGS / "versa/evaluator/tiny.yaml"), ())["stage"])
+    check_monitor("val/right", stage)
+    check_monitor(None, stage)
+    with pytest.raises(ConfigError, match=r"=val/rigth: .*did you mean val/right\? there are val/right, val/loss"):
+        check_monitor("val/rigth", stage)
+    with pytest.raises(ConfigError, match=r"monitor=fgd: EvaluatorStage logs nothing of that name; there are"):
+        check_monitor("fgd", stage)
+    with pytest.raises(ConfigError, match=r"checkpoint\.monitor=val/fgd"):
+        plan(training_config(str(CONFIGS / "mmgt/smga/tiny.yaml"), ("checkpoint.monitor=val/fgd",)), gpus=1)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true"])
+def test_weights_of_sixteen_bits_are_refused_before_a_folder_is_made(tmp_path, precision):
+    mixed = precision.replace("true", "mixed")
+    with pytest.raises(ConfigError, match=rf"precision={precision}: .* use {mixed}"):
+        check({"name": "auto"}, TrainerOptions(precision=precision, accelerator="gpu"), None, False)
+    with pytest.raises(ConfigError, match=rf"trainer\.precision={precision}: "):
+        toy_run(tmp_path / "run", trainer={"precision": precision})
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["mmgt/smga", "implicit_motion/motion"])
+def test_a_diffusion_takes_no_more_steps_than_it_is_trained_with(name):
+    words = ("stage.train_steps=20", "stage.sampling_steps=21")
+    stage = training_config(str(CONFIGS / name / "tiny.yaml"), words)["stage"]
+    with pytest.raises(ConfigError, match=r"sampling_steps is 21, but stage\.train_steps is 20: .* to 1 to 20"):
+        build_stage(stage, "cpu")
+    build_stage(stage | {"sampling_steps": 20}, "cpu")
