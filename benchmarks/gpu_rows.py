@@ -1,6 +1,5 @@
 """How a part of `benchmarks.gpu` measures: row after row, each kept as soon as it is there, each guarded."""
 
-import argparse
 import json
 import statistics
 import time
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from benchmarks.arguments import Parser
 
 Row = tuple[str, Callable[[], dict[str, Any]]]
 
@@ -33,7 +34,7 @@ Part = Callable[[Options], Iterable[Row]]
 
 def run(parts: dict[str, Part], argv: list[str] | None = None) -> int:
     """Command line of a module of parts; 1 where a row failed."""
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     parser.add_argument("part", choices=parts)
     parser.add_argument("--rows", type=Path, required=True, help="file that rows are added to, a line of JSON each")
     parser.add_argument("--shards", type=Path)
