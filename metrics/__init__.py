@@ -4,7 +4,8 @@
     regions         RegionPSNR, RegionSSIM     of frames, inside boxes or masks
     lpips           LPIPS                      of frames, by AlexNet or VGG-16
     fid             FID                        over frames, by Inception-v3
-    fvd             FVD, KVD                   over windows of 16 frames, by I3D
+    fvd             FVD, KVD, I3DFID           over windows of 16 frames, or of still ones, by I3D
+    expression      EFID, ExpressionDistance   over expressions of faces, by Deep3DFaceRecon, or key points (VA-17)
     sync            LipSync                    LSE-D and LSE-C, by SyncNet
     identity        CSIM                       of faces, by ArcFace
     head_pose       HeadPoseError              degrees
@@ -41,6 +42,9 @@ _HOMES = {
     "FID": "metrics.fid",
     "FVD": "metrics.fvd",
     "KVD": "metrics.fvd",
+    "I3DFID": "metrics.fvd",
+    "EFID": "metrics.expression",
+    "ExpressionDistance": "metrics.expression",
     "LipSync": "metrics.sync",
     "CSIM": "metrics.identity",
     "HeadPoseError": "metrics.head_pose",

@@ -13,6 +13,18 @@ ARCFACE_POINTS: Final = np.array(
     [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
 )
 """Where eyes, nose and corners of the mouth lie in ArcFace's crop, in pixels; left is left in the picture."""
+DEEP3D_SIDE: Final = 224
+DEEP3D_POINTS: Final = np.array(
+    [
+        (-0.31148657, 0.29036078, 0.13377953),
+        (0.30979887, 0.28972036, 0.13179526),
+        (0.0032535, -0.04617932, 0.55244243),
+        (-0.25216928, -0.38133916, 0.22405732),
+        (0.2484662, -0.38128236, 0.22235769),
+    ]
+)
+"""Deep3DFaceRecon's mean face: eyes, tip of the nose, corners of the mouth; left is left in the picture, y up."""
+_DEEP3D_SCALE: Final = 102.0
 SYNCNET_SIDE: Final = 224
 _SYNCNET_MARGIN: Final = 0.4
 _SYNCNET_GREY: Final = 110
@@ -30,17 +42,20 @@ def five_points(pose: Tensor) -> np.ndarray:
         come first. NaN in frames where one of the needed points is missing.
     """
     pose = as_pose(pose)
-    points = pose[..., :2]
-    five = [
-        points[:, RIGHT_EYE_RIM].mean(1),
-        points[:, LEFT_EYE_RIM].mean(1),
-        points[:, NOSE_RIDGE.stop - 1],
-        points[:, OUTER_LIPS.start],
-        points[:, OUTER_LIPS.start + 6],
-    ]
     there = seen(pose)[:, FACE].all(1).cpu().numpy()
-    stacked = np.stack([point.cpu().numpy() for point in five], 1)
-    return np.where(there[:, None, None], stacked, np.nan)
+    return np.where(there[:, None, None], five_of(pose[:, FACE, :2].cpu().numpy()), np.nan)
+
+
+def five_of(face: np.ndarray) -> np.ndarray:
+    """The same (T, 5, 2) from the 68 points of faces (T, 68, 2)."""
+    eyes = [face[:, _in_face(rim)].mean(1) for rim in (RIGHT_EYE_RIM, LEFT_EYE_RIM)]
+    corner = OUTER_LIPS.start - FACE.start
+    return np.stack([*eyes, face[:, NOSE_RIDGE.stop - 1 - FACE.start], face[:, corner], face[:, corner + 6]], 1)
+
+
+def _in_face(part: slice) -> slice:
+    """A part of the 134 points among the 68 of the face."""
+    return slice(part.start - FACE.start, part.stop - FACE.start)
 
 
 def similarity(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -77,6 +92,39 @@ def arcface_crops(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
             for frame, five in zip(frames, points, strict=True)
         ]
     )
+
+
+def deep3d_crops(frames: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Faces as Deep3DFaceRecon cuts them (`util/preprocess.py`, align_img): scaled and shifted, not turned.
+
+    The scale is that of the affine camera which brings the mean face's five points nearest to the picture's, times 102;
+    the middle of the mean face becomes the middle of the crop. Bicubic; black outside the frame.
+
+    Args:
+        frames: (T, H, W, 3) uint8.
+        points: (T, 68, 2) iBUG-68 as fractions of the frame.
+
+    Returns:
+        (T, 224, 224, 3) uint8.
+    """
+    from PIL import Image
+
+    height, width = frames.shape[1:3]
+    camera = np.linalg.pinv(np.concatenate([DEEP3D_POINTS, np.ones((5, 1))], 1))  # (4, 5)
+    crops = []
+    for frame, face in zip(frames, points, strict=True):
+        pixels = face * (width, height)
+        pixels[:, 1] = height - 1 - pixels[:, 1]
+        five = np.stack([pixels[[36, 39]].mean(0), pixels[[42, 45]].mean(0), pixels[30], pixels[48], pixels[54]])
+        found = camera @ five  # (4, 2): a column for x and one for y, the shift last
+        scale = _DEEP3D_SCALE / np.linalg.norm(found[:3], axis=0).mean()
+        size = int(width * scale), int(height * scale)
+        x, y = found[3]
+        left = int(size[0] / 2 - DEEP3D_SIDE / 2 + (x - width / 2) * scale)
+        top = int(size[1] / 2 - DEEP3D_SIDE / 2 + (height / 2 - y) * scale)
+        whole = Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC)
+        crops.append(np.asarray(whole.crop((left, top, left + DEEP3D_SIDE, top + DEEP3D_SIDE))))
+    return np.stack(crops)
 
 
 def syncnet_crops(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:

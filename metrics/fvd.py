@@ -1,4 +1,4 @@
-"""Distances between generated and true videos by I3D's features: FVD and KVD."""
+"""Distances between generated and true videos by I3D's features: FVD, KVD, and FID of single frames."""
 
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +61,7 @@ class I3D(nn.Module):
 
 
 class _OverWindows(Sourced):
-    """What FVD and KVD share: a distance of features that is given windows of clips."""
+    """What FVD, KVD and FID on I3D share: a distance of features that is given windows of clips."""
 
     short: Tensor
 
@@ -86,8 +86,12 @@ class _OverWindows(Sourced):
             return
         starts = torch.arange(0, len(frames) - self.window + 1, self.stride)
         for some in starts.split(self.batch):
-            videos = torch.stack([frames[start : start + self.window] for start in some])
-            super().update(self.network(videos.to(self.device)), generated)  # type: ignore[misc, attr-defined]
+            videos = self._videos(frames, some).to(self.device)  # type: ignore[attr-defined]
+            super().update(self.network(videos), generated)  # type: ignore[misc]
+
+    def _videos(self, frames: Tensor, starts: Tensor) -> Tensor:
+        """What the network sees: (N, window, 3, H, W) from each start on."""
+        return torch.stack([frames[start : start + self.window] for start in starts])
 
 
 class FVD(_OverWindows, FrechetDistance):  # type: ignore[misc]
@@ -117,3 +121,19 @@ class KVD(_OverWindows, KernelDistance):  # type: ignore[misc]
     """
 
     figure = "KVD"
+
+
+class I3DFID(_OverWindows, FrechetDistance):  # type: ignore[misc]
+    """FID on I3D's features (MMGT-23): the first frame of each of FVD's windows, as a video that stands still.
+
+    The paper takes FID "with the I3D classifier" and does not say how a network of videos is shown a picture: here the
+    frame is repeated `window` times (ours), so that nothing of movement is in the figure. Lower is better.
+
+    Args:
+        network, window, stride, batch: as FVD's.
+    """
+
+    figure = "FID (I3D)"
+
+    def _videos(self, frames: Tensor, starts: Tensor) -> Tensor:
+        return frames[starts][:, None].expand(-1, self.window, -1, -1, -1)

@@ -89,8 +89,13 @@ def find(weights: str | Path, *known: Published) -> tuple[Path, Source]:
     return path, Source((match or known[0]).what, path.name, sha256, match is not None)
 
 
-def read_state(path: Path, *known: Published) -> Mapping[str, Tensor]:
+def read_state(path: Path, *known: Published, inside: str | None = None) -> Mapping[str, Tensor]:
     """The named tensors of a PyTorch file, without running any code from it.
+
+    Args:
+        path: the file.
+        known: the published files, for the error's advice.
+        inside: the key they stand under, in a file that holds more than one network.
 
     Raises:
         ConfigError: a damaged file, or one that holds something else.
@@ -100,6 +105,10 @@ def read_state(path: Path, *known: Published) -> Mapping[str, Tensor]:
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(f"{path} is no file of weights ({reason[0]}); {advice(known)}") from None
+    if inside is not None and isinstance(state, Mapping):
+        if inside not in state:
+            raise ConfigError(f"{path} has nothing under '{inside}'; {advice(known)}")
+        state = state[inside]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError(f"{path} holds no named tensors; {advice(known)}")
     return state

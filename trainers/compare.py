@@ -30,6 +30,7 @@ def compare(
     seconds: Positive | None = 8.0,
     batch: Count = 32,
     weights: dict[str, str] = {},
+    videos: bool = False,
     tokenizer: str | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
@@ -55,6 +56,7 @@ def compare(
         seconds: only the first seconds of each clip; none is all.
         batch: clips generated at once.
         weights: files of pretrained networks, as for `trainers.evaluate`.
+        videos: render and measure videos of implicit_motion.motion too, likewise.
         tokenizer: the motion tokenizer of networks of versa, where it is not where their runs say.
         device: cpu, cuda, or auto.
 
@@ -107,6 +109,7 @@ def compare(
             neighbours=2000,
             evaluator=str(network.folder) if network else None,
             weights=weights,
+            videos=videos,
             tokenizer=tokenizer,
             systems=("model", "truth"),
             device=device,

@@ -14,7 +14,8 @@ from trainers.stages import EVALUATORS
 
 _USED_BY = {
     "beside": ("implicit_motion.motion", "versa.audio_motion"),
-    "weights": ("implicit_motion.base",),
+    "weights": ("implicit_motion.base", "implicit_motion.motion"),
+    "videos": ("implicit_motion.motion",),
     "evaluator": ("mmgt.smga", "versa.text_motion"),
     "steps": ("mmgt.smga", "implicit_motion.motion", "versa.text_motion", "versa.audio_motion"),
 }
@@ -38,6 +39,7 @@ def evaluate(
     batch: Count = 32,
     neighbours: Count = 2000,
     weights: dict[str, str] = {},
+    videos: bool = False,
     beside: dict[str, str] = {},
     tokenizer: str | None = None,
     device: str = "auto",
@@ -66,8 +68,9 @@ def evaluate(
         seconds: only the first seconds of each clip; none is all.
         batch: clips generated at once.
         neighbours: training windows that the nearest-neighbour baseline looks through.
-        weights: files of pretrained networks for figures of videos: {alexnet: LPIPS, inception: FID, i3d: FVD,
-            arcface: CSIM}; figures without one are left out and named.
+        weights: files of pretrained networks for figures of videos: {alexnet: LPIPS, inception: FID, i3d: FVD, KVD and
+            FID on I3D, arcface: CSIM, deep3d: E-FID}; figures without one are left out and named.
+        videos: render and measure videos of implicit_motion.motion too, which takes time; weights ask for it as well.
         beside: other runs of the stage for the same table, such as ablations: {name: run} (implicit_motion.motion,
             versa.audio_motion).
         tokenizer: the motion tokenizer of a network of versa, where it is not where its run says (moved runs).
@@ -112,7 +115,8 @@ def evaluate(
             f"{export.name} was trained on {shards}, which is not there now ({error}); the run or the shards were "
             "moved: say where they are with data=SHARDS"
         ) from None
-    _check_used(export.stage, {"beside": beside, "weights": weights, "evaluator": evaluator, "steps": steps})
+    given = {"beside": beside, "weights": weights, "videos": videos, "evaluator": evaluator, "steps": steps}
+    _check_used(export.stage, given)
     check_steps(export, steps)
     device_of(device)
     check_writable(folder)
@@ -129,6 +133,7 @@ def evaluate(
         evaluator=evaluator,
         evaluator_config=evaluator_config,
         weights=weights,
+        videos=videos,
         beside=beside,
         tokenizer=tokenizer,
         device=device,

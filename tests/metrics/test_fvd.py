@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from metrics import FVD, KVD, FrechetDistance, KernelDistance
+from metrics import FVD, I3DFID, KVD, FrechetDistance, KernelDistance
 from metrics.fvd import I3D
 from settings import ConfigError
 
@@ -121,3 +121,25 @@ def test_kvd_is_the_kernel_distance_of_the_same_features(weights, clips):
             by_hand.update(features(torch.stack([torch.as_tensor(one) for one in whole])), generated=index < 2)
     assert metric.compute().item() == pytest.approx(by_hand.compute().item(), rel=1e-6)
     assert metric.label == "KVD (other weights)"
+
+
+@pytest.mark.paper("MMGT-23")
+def test_fid_on_i3d_sees_single_frames_that_stand_still(weights, clips):
+    metric, by_hand = I3DFID(weights, batch=2), FrechetDistance(400)
+    for index, clip in enumerate(clips):
+        metric.update(clip, generated=index < 2)
+        still = [clip[start : start + 1].expand(16, -1, -1, -1) for start in range(0, len(clip) - 15, 16)]
+        by_hand.update(features(still), generated=index < 2)
+    assert (metric.generated_count, metric.truth_count) == (2 + 2, 4 + 1)
+    assert metric.compute().item() == pytest.approx(by_hand.compute().item(), rel=1e-4)
+    assert metric.compute() > 1
+    assert metric.label == "FID (I3D) (other weights)"
+    # What FVD sees and FID does not: the same first frames, and then another movement.
+    moving, still = I3DFID(weights), FVD(weights)
+    for clip in clips:
+        other = torch.cat([part.roll(-1, 0).roll(1, 0)[[0, *range(15, 0, -1)]] for part in clip[:16].split(16)])
+        for one in (moving, still):
+            one.update(clip[:16], generated=False)
+            one.update(other, generated=True)
+    assert moving.compute().item() == pytest.approx(0, abs=1e-4)
+    assert still.compute() > 1e-3

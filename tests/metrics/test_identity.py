@@ -59,6 +59,7 @@ def cosines(made: torch.Tensor, true: torch.Tensor, matrix: np.ndarray) -> np.nd
 
 
 @pytest.mark.paper("CA-17")
+@pytest.mark.paper("VA-17")
 def test_is_the_mean_cosine_of_embeddings(weights, matrix, faces):
     metric = CSIM(weights)
     metric.update(*faces)

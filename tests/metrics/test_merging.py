@@ -8,13 +8,16 @@ from torch.multiprocessing import spawn
 
 from metrics import (  # fmt: skip
     CSIM,
+    EFID,
     FID,
     FVD,
+    I3DFID,
     KVD,
     LPIPS,
     PSNR,
     SSIM,
     TGD,
+    ExpressionDistance,
     HeadPoseError,
     LipSync,
     RegionPSNR,
@@ -96,6 +99,23 @@ def faces(metric, clip):
     metric.update(*(clip[name][:, :, :1, :1].expand(-1, -1, 112, 112) for name in ("made", "true")))
 
 
+def points(clip, size):
+    """Faces of random shape, one of them not there."""
+    found = np.random.default_rng(len(clip["made"])).uniform(0.2, 0.8, (2, len(clip["made"]), 68, size))
+    found[:, 1] = np.nan
+    return found
+
+
+def expressions(metric, clip):
+    for side, generated in zip(points(clip, 3), (True, False)):
+        metric.update(side, generated=generated)
+
+
+def faces_of_frames(metric, clip):
+    for name, side, generated in zip(("made", "true"), points(clip, 2), (True, False)):
+        metric.update(clip[name][:4], side[:4], generated=generated)
+
+
 def embed(crops):
     return crops[:, 0, 0].astype(float)
 
@@ -108,6 +128,9 @@ MEASURES = {
     "LPIPS": (lambda: LPIPS(Difference()), pictures),
     "FID": (lambda: FID(Colours()), both_sides),
     "FVD": (lambda: FVD(Colours(), window=4), both_sides),
+    "FID (I3D)": (lambda: I3DFID(Colours(), window=4), both_sides),
+    "E-FID": (lambda: EFID(Colours()), faces_of_frames),
+    "Expression distance": (lambda: ExpressionDistance("a detector"), expressions),
     "KVD": (lambda: KVD(Colours(), window=4), both_sides),
     "LipSync": (lambda: LipSync(Brightness()), lips),
     "CSIM": (lambda: CSIM(embed), faces),

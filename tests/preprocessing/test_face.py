@@ -9,8 +9,9 @@ import pytest
 
 from datamodules.clip import ClipInfo, check
 from datamodules.media import encode_video, read_frames
+from models.human.canonical_face import CANONICAL, RIGID
 from models.human.keypoints import FACE, POINTS
-from preprocessing.face.geometry import CANONICAL, RIGID, eye_openness, head_pose, lip_box
+from preprocessing.face.geometry import eye_openness, head_pose, lip_box
 from preprocessing.face.keypoints import KeypointFace
 from preprocessing.face.mediapipe import MediaPipeFace, face_region
 from preprocessing.pose.frames import shrink

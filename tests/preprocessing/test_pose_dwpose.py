@@ -7,9 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from datamodules.clip import ClipInfo, check
+from datamodules.clip import ClipInfo, check, decode, encode
 from datamodules.media import encode_video
-from models.human.keypoints import BODY, FACE, LEFT_HAND, NECK, RIGHT_HAND
+from models.human.keypoints import BODY, BODY_NAMES, FACE, FEET, FOOT_NAMES, LEFT_HAND, NECK, RIGHT_HAND
 from preprocessing.pose.dwpose import DWPose
 from preprocessing.pose.dwpose_math import Window, decode_people, decode_simcc, letterbox, suppress
 from preprocessing.step import Draft, Source
@@ -126,6 +126,57 @@ def test_points_come_back_to_the_place_in_the_frame_where_they_were_seen(tmp_pat
     assert np.abs(found - np.array(places)[:, None]).max() < 8
     # A second, much smaller person is no second speaker; the class beside "person" is nobody.
     assert clip.extras["people"].tolist() == [1] * 5
+
+
+# COCO-WholeBody's order, as RTMPose and DWPose are trained on it: 17 of the body, 6 of the feet, 68, 21 left, 21 right.
+COCO = ["nose"] + [
+    f"{side}_{part}"
+    for part in ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    for side in ("left", "right")
+]
+COCO_FEET = [f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel")]
+
+
+def save_person(folder: Path) -> None:
+    """A pose network that sees a person who faces the camera: its right is left in the picture, each name lower."""
+    x, y = np.zeros((1, 133, 576), np.float32), np.zeros((1, 133, 768), np.float32)
+    for number, name in enumerate([*COCO, *COCO_FEET]):
+        x[0, number, 288 + (120 if name.startswith("left") else -120 if name.startswith("right") else 0)] = 0.9
+        y[0, number, 40 + 30 * number] = 0.9
+    for hand, side in ((91, 200), (112, -200)):
+        x[0, hand : hand + 21, 288 + side] = 0.9
+        y[0, hand + np.arange(21), 300 + 4 * np.arange(21)] = 0.9
+    x[0, 23 + np.arange(68), 240 + np.arange(68)] = 0.9
+    y[0, 23 + np.arange(68), 20 + 2 * np.arange(68)] = 0.9
+    nodes = [helper.make_node("Identity", ["x"], ["simcc_x"]), helper.make_node("Identity", ["y"], ["simcc_y"])]
+    gives = {"simcc_x": [1, 133, 576], "simcc_y": [1, 133, 768]}
+    save(folder / "dw-ll_ucoco_384.onnx", nodes, [1, 3, 384, 288], gives, {"x": x, "y": y})
+
+
+@pytest.mark.paper("MMGT-2")
+def test_pose_npz_has_x_to_the_right_y_down_and_the_persons_own_left(tmp_path):
+    save_detector(tmp_path, raw_boxes((120, 40, 320, 300, 0.8, 0)))
+    save_person(tmp_path)
+    clip = draft(tmp_path, dots((50, 50)))
+    DWPose(weights=str(tmp_path))(clip)
+    pose = decode("pose.npz", encode("pose.npz", clip.arrays["pose.npz"]))
+    assert pose["keypoints"].shape == (1, 134, 2)
+    x, y = pose["keypoints"][0].T
+    middle = x[BODY_NAMES.index("nose")]
+    assert 0.4 < middle < 0.5  # of the box
+    for names, part in ((BODY_NAMES, BODY), (FOOT_NAMES, FEET)):
+        for number, name in enumerate(names):
+            if name != "neck":
+                side = np.sign(round(float(x[part][number] - middle), 3))
+                assert side == {"left": 1, "right": -1}.get(name.split("_")[0], 0), name
+    # Down the picture in COCO's order, by the names of ours.
+    ours = {name: y[BODY][i] for i, name in enumerate(BODY_NAMES)} | {n: y[FEET][i] for i, n in enumerate(FOOT_NAMES)}
+    downwards = np.array([ours[name] for name in [*COCO, *COCO_FEET]])
+    assert (np.diff(downwards) > 0.005).all()
+    assert x[LEFT_HAND].min() > middle > x[RIGHT_HAND].max()
+    for part in (LEFT_HAND, RIGHT_HAND, FACE):
+        assert (np.diff(y[part]) > 0).all()
+    assert (np.diff(x[FACE]) > 0).all()
 
 
 def test_two_people_of_one_size_are_counted(tmp_path):

@@ -9,10 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.clip import ClipInfo, check
+from datamodules.clip import ClipInfo, check, decode, encode
 from datamodules.media import encode_video, read_frames
 from datamodules.picture import read_image
-from models.human.keypoints import FACE, HANDS, LEFT_SHOULDER, NECK, NOSE, RIGHT_SHOULDER
+from models.human.keypoints import (  # fmt: skip
+    BODY_NAMES,
+    FACE,
+    HANDS,
+    LEFT_EYE_RIM,
+    LEFT_SHOULDER,
+    LIPS,
+    NECK,
+    NOSE,
+    NOSE_BASE,
+    NOSE_RIDGE,
+    RIGHT_BROW,
+    RIGHT_EYE_RIM,
+    RIGHT_SHOULDER,
+)
 from preprocessing.pose import MorePeopleFound, NoPersonFound, detect_image
 from preprocessing.pose.frames import ahead, shrink
 from preprocessing.pose.mediapipe import MediaPipePose
@@ -20,6 +34,8 @@ from preprocessing.step import Draft, Source
 
 MEDIA = Path(os.environ.get("COSPEECH_MEDIA", "nowhere"))
 real = pytest.mark.skipif(not (MEDIA / "videos").is_dir(), reason="no real media (COSPEECH_MEDIA)")
+
+RIGHT_EYE, LEFT_EYE = BODY_NAMES.index("right_eye"), BODY_NAMES.index("left_eye")
 
 
 def draft(video: bytes, frames: int, height: int, width: int) -> Draft:
@@ -53,6 +69,36 @@ def test_nobody_in_the_video():
     assert (pose["keypoints"] == -1).all()
     assert (clip.extras["face_mesh"] == -1).all()
     assert clip.extras["people"].tolist() == [0]
+
+
+@pytest.mark.paper("MMGT-2")
+def test_pose_npz_has_x_to_the_right_y_down_and_the_persons_own_left():
+    """NASA's portrait of Eileen Collins, who faces the camera; where her face is in the picture was measured by eye."""
+    import skimage.data
+
+    left, top, width, height = 40, 30, 400, 300
+    picture = np.ascontiguousarray(skimage.data.astronaut()[top : top + height, left : left + width])
+    clip = draft(encode_video([picture] * 2, 25), 2, height, width)
+    MediaPipePose(people_every=0)(clip)
+    pose = decode("pose.npz", encode("pose.npz", clip.arrays["pose.npz"]))
+    assert pose["keypoints"].shape == (2, 134, 2)
+    assert pose["scores"].shape == (2, 134)
+    x, y = (pose["keypoints"][1] * (width, height)).T
+    for point, (at_x, at_y) in {
+        NOSE: (222, 128),
+        RIGHT_EYE: (203, 104),
+        LEFT_EYE: (249, 112),
+        RIGHT_SHOULDER: (120, 240),
+        LEFT_SHOULDER: (300, 255),
+        FACE.start + 8: (215, 190),  # the chin
+    }.items():
+        assert abs(x[point] - (at_x - left)) < 22, BODY_NAMES[point] if point < 18 else "chin"
+        assert abs(y[point] - (at_y - top)) < 22, BODY_NAMES[point] if point < 18 else "chin"
+    # Her right is left in the picture, of the body and of the face's own points; down is larger.
+    assert x[RIGHT_EYE] < x[NOSE] < x[LEFT_EYE]
+    assert x[RIGHT_EYE_RIM].mean() < x[NOSE_RIDGE].mean() < x[LEFT_EYE_RIM].mean()
+    assert y[RIGHT_BROW].mean() < y[RIGHT_EYE_RIM].mean() < y[NOSE_BASE].mean() < y[LIPS].mean() < y[FACE.start + 8]
+    assert y[NOSE] < y[NECK]
 
 
 def test_options_are_checked():

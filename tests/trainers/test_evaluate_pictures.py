@@ -12,6 +12,8 @@ from skimage.metrics import peak_signal_noise_ratio
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
 from datamodules.index import Index
+from metrics.frames import as_bytes
+from metrics.weights import Source
 from models.implicit_motion import ImplicitMotion
 from preprocessing.features import Options, make_features
 from settings import ConfigError
@@ -20,8 +22,10 @@ from tests.models.test_implicit_motion_base import SMALL
 from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
 from trainers.evaluation import speech_motion
+from trainers.evaluation.faces import FaceFinder
 from trainers.evaluation.reenactment import DILATION, load_shots, rebuild
 from trainers.evaluation.speech_motion import Probe, Talk, correlation, load_talks, measure, seam_figures
+from trainers.evaluation.tables import as_text
 from trainers.exports import file_hash, find_export
 
 KEYS = ("video.mp4", "pose.npz", "audio.flac", "speech.npz")
@@ -86,7 +90,9 @@ def test_reenactment_writes_its_figures_and_names_what_it_leaves_out(reenacted, 
     assert {"psnr_mouth_hands", "ssim_mouth", "psnr_hands"} <= set(stored["splits"]["test"]["systems"]["model"])
     assert main([f"run={base}", "clips=1", "seconds=1"]) == 0
     assert "PSNR, mouth and hands" in capsys.readouterr().out
-    with pytest.raises(ConfigError, match=r"weights\.vgg: figures need weights of alexnet, inception, i3d, arcface"):
+    with pytest.raises(
+        ConfigError, match=r"weights\.vgg: figures need weights of alexnet, inception, i3d, arcface, deep3d"
+    ):
         evaluate(run=str(base), weights={"vgg": "nowhere"})
     with pytest.raises(ConfigError, match="inception"):
         evaluate(run=str(base), weights={"inception": "/nowhere.pth"})
@@ -100,6 +106,59 @@ def test_figures_with_other_weights_say_so(base, tmp_path):
     assert made["figures"]["fvd"]["title"] == "FVD (other weights)"
     assert "i3d_torchscript.pt" in made["figures"]["fvd"]["meaning"]
     assert "fvd" in made["splits"]["test"]["systems"]["model"]
+
+
+class _Expressions(torch.nn.Module):
+    """In place of Deep3DFaceRecon's network: what the middle of the face looks like."""
+
+    features, source = 3, Source("a small network", "epoch_20.pth", "0" * 64)
+
+    def __init__(self, weights: str) -> None:
+        super().__init__()
+        assert weights == "epoch_20.pth"
+
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        return faces[:, :, 90:134, 90:134].float().mean((2, 3))
+
+
+def _one_face(self, frames: torch.Tensor) -> np.ndarray:
+    """In every frame a face whose mouth is as wide open as the frame is bright."""
+    points = np.random.default_rng(0).uniform(0.3, 0.7, (68, 3)) * np.ones((len(frames), 1, 1))
+    points[:, 48:68, 1] += as_bytes(frames).float().mean((1, 2, 3)).numpy()[:, None] / 255
+    return points
+
+
+@pytest.mark.paper("MMGT-23")
+@pytest.mark.paper("VA-17")
+def test_kvd_and_e_fid_tell_a_copy_of_the_truth_from_noise(base, tmp_path, monkeypatch):
+    torch.jit.script(_Detector()).save(str(tmp_path / "i3d_torchscript.pt"))
+    weights = {"i3d": str(tmp_path / "i3d_torchscript.pt"), "deep3d": "epoch_20.pth"}
+    monkeypatch.setattr("metrics.expression.Deep3D", _Expressions)
+    monkeypatch.setattr(FaceFinder, "__call__", _one_face)
+    truth, found = lambda network, frames, batch: frames, {}
+
+    def noise(network: ImplicitMotion, frames: torch.Tensor, batch: int) -> torch.Tensor:
+        return torch.rand(frames.shape, generator=torch.Generator().manual_seed(0)) ** 3
+
+    for name, answer in (("copy", truth), ("noise", noise)):
+        monkeypatch.setattr("trainers.evaluation.reenactment.rebuild", answer)
+        made = evaluate(run=str(base), out=tmp_path / name, splits=["test"], clips=None, weights=weights)
+        found[name] = made["splits"]["test"]["systems"]["model"]
+    titles = {name: made["figures"][name]["title"] for name in ("fvd", "kvd", "fid_i3d", "efid", "expression")}
+    assert titles == {
+        "fvd": "FVD (other weights)",
+        "kvd": "KVD (other weights)",
+        "fid_i3d": "FID (I3D) (other weights)",
+        "efid": "E-FID (other weights)",
+        "expression": "Expression distance (MediaPipe face mesh)",
+    }
+    for name in titles:
+        copy, noisy = found["copy"][name], found["noise"][name]
+        assert copy["mean"] < noisy["mean"] - 1e-6, name
+        assert noisy["low"] < noisy["mean"] < noisy["high"], name
+    assert found["copy"]["efid"]["mean"] == pytest.approx(0, abs=1e-6)
+    assert "KVD (other weights)" in as_text(made)
+    assert "E-FID (other weights)" in as_text(made)
 
 
 class _Detector(torch.nn.Module):
@@ -192,6 +251,38 @@ def test_an_ablation_stands_in_the_same_table(run, features, base, tmp_path, cap
     other = part["systems"]["shuffled_audio"]["motion_error"]["values"]
     assert part["systems"]["model"]["motion_error"]["values"] != other
     assert part["systems"]["mean_motion"]["lip_correlation"]["mean"] in (0, None)
+
+
+@pytest.mark.paper("IM-19")
+def test_videos_of_speech_are_measured_where_they_are_asked_for(run, base, shards, features, tmp_path):
+    torch.jit.script(_Detector()).save(str(tmp_path / "i3d_torchscript.pt"))
+    options = {"clips": None, "seconds": 1.0, "seeds": [0], "steps": 2, "splits": ["test"], "out": tmp_path}
+    without = evaluate(run=str(run), **options)["splits"]["test"]["systems"]
+    assert "psnr" not in without["model"]
+    made = evaluate(run=str(run), **options, weights={"i3d": str(tmp_path / "i3d_torchscript.pt")})
+    systems = made["splits"]["test"]["systems"]
+    for name, figures in systems.items():
+        assert {"psnr", "ssim", "fvd", "kvd", "fid_i3d"} <= set(figures), name
+        assert {key: value for key, value in figures.items() if key in without[name]} == without[name]
+    assert "csim" not in made["figures"]
+    # The row of true features is what the base network makes of them.
+    network = ImplicitMotion.from_pretrained(base / "export").eval()
+    clips = load_talks(str(features), "test", None, 1.0)
+    shots = {shot.info.id: shot for shot in load_shots(str(shards), "test", None, 1.0, 32)}
+    values = []
+    for talk in clips:
+        truth = shots[talk.info.id].frames
+        with torch.no_grad():
+            source = network.encode_source(truth[:1].float() / 255)
+            frames = network.render(source, torch.from_numpy(talk.motion)[None])[0].numpy()
+        values += [
+            peak_signal_noise_ratio(frame.numpy() / 255.0, one, data_range=1.0)
+            for frame, one in zip(truth, frames, strict=True)
+        ]
+    assert systems["truth"]["psnr"]["mean"] == pytest.approx(np.mean(values), rel=1e-4)
+    held = evaluate(run=str(run), **options, videos=True)["splits"]["test"]["systems"]["held"]
+    assert held["ssim"] == systems["held"]["ssim"]
+    assert "fvd" not in held
 
 
 @pytest.mark.paper("IM-17")

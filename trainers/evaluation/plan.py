@@ -23,6 +23,7 @@ class Plan:
         evaluator: a trained pose autoencoder; None trains one.
         evaluator_config: how that one is trained.
         weights: files of pretrained networks that some figures need, by the figure's network.
+        videos: render and measure videos where that is not what the stage makes.
         beside: other runs of the stage to put into the same table, by the name that they get there.
         tokenizer: the motion tokenizer of a network of versa; None takes the one that its run says.
         systems: what is measured, by the names of the rows; None is everything.
@@ -42,6 +43,7 @@ class Plan:
     evaluator: str | None = None
     evaluator_config: Path | None = None
     weights: Mapping[str, str] = field(default_factory=dict)
+    videos: bool = False
     beside: Mapping[str, str] = field(default_factory=dict)
     tokenizer: str | None = None
     systems: Sequence[str] | None = None

@@ -1,4 +1,4 @@
-"""Figures of videos that stand on pretrained networks: those whose files are given."""
+"""Figures of videos beyond pixels: those of pretrained networks whose files are given, and those of faces."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -7,14 +7,17 @@ from torch import Tensor
 
 from settings import ConfigError
 from trainers.evaluation.comparison import Figure
+from trainers.evaluation.faces import DETECTOR, EVERY, FaceFinder, in_widths
 
-WEIGHTS: Final = {
-    "alexnet": "LPIPS",
-    "inception": "FID",
-    "i3d": "FVD",
-    "arcface": "CSIM",
+WEIGHTS: Final[dict[str, dict[str, str]]] = {
+    "alexnet": {"lpips": "LPIPS"},
+    "inception": {"fid": "FID"},
+    "i3d": {"fvd": "FVD", "kvd": "KVD", "fid_i3d": "FID (I3D)"},
+    "arcface": {"csim": "CSIM"},
+    "deep3d": {"efid": "E-FID"},
 }
-"""Networks by the name that `weights` of `trainers.evaluate` gives them, and the figure that each is for."""
+"""Networks by the name that `weights` of `trainers.evaluate` gives them, and the figures that each is for."""
+EXPRESSION: Final = "expression"
 
 
 class Pretrained:
@@ -28,16 +31,20 @@ class Pretrained:
     """
 
     def __init__(self, weights: Mapping[str, str]):
-        from metrics.fid import Inception
-        from metrics.fvd import I3D
-        from metrics.identity import ArcFace
-        from metrics.lpips import lpips_network
+        from metrics import expression, fid, fvd, identity, lpips
 
         unknown = [name for name in weights if name not in WEIGHTS]
         if unknown:
             raise ConfigError(f"weights.{unknown[0]}: figures need weights of {', '.join(WEIGHTS)}")
-        makers: dict[str, Any] = {"alexnet": lpips_network, "inception": Inception, "i3d": I3D, "arcface": ArcFace}
+        makers: dict[str, Any] = {
+            "alexnet": lpips.lpips_network,
+            "inception": fid.Inception,
+            "i3d": fvd.I3D,
+            "arcface": identity.ArcFace,
+            "deep3d": expression.Deep3D,
+        }
         self.networks = {name: makers[name](path) for name, path in weights.items()}
+        self.faces = FaceFinder()
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -45,13 +52,19 @@ class Pretrained:
         found = {}
         for name, meter in self.meters().items():
             better = "higher" if meter.higher_is_better else "lower"
-            found[name] = Figure(meter.label, better, f"with {meter.source}")  # type: ignore[arg-type]
+            meaning = f"with {meter.source}"
+            if name == EXPRESSION:
+                meaning = f"squared Frechet distance of brows, eyes and lips on a face held still, by {DETECTOR}, cm^2"
+            if name in (EXPRESSION, "efid"):
+                meaning += f"; faces found in every {EVERY}th frame"
+            found[name] = Figure(meter.label, better, meaning)  # type: ignore[arg-type]
         return found
 
     @property
     def missing(self) -> list[str]:
         """Figures that cannot be taken, and the weights that each lacks."""
-        return [f"{figure} (weights.{name})" for name, figure in WEIGHTS.items() if name not in self.networks]
+        lacking = [(name, figures) for name, figures in WEIGHTS.items() if name not in self.networks]
+        return [f"{', '.join(figures.values())} (weights.{name})" for name, figures in lacking]
 
     def meters(self) -> dict[str, Any]:
         """Fresh measures that share the networks."""
@@ -59,25 +72,47 @@ class Pretrained:
         from trainers.evaluation.per_clip import PerClip
 
         kinds: dict[str, Any] = {
-            "alexnet": metrics.LPIPS,
-            "inception": metrics.FID,
-            "i3d": metrics.FVD,
-            "arcface": metrics.CSIM,
+            "lpips": metrics.LPIPS,
+            "fid": metrics.FID,
+            "fvd": metrics.FVD,
+            "kvd": metrics.KVD,
+            "fid_i3d": metrics.I3DFID,
+            "csim": metrics.CSIM,
+            "efid": metrics.EFID,
         }
-        return {WEIGHTS[name].lower(): PerClip(kinds[name](network)) for name, network in self.networks.items()}
+        made = {
+            figure: PerClip(kinds[figure](network))
+            for name, network in self.networks.items()
+            for figure in WEIGHTS[name]
+        }
+        return made | {EXPRESSION: PerClip(metrics.ExpressionDistance(DETECTOR))}
 
+    def update(self, meters: Mapping[str, Any], generated: Tensor, truth: Tensor, pose: Tensor | None = None) -> None:
+        """Add a clip's frames (T, 3, H, W) to measures that `meters` made.
 
-def update(meters: Mapping[str, Any], generated: Tensor, truth: Tensor, pose: Tensor | None) -> None:
-    """Add a clip's frames (T, 3, H, W) to measures that `Pretrained.meters` made."""
-    from metrics.faces import five_points
+        Args:
+            meters: of one system.
+            generated, truth: (T, 3, H, W) uint8 or float in [0, 1].
+            pose: (T, 134, 3) of the true frames, where the generated heads are meant to be where the true ones are.
+        """
+        from metrics.faces import five_of, five_points
 
-    for name, meter in meters.items():
-        if name in ("fid", "fvd", "kvd"):
-            meter.update(generated, generated=True)
-            meter.update(truth, generated=False)
-        elif name == "lpips":
-            meter.update(generated, truth)
-        elif pose is not None:
-            # The generated face is where the true one is: it was made to be.
-            points = five_points(pose)
-            meter.update(generated, truth[:1], points, points[:1])
+        some, true_some = generated[::EVERY], truth[::EVERY]
+        made_faces, true_faces = self.faces(some), self.faces.of_truth(truth)
+        for name, meter in meters.items():
+            if name in ("fid", "fvd", "kvd", "fid_i3d"):
+                meter.update(generated, generated=True)
+                meter.update(truth, generated=False)
+            elif name == "efid":
+                meter.update(some, made_faces, generated=True)
+                meter.update(true_some, true_faces, generated=False)
+            elif name == EXPRESSION:
+                meter.update(in_widths(made_faces, some), generated=True)
+                meter.update(in_widths(true_faces, true_some), generated=False)
+            elif name == "lpips":
+                meter.update(generated, truth)
+            elif pose is not None:
+                points = five_points(pose)
+                meter.update(generated, truth[:1], points, points[:1])
+            else:
+                meter.update(some, truth[:1], five_of(made_faces[..., :2]), five_of(true_faces[:1, :, :2]))

@@ -1,7 +1,7 @@
 """Measuring a network that moves a picture by the frames of a clip: implicit motion's base (IM-19)."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from trainers.evaluation.clips import evenly, joined
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import PerClip
 from trainers.evaluation.plan import Plan
-from trainers.evaluation.pretrained import Pretrained, update
+from trainers.evaluation.pretrained import Pretrained
 from trainers.evaluation.tables import meanings
 from trainers.exports import Export, load_network
 
@@ -119,7 +119,7 @@ def _measure_split(
     network: ImplicitMotion, plan: Plan, split: str, pretrained: Pretrained, fit: FitMode = "crop"
 ) -> dict[str, Any]:
     shots = load_shots(plan.shards, split, plan.clips, plan.seconds, network.image_size, fit)
-    meters = {name: Meters(pretrained.meters()) for name in LABELS}
+    meters = {name: Meters(pretrained) for name in LABELS}
     plan.progress.expect(len(shots))
     for shot in shots:
         still = shot.frames[:1].expand_as(shot.frames)
@@ -151,28 +151,34 @@ def load_shots(
     """
     samples = [s for shard in Index.load(shards).shards for s in shard.samples]
     there = [s for s in samples if s.split == split and "video.mp4" in s.keys]
-    keys = ("video.mp4", "pose.npz") if all("pose.npz" in s.keys for s in there) else ("video.mp4",)
-    shots = []
-    for info, values in read_clips(shards, keys, where={"id": evenly([s.id for s in there], limit)}):
+    with_pose = all("pose.npz" in s.keys for s in there)
+    return list(read_shots(shards, evenly([s.id for s in there], limit), seconds, size, how, with_pose))
+
+
+def read_shots(
+    shards: str, ids: list[str], seconds: float | None, size: int, how: FitMode = "crop", with_pose: bool = True
+) -> Iterator[Shot]:
+    """The clips with these ids, one after another, likewise."""
+    keys = ("video.mp4", "pose.npz") if with_pose else ("video.mp4",)
+    for info, values in read_clips(shards, keys, where={"id": ids}):
         count = info.frames if seconds is None else min(info.frames, round(seconds * info.fps))
         fit = Fit.of(info.height, info.width, (size, size), how)
         frames = read_window(values["video.mp4"], 0, count, fit, info.id)
         pose = torch.from_numpy(fit.moved(joined(values["pose.npz"])[:count])) if "pose.npz" in values else None
-        shots.append(Shot(info, torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))), pose))
-    return shots
+        yield Shot(info, torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))), pose)
 
 
 class Meters:
     """All figures of one system.
 
     Args:
-        pretrained: those that stand on pretrained networks.
+        networks: what figures beyond pixels stand on.
     """
 
-    def __init__(self, pretrained: Mapping[str, Any]) -> None:
+    def __init__(self, networks: Pretrained) -> None:
         import metrics
 
-        self.pretrained = pretrained
+        self.networks, self.pretrained = networks, networks.meters()
         self.whole = {"psnr": PerClip(metrics.PSNR()), "ssim": PerClip(metrics.SSIM())}
         self.parts = {
             name: {"psnr": PerClip(metrics.RegionPSNR(DILATION)), "ssim": PerClip(metrics.RegionSSIM(DILATION))}
@@ -183,7 +189,7 @@ class Meters:
         """Add a clip's frames (T, 3, S, S)."""
         from metrics.regions import part_boxes
 
-        update(self.pretrained, generated, shot.frames, shot.pose)
+        self.networks.update(self.pretrained, generated, shot.frames, shot.pose)
         for meter in self.whole.values():
             meter.update(generated, shot.frames)
         if shot.pose is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
+from datamodules.fitting import FitMode
 from datamodules.index import Index
 from models.human.keypoints import LEFT_WRIST, RIGHT_WRIST, lip_opening
 from models.implicit_motion.generate import generate, seam_statistics, seams
@@ -22,6 +23,7 @@ from trainers.evaluation.clips import evenly, joined
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import PerClip, mean_over_clips
 from trainers.evaluation.plan import Plan
+from trainers.evaluation.rendered import Rendered
 from trainers.evaluation.tables import meanings
 from trainers.exports import Export, find_export
 
@@ -86,7 +88,9 @@ def measure_speech_motion(export: Export, plan: Plan, folder: Path) -> dict[str,
     """Figures of the motion stage for `trainers.evaluate`, on shards with cached features.
 
     Lips and wrists are read from features by a ridge regression that is fitted to true features of training clips; the
-    column "truth" is what it reads from true features, the most that can be reached.
+    column "truth" is what it reads from true features, the most that can be reached. With `plan.videos`, or weights
+    for figures of videos, all answers are rendered by the base network as well; "truth" is then what that makes of true
+    features.
 
     Raises:
         ConfigError: shards without features, of another base network, or without clips in the splits.
@@ -102,16 +106,27 @@ def measure_speech_motion(export: Export, plan: Plan, folder: Path) -> dict[str,
         if made_by != model.network.space.base_sha256:
             raise ConfigError(f"{plan.shards} has no features of the base network that {name} was trained on")
     probe = Probe(load_talks(plan.shards, "train", 64, None))
+    rendered = None
+    if plan.videos or plan.weights:
+        base = models["model"].base(None)
+        rendered = Rendered(base, plan, _fit_of(find_export(export.settings["stage"]["base"])))
+        if lacking := rendered.pretrained.missing:
+            logger.info("left out, for want of weights: %s", "; ".join(lacking))
     splits = {}
     for split in _present(index, plan):
         talks = load_talks(plan.shards, split, plan.clips, plan.seconds)
-        splits[split] = _measure_split(models, labels, plan, talks, probe)
+        splits[split] = _measure_split(models, labels, plan, talks, probe, rendered)
         splits[split]["seen_in_training"] = split == "train"
     return {
-        "figures": meanings(FIGURES),
+        "figures": meanings({**FIGURES, **(rendered.figures if rendered else {})}),
         "splits": splits,
         "paper": {"source": PAPER_SOURCE, "rows": PAPER, "note": DIFFERENT},
     }
+
+
+def _fit_of(base: Export) -> FitMode:
+    """How oblong frames were fitted when the base network was trained."""
+    return base.settings.get("data", {}).get("video_fit", "crop")
 
 
 class Probe:
@@ -176,7 +191,12 @@ def _present(index: Index, plan: Plan) -> list[str]:
 
 
 def _measure_split(
-    models: dict[str, MotionAnimator], labels: dict[str, str], plan: Plan, talks: Sequence[Talk], probe: Probe
+    models: dict[str, MotionAnimator],
+    labels: dict[str, str],
+    plan: Plan,
+    talks: Sequence[Talk],
+    probe: Probe,
+    rendered: Rendered | None,
 ) -> dict[str, Any]:
     own, mean = [talk.audio for talk in talks], probe.mean.astype(np.float32)
     answers: dict[str, Callable[[int], list[np.ndarray]]] = {
@@ -190,15 +210,20 @@ def _measure_split(
     }
     answers = {name: answer for name, answer in answers.items() if name in plan.beside or plan.wants(name)}
     plan.progress.expect(len(answers) * len(plan.seeds) * len(talks))
-    systems = {
-        name: spread([measure(made, talks, probe)] * len(plan.seeds))
-        for name, made in fixed.items()
-        if plan.wants(name)
-    }
+    made = {(name, None): motions for name, motions in fixed.items() if plan.wants(name)}
     for name, answer in answers.items():
         started = time.perf_counter()
-        systems[name] = spread([measure(answer(seed), talks, probe) for seed in plan.seeds])
+        made |= {(name, seed): answer(seed) for seed in plan.seeds}
         logger.info("  %s: %.0f s", labels[name], time.perf_counter() - started)
+    figures = {key: measure(motions, talks, probe) for key, motions in made.items()}
+    if rendered is not None:
+        videos = rendered.measure(made, [talk.info.id for talk in talks])
+        figures = {key: {**found, **videos[key]} for key, found in figures.items()}
+    # What needs no chance is the same for every seed.
+    systems = {
+        name: spread([figures[name, None if name in fixed else seed] for seed in plan.seeds])
+        for name in dict.fromkeys(name for name, _ in made)
+    }
     ordered = {name: systems[name] for name in labels if name in systems}
     return {
         "clips": len(talks),
