@@ -2,10 +2,10 @@
 
     python -m benchmarks.checkpoints [--checkpoints 5] [--quick]
 
-SMGA of the paper's size with Adan and EMA, some 1.5 GB of state, and so small a batch that steps are short. Written by
-one process into one file, by two processes in pieces (FSDP, ZeRO 2). The stall is the step with the checkpoint in it
-over the median of the others. Beside it the disk alone: the same number of bytes from memory into one file, synced.
-Writes `benchmarks/results/checkpoints-DATE.json`.
+SMGA of the paper's size with Adan and EMA, some 1.5 GB of state, and so small a batch that steps are short. Written
+by one process into one file, by two processes in pieces (FSDP, ZeRO 2). The stall is the step with the checkpoint in
+it over the median of the others; the first steps warm up and are left out. Beside it the disk alone: the same number
+of bytes from memory into one file, synced. Writes `benchmarks/results/checkpoints-DATE.json`.
 """
 
 import os

@@ -2,10 +2,11 @@
 
     python -m benchmarks.distributed [--repeats 3] [--steps 20] [--quick]
 
-Every process has one thread and the same batch, over gloo on one machine. Runs of one and of two processes take turns;
-the efficiency is the median step of one over that of two, the median over the repeats. Two processes share caches and
-memory: `twins` is the same figure for two processes that know nothing of each other, the most that any strategy can
-reach here. Bytes are counted in runs of their own. Writes `benchmarks/results/distributed-DATE.json`.
+Every process has one thread and the same batch, over gloo on one machine. Runs of one and of two processes take
+turns; the efficiency is the median step of one over that of two, the median over the repeats; the first three steps
+of a process warm up and are left out. Two processes share caches and memory: `twins` is the same figure for two
+processes that know nothing of each other, the most that any strategy can reach here. Bytes are counted in runs of
+their own. Writes `benchmarks/results/distributed-DATE.json`.
 """
 
 import os

@@ -4,9 +4,10 @@
 
 Blocks of training steps and blocks of bare steps (forward, backward, optimiser step on a twin network) take turns in
 one process, so that both meet the same weather; a training block is timed from the first batch asked for to the last
-hook, with one row of figures in each. The tax is the median over pairs of neighbouring blocks. Limits: 1.03 for steps
-of 200 ms and more, 3 ms for shorter ones. Wall time decides; processor time stands beside it, since on a busy machine
-wall time measures the neighbours. Writes `benchmarks/results/framework-tax-DATE.json`.
+hook, with one row of figures in each; the first block warms up and is not counted. The tax is the median over pairs
+of neighbouring blocks. Limits: 1.03 for steps of 200 ms and more, 3 ms for shorter ones. Wall time decides; processor
+time stands beside it, since on a busy machine wall time measures the neighbours. Writes
+`benchmarks/results/framework-tax-DATE.json`.
 """
 
 import statistics

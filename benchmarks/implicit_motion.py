@@ -3,10 +3,10 @@
     python -m benchmarks.implicit_motion [--base RUN] [--motion RUN] [--repeats 3] [--half] [--device auto]
 
 One second is 25 frames. Image to image: the driving frames' motion is read and the picture is moved by it. Audio to
-video: motion is generated from one second of speech with the network's own number of steps, and the picture moved
-by it. The picture is encoded once and counted; decoding and writing of files is not. Without runs the `paper` configs
-are taken with random weights: the time is the same. The paper's machine is not stated. Writes
-`benchmarks/results/implicit_motion-DATE.json`.
+video: motion is generated from one second of speech with the network's own number of steps, and the picture moved by
+it. The picture is encoded once and counted; decoding and writing of files is not. A first run each way warms up and
+is not counted. Without runs the `paper` configs are taken with random weights: the time is the same. The paper's
+machine is not stated. Writes `benchmarks/results/implicit_motion-DATE.json`.
 """
 
 import statistics

@@ -2,14 +2,15 @@
 
     python -m benchmarks.loader [--clips 240] [--workers 0 1 2] [--repeats 3] [--quick]
 
-Two stages are measured: `poses` (MMGT's SMGA: windows of 80 frames every half second of pose.npz and speech.npz, batch
-64) and `video` (four random windows of 12 frames of each clip, batch 8). The raw limit reads shards in order with
-webdataset and decodes each clip (for video: each window) once with numpy or decord; it checks nothing, shuffles nothing
-and makes no batch. `raw_with_windows` also copies the windows out of the decoded clips, each frame seven times, as any
-batch must. With N workers the raw limit has N processes, and the loader N and the one that takes the batches. Raw and
-loader take turns; the best of each counts, since other work on the machine only ever slows. Processor time of all
-processes together is told as well: it says what the loader costs where there are more cores than here. Times leave out
-the start of processes. Writes `benchmarks/results/loader-DATE.json`.
+Two stages are measured: `poses` (MMGT's SMGA: windows of 80 frames every half second of pose.npz and speech.npz,
+batch 64) and `video` (four random windows of 12 frames of each clip, batch 8). The raw limit reads shards in order
+with webdataset and decodes each clip (for video: each window) once with numpy or decord; it checks nothing, shuffles
+nothing and makes no batch. `raw_with_windows` also copies the windows out of the decoded clips, each frame seven
+times, as any batch must. With N workers the raw limit has N processes, and the loader N and the one that takes the
+batches. Raw and loader take turns; the best of each counts, since other work on the machine only ever slows.
+Processor time of all processes together is told as well: it says what the loader costs where there are more cores
+than here. A first round of all warms up and is not counted. Times leave out the start of processes. Writes
+`benchmarks/results/loader-DATE.json`.
 """
 
 import io
@@ -127,9 +128,11 @@ def load(folder: Path, keys: tuple[str, ...], workers: int, **options: Any) -> t
 
 
 def compare(repeats: int, **measures: Callable[[], tuple[int, Clock]]) -> dict[str, Any]:
-    """Rates in turns, and the loader's best over the best of each other."""
+    """Rates in turns after a round that does not count, and the loader's best over the best of each other."""
     rates: dict[str, list[float]] = {name: [] for name in measures}
     costs: dict[str, list[float]] = {name: [] for name in measures}
+    for measure in measures.values():
+        measure()
     for _ in range(repeats):
         for name, measure in measures.items():
             windows, clock = measure()

@@ -5,9 +5,9 @@
 Contenders: `ours` (`models.layers.chunked_scan`), `naive` (a loop over steps under autograd; short lengths only),
 `mambapy` (the parallel scan of that package; it is no dependency: `pip install --no-deps mambapy==1.2.0`) and, on
 CUDA, `fused` (ours through the kernel of `mamba_ssm`). All get the same float32 inputs, take turns in every repeat,
-and have to agree first. A ratio is the median over the repeats of ours / other. The growth exponent is the slope of
-log(time) over log(length) from 1,000 steps on; 1 is linear. Other work on the machine falsifies it: the load is
-recorded.
+and have to agree first, which warms them up, uncounted. A ratio is the median over the repeats of ours / other. The
+growth exponent is the slope of log(time) over log(length) from 1,000 steps on; 1 is linear. Other work on the machine
+falsifies it: the load is recorded.
 
 On CUDA the bytes that have to be moved at least (every input, output and gradient once each way) over the measured rate
 of a copy, over the time, is the share of the bandwidth limit. Writes `benchmarks/results/mamba-DATE.json`.

@@ -2,12 +2,13 @@
 
     python -m benchmarks.preprocessing [--videos FOLDER] [--repeats 3] [--workers 2] [--quick]
 
-Without --videos, those of the folder that COSPEECH_MEDIA names are taken. "MediaPipe alone" is mediapipe's own Holistic
-class (model_complexity=1, refined face mesh, video mode) over frames that lie decoded in memory at the step's size, its
-start not counted; the pose step starts it anew for every clip, decodes the frames from the clip's mp4, counts people
-and maps the points. The two take turns on every video; the median of the ratios of each pair counts
-(`ratio_median_with_start` counts MediaPipe's start on both sides). The pipeline is the command itself, starting its
-worker processes included. Nothing is random. Writes `benchmarks/results/preprocessing-DATE.json`.
+Without --videos, those of the folder that COSPEECH_MEDIA names are taken. "MediaPipe alone" is mediapipe's own
+Holistic class (model_complexity=1, refined face mesh, video mode) over frames that lie decoded in memory at the
+step's size, its start not counted; the pose step starts it anew for every clip, decodes the frames from the clip's
+mp4, counts people and maps the points. Either warms up, uncounted; then the two take turns on every video; the median
+of the ratios of each pair counts (`ratio_median_with_start` counts MediaPipe's start on both sides). The pipeline is
+the command itself, not warmed up, starting its worker processes included. Nothing is random. Writes
+`benchmarks/results/preprocessing-DATE.json`.
 """
 
 import os

@@ -11,7 +11,8 @@ tensor and over whole lists (that package is for tests: `pip install pytorch_opt
 Operations are those of matrix products, counted by torch.utils.flop_counter in the very step; element-wise work counts
 nothing, so the share says what everything beside matrix products costs. The machine's rate is the best of three
 products of 3,072 x 3,072 matrices, measured beside every step; the median over the repeats of (operations / time) /
-rate counts. Freed memory is kept, as `trainers.fit` does. Other work on the machine falsifies it: the load is recorded.
+rate counts; the first three warm up and are left out. Freed memory is kept, as `trainers.fit` does. Other work on the
+machine falsifies it: the load is recorded.
 
 `products_alone` is the same share for the step's own matrix products and nothing else: the very calls of a recorded
 step, on its own tensors, one after another. More than this no step reaches whose products are those of the library;

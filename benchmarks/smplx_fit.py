@@ -4,11 +4,11 @@
 
 The body model is the tests' own, made from published anthropometry in the official file format and of the official
 size; its pose correctives are not zero, so that they cost what the licensed model's cost. Key points of random poses
-(`tests.preprocessing.known_bodies`) go through the fit as the step calls it, in one thread; the model's
-loading is not counted. 2D errors are against the points before the noise, as a share of the body's height in the
-picture; 3D errors are of the 22 body joints after Procrustes alignment of every frame. Processor seconds are given
-beside wall seconds, because other work on the machine stretches the latter.
-Writes `benchmarks/results/smplx-fit-DATE.json`.
+(`tests.preprocessing.known_bodies`) go through the fit as the step calls it, in one thread; the model's loading and a
+short fit that warms up are not counted. 2D errors are against the points before the noise, as a share of the body's
+height in the picture; 3D errors are of the 22 body joints after Procrustes alignment of every frame. Processor
+seconds are given beside wall seconds, because other work on the machine stretches the latter. Writes
+`benchmarks/results/smplx-fit-DATE.json`.
 """
 
 import statistics

@@ -5,11 +5,12 @@
 `step` is a training step (forward, loss, backward) of the text branch, and of the audio branch beside the frozen text
 branch, over a plain reference of the same sizes made of torch's own modules: `nn.TransformerEncoder` (pre-norm, GELU,
 learned positions) between an embedding and a linear layer, one for each branch that runs. Both get the same tokens,
-hide the same of them, and take turns in every repeat; a ratio is the median over the repeats of ours / reference.
+hide the same of them, warm up with a step that is not counted, and take turns in every repeat; a ratio is the median
+over the repeats of ours / reference.
 
-`generate` is 10 s of motion in 50 tokens from text, and from text and speech, guided; decoding by the paper's tokenizer
-is counted. Weights are random: the time is the same. Other work on the machine falsifies it: the load is recorded.
-Writes `benchmarks/results/versa-DATE.json`.
+`generate` is 10 s of motion in 50 tokens from text, and from text and speech, guided; decoding by the paper's
+tokenizer is counted, and the first time is not: it warms up. Weights are random: the time is the same. Other work on
+the machine falsifies it: the load is recorded. Writes `benchmarks/results/versa-DATE.json`.
 """
 
 import statistics

@@ -2,12 +2,12 @@
 
     python -m benchmarks.versa_tokenizer [--batch 16] [--repeats 9] [--threads 2] [--precision 32|bf16] [--cpu]
 
-`ours` is the stage's step: `MotionTokenizer`, its loss with joints, backward, clipping, AdamW, codebook. `plain` is the
-same stack of `nn.Conv1d` in `nn.Sequential`, `torch.cdist` and argmin, averages of the codebook by one-hot products,
-smooth L1 and commitment, backward, clipping, AdamW: no masks, no lengths, no joints, no resets, no float32 under bf16.
-`ours, lengths` has windows of several lengths. They take turns in every repeat; a ratio is the median over the repeats
-of ours / plain. Windows of 64 frames of random numbers; the load of the machine is recorded. Writes
-`benchmarks/results/versa_tokenizer-DATE.json`.
+`ours` is the stage's step: `MotionTokenizer`, its loss with joints, backward, clipping, AdamW, codebook. `plain` is
+the same stack of `nn.Conv1d` in `nn.Sequential`, `torch.cdist` and argmin, averages of the codebook by one-hot
+products, smooth L1 and commitment, backward, clipping, AdamW: no masks, no lengths, no joints, no resets, no float32
+under bf16. `ours, lengths` has windows of several lengths. Two steps of each warm up, uncounted; then they take turns
+in every repeat; a ratio is the median over the repeats of ours / plain. Windows of 64 frames of random numbers; the
+load of the machine is recorded. Writes `benchmarks/results/versa_tokenizer-DATE.json`.
 """
 
 import statistics
