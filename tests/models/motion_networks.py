@@ -3,9 +3,10 @@
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.implicit_motion.motion import MotionDiffusion
+from tests.models.filled import filled
 
 B, WINDOW, C, A = 2, 18, 24, 8
 
@@ -21,9 +22,7 @@ def small(**options: Any) -> MotionDiffusion:
         }
     )  # fmt: skip
     # The head and the FiLMs start at zero, which would hide what comes before them.
-    nn.init.normal_(network.head.weight, std=0.2)
-    nn.init.normal_(network.films.project.weight, std=0.2)
-    return network.eval()
+    return filled(network, std=0.2).eval()
 
 
 def inputs(network: MotionDiffusion, seed: int = 0) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from torch import nn
 
 from models.versa.spans import Layout, lay_out
 from models.versa.transformer import MotionTransformer
+from tests.models.filled import filled
 
 CODES = 24
 SMALL: dict[str, Any] = {
@@ -28,6 +29,7 @@ def transformer(awake: bool = True, **options: Any) -> MotionTransformer:
         ) in made.parameters():  # the scale of a trained one, which says different things of different inputs
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=0.25)
+        filled(made)
     return made.eval()
 
 

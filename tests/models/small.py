@@ -2,10 +2,10 @@
 
 import numpy as np
 import torch
-from torch import nn
 
 from models.human.keypoints import FACE, POINTS
 from models.mmgt import SMGA
+from tests.models.filled import filled
 
 B, T = 2, 12
 FACE_CHANNELS = torch.zeros(POINTS, 3, dtype=torch.bool)
@@ -19,9 +19,7 @@ def tiny(**options) -> SMGA:
         **{"width": 32, "layers": 2, "heads": 2, "feedforward": 48, "audio_layers": 1, "window": T, **options}
     )
     # The head and the FiLMs start at zero, which would hide what comes before them.
-    nn.init.normal_(network.head.weight, std=0.2)
-    nn.init.normal_(network.films.project.weight, std=0.2)
-    return network.eval()
+    return filled(network, std=0.2).eval()
 
 
 def inputs(channels: int = 35, seed: int = 0) -> dict[str, torch.Tensor]:

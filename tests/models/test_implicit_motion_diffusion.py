@@ -235,6 +235,7 @@ def test_what_a_narrow_transformer_does_not_see_is_no_noise_in_the_result():
     for unseen in (0.05, 1.0):
         network = small(unseen=unseen, sampling_steps=250, predict="motion")
         torch.nn.init.zeros_(network.head.weight)
+        torch.nn.init.zeros_(network.head.bias)
         # One window: where windows meet, what is left of the noise is shared between them.
         made = generate(network, torch.zeros(C), torch.zeros(A), torch.zeros(network.hop * 640))
         assert made.std().item() == pytest.approx(unseen, rel=0.2)

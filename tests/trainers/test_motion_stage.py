@@ -15,6 +15,7 @@ from models.implicit_motion.motion import MotionDiffusion
 from preprocessing import features
 from settings import ConfigError, build
 from settings.command import command
+from tests.models.filled import filled
 from tests.models.motion_networks import statistics
 from tests.models.test_implicit_motion_base import SMALL as BASE
 from tests.shards import write_shards
@@ -43,7 +44,7 @@ def stage(**options: Any) -> MotionStage:
     torch.manual_seed(0)
     made = MotionStage(**{**SMALL, **options})
     made.use_statistics(statistics(768))
-    torch.nn.init.normal_(made.network.head.weight, std=0.1)  # starts at zero, which would hide what comes before it
+    filled(made.network)  # head and FiLMs start at zero, which would hide what comes before them
     made.log = lambda *args, **kwargs: None
     return made
 
@@ -264,6 +265,24 @@ def test_ablations_train(switch):
     made = stage(**{switch: False})
     made.training_step(batch(), 0).backward()
     assert all(p.grad is not None for p in made.network.parameters())
+
+
+@pytest.mark.paper("IM-13")
+@pytest.mark.parametrize(
+    ("switches", "change"),
+    [
+        (("use_global", "use_local"), lambda some: (some.audio.mul_(3), some.whole["audio"].mul_(3))),
+        (("use_global",), lambda some: some.whole["audio"].mul_(3)),
+        (("use_local",), lambda some: some.audio.mul_(3)),
+        (("use_appearance",), lambda some: some.implicit["appearance"].add_(2)),
+    ],
+)
+def test_what_is_switched_off_changes_nothing_and_what_is_on_does(switches, change):
+    for on in (True, False):
+        made, some = stage(**dict.fromkeys(switches, on)), batch()
+        before = made.training_step(some, 0)
+        change(some)
+        assert torch.equal(made.training_step(some, 0), before) != on
 
 
 def test_shards_without_features_are_named():

@@ -11,6 +11,7 @@ from models.mmgt import SMGA
 from models.mmgt.generate import generate
 from settings import ConfigError, build
 from settings.command import command
+from tests.models.filled import filled
 from tests.models.small import statistics
 from tests.shards import write_shards
 from trainers.fit import fit
@@ -30,7 +31,7 @@ def stage(**options: Any) -> SMGAStage:
     torch.manual_seed(0)
     made = SMGAStage(**{**SMALL, **options})
     made.use_statistics(statistics())
-    torch.nn.init.normal_(made.network.head.weight, std=0.1)  # starts at zero, which would hide what comes before it
+    filled(made.network)  # head and FiLMs start at zero, which would hide what comes before them
     made.log = lambda *args, **kwargs: None
     return made
 
@@ -189,6 +190,15 @@ def test_ablations_train(ablation):
     loss = stage(**ablation).training_step(batch(), 0)
     loss.backward()
     assert torch.isfinite(loss)
+
+
+@pytest.mark.paper("MMGT-24")
+def test_speech_is_heard_unless_it_is_switched_off():
+    for heard in (True, False):
+        made, some = stage(use_audio=heard, drop_audio=0.0, dropout=0.0), batch()
+        before = made.training_step(some, 0)
+        some.speech = some.speech + 2
+        assert torch.equal(made.training_step(some, 0), before) != heard
 
 
 def test_a_whole_short_run_learns_and_its_export_generates(tmp_path):

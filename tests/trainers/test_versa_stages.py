@@ -17,6 +17,7 @@ from models.versa.text import SPEECH
 from models.versa.transformer import MotionTransformer
 from settings import ConfigError, build
 from settings.command import command
+from tests.models.filled import filled
 from tests.models.test_versa_tokenizer import motions, tokenizer
 from tests.motions import write_motion_shards
 from trainers.fit import fit
@@ -65,9 +66,7 @@ def audio_stage(folder: Path, **options: Any) -> AudioMotionStage:
     torch.manual_seed(0)
     named = {"tokenizer": str(folder / "tokenizer"), "text_motion": str(folder / "text")}
     made = quiet(AudioMotionStage(**{**SMALL, **named, **options}))
-    for layer in made.network.audio.layers:  # begins as nothing, which would hide what the branch does
-        torch.nn.init.normal_(layer.attention.out.weight, std=0.2)
-    torch.nn.init.normal_(made.network.audio.audio.outer.weight, std=0.2)
+    filled(made.network.audio, std=0.2)  # begins as nothing, which would hide what the branch does
     return made
 
 
