@@ -36,7 +36,8 @@ class FaceFinder:
         for i, frame in enumerate(as_bytes(frames).permute(0, 2, 3, 1).cpu().numpy()):
             result: Any = self._graph(_large(frame))
             if result.multi_face_landmarks:
-                found[i] = face68(landmarks_array(result.multi_face_landmarks[0]))
+                mesh: Any = landmarks_array(result.multi_face_landmarks[0])
+                found[i] = face68(mesh)
         return found
 
     def of_truth(self, frames: Tensor) -> np.ndarray:

@@ -210,7 +210,9 @@ def _measure_split(
     }
     answers = {name: answer for name, answer in answers.items() if name in plan.beside or plan.wants(name)}
     plan.progress.expect(len(answers) * len(plan.seeds) * len(talks))
-    made = {(name, None): motions for name, motions in fixed.items() if plan.wants(name)}
+    made: dict[tuple[str, int | None], list[np.ndarray]] = {
+        (name, None): motions for name, motions in fixed.items() if plan.wants(name)
+    }
     for name, answer in answers.items():
         started = time.perf_counter()
         made |= {(name, seed): answer(seed) for seed in plan.seeds}
