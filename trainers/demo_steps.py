@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from cospeech import shipped
 from datamodules.index import Index
@@ -61,8 +62,9 @@ def speech_and_person(shards: Path, clip: tuple[str, str], output: Path) -> tupl
     for info, arrays in read_clips(shards, keys, where={"split": split, "id": wanted}):
         speech, pose, picture = output / "speech.wav", output / "first_pose.npz", output / "person.png"
         soundfile.write(speech, arrays["audio.flac"], SAMPLE_RATE)
-        shape = {"size": np.array([info.height, info.width])} if info.height and info.width else {}
-        np.savez(pose, **{name: array[:1] for name, array in arrays["pose.npz"].items()}, **shape)
+        shape: dict[str, Any] = {"size": np.array([info.height, info.width])} if info.height and info.width else {}
+        first: dict[str, Any] = {name: array[:1] for name, array in arrays["pose.npz"].items()}
+        np.savez(pose, **first, **shape)
         (output / "speech.json").write_text(json.dumps(info.model_dump(), indent=1, ensure_ascii=False))
         if "video.mp4" not in arrays:
             return speech, pose, None
