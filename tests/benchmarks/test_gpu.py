@@ -10,9 +10,12 @@ import torch
 
 from benchmarks import gpu, gpu_rows, machine
 from benchmarks.gpu import PARTS, main, run_part
-from benchmarks.gpu_speed import CASES, Trained, planned_for
+from benchmarks.gpu_speed import CASES, TINY, Trained, planned_for
 from benchmarks.gpu_trainings import OneNoise, apart
+from benchmarks.ranks import smga
 from cospeech import shipped
+from settings.load import load
+from trainers.fit import fit
 from trainers.plan import training_config
 from trainers.stage import SampleGenerator
 
@@ -72,6 +75,13 @@ def test_every_part_is_in_its_module() -> None:
 
     for name, (module, _) in PARTS.items():
         assert hasattr(importlib.import_module(module), f"{name}_part")
+
+
+def test_sizes_reach_the_training() -> None:
+    """A stage that is named behind its options would drop them."""
+    values, _ = load(None, smga("mmgt.smga", **TINY, batch=2), fit)
+    assert {name: values["stage"][name] for name in TINY} == TINY
+    assert values["data"]["channels"] == TINY["audio_channels"] - 35
 
 
 def test_no_gpu_is_said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
