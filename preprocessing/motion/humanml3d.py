@@ -87,7 +87,7 @@ def _motion(path: Path) -> np.ndarray:
 def _captions(path: Path, seconds: float) -> list[dict[str, Any]]:
     """Captions with their spans in seconds of the motion. Raises LeftOut where there is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         raise LeftOut("missing_file", f"{TEXTS}/{path.name}") from None
     except (OSError, UnicodeDecodeError) as error:

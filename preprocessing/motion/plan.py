@@ -140,7 +140,7 @@ def _humanml3d(location: Path) -> tuple[list[Source], list[str]]:
     listed: dict[str, str] = {}
     for split in SPLITS:
         table = location / f"{split}.txt"
-        for name in table.read_text(encoding="utf-8").split() if table.is_file() else ():
+        for name in table.read_text(encoding="utf-8-sig").split() if table.is_file() else ():
             listed.setdefault(name, split)
     names: dict[str, str | None] = dict(listed) if listed else dict.fromkeys(there)
     if not names:

@@ -168,7 +168,7 @@ def test_offload(strategy: str, offload: str, runs: Path):
         (["strategy=fsdp", "strategy.offload=optimizer"], "use strategy.offload=all"),
         (["strategy=deepspeed_1", "strategy.offload=all"], "use deepspeed_3"),
         (["strategy=ddp", "trainer.precision=16-mixed"], "fp16 does not exist on a CPU"),
-        (["strategy=deepspeed_2", "trainer.precision=bf16-true"], "takes 32-true"),
+        (["strategy=deepspeed_2", "trainer.precision=bf16-true"], "use bf16-mixed"),
         (["strategy=deepspeed_2", "trainer.gradient_clip_val=1", "trainer.gradient_clip_algorithm=value"], "by norm"),
         (["trainer.accumulate_grad_batches=2"], "several optimisers"),
         (["strategy=deepspeed_3", "compile.enabled=true"], "use deepspeed_2 or fsdp"),

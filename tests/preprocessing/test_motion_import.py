@@ -294,6 +294,16 @@ def test_bad_motions_and_texts_of_humanml3d_are_counted(tmp_path):
     assert said == [(0.0, 1.95, "no marks"), (0.0, 1.95, "a wave"), (1.0, 1.95, "past the end")]
 
 
+def test_lists_and_captions_that_an_editor_of_windows_saved(tmp_path):
+    data = tmp_path / "in"
+    write_humanml3d(data, {"a": ("train", 2.0), "b": ("train", 2.0)})
+    (data / "train.txt").write_bytes("\ufeffa\r\nb\r\n".encode())
+    (data / "texts" / "a.txt").write_bytes("\ufeffsomeone waves#x#0.0#0.0\r\n".encode())
+    made = import_motion(options(data, tmp_path / "out"))
+    assert (made["drops"], made["clips"]) == ([], 2)
+    assert "someone waves" in [c.text for info, _, _ in clips_of(tmp_path / "out").values() for c in info.captions]
+
+
 HAND_WRITTEN = {"left_hand_pose": 45, "right_hand_pose": 45, "jaw_pose": 3, "expression": 10}
 
 

@@ -70,7 +70,7 @@ def test_the_display_matrix_turns_and_mirrors(tmp_path, matrix):
 def test_pictures_with_every_exif_orientation_stand_upright(tmp_path, orientation):
     from PIL import Image
 
-    from datamodules.media import read_image
+    from datamodules.picture import read_image
 
     # What has to be stored so that the picture is shown right (EXIF 2.3, tag 274).
     stored = {
