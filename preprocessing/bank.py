@@ -29,6 +29,7 @@ from preprocessing.writer import OutputError, refused_as_output_error
 from settings import ConfigError, build, command
 from settings.device import device_of
 from settings.output import faults_of
+from settings.progress import follow
 from settings.ranges import Count
 
 KEYS: Final = ("motion.npz", "pose.npz")
@@ -109,7 +110,8 @@ def _templates(options: Options, tokenizer: MotionTokenizer, left_out: Counter[s
             else:
                 whole.append(sample.id)
     device = tokenizer.motion_mean.device
-    for info, values in read_clips(options.input, KEYS, {"id": whole}, options.cache) if whole else ():
+    clips = read_clips(options.input, KEYS, {"id": whole}, options.cache) if whole else ()
+    for info, values in follow(clips, "clips read into tokens", len(whole)):
         motion = torch.from_numpy(values["motion.npz"]["motion"])
         with torch.no_grad():
             tokens = tokenizer.encode(motion[None].to(device))[0].cpu()

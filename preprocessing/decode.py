@@ -169,6 +169,13 @@ class SourceVideo:
             self._container.close()
             raise
 
+    @property
+    def expected(self) -> int | None:
+        """About how many frames will come out, as the container says; None where it does not say."""
+        if self._container.duration is None:
+            return None
+        return max(1, round(self._container.duration / av.time_base * float(self.rate)))
+
     def __enter__(self) -> SourceVideo:
         return self
 

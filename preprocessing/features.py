@@ -15,7 +15,6 @@ import torch
 import yaml
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
 from datamodules.bad_samples import BadSamples
 from datamodules.cache import ShardError, ShardFolder
@@ -35,6 +34,7 @@ from preprocessing.writer import OutputError, SampleWriter, member, whole_file
 from settings import ConfigError, build, command
 from settings.device import device_of
 from settings.output import faults_of
+from settings.progress import Progress
 from settings.ranges import Count, Whole
 
 KEY: Final = "implicit.npz"
@@ -69,7 +69,7 @@ class Options:
         device: cpu, cuda, or auto.
         cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
         restart: throw away what an earlier run left in the output folder.
-        progress: show a progress bar where there is a terminal.
+        progress: say how far it is and how long it still takes.
     """
 
     input: str
@@ -176,12 +176,13 @@ def make_features(options: Options) -> dict[str, Any]:
     network.to(device_of(options.device))
     bad = BadSamples()
     total = sum(sample.frames for shard in index.shards for sample in shard.samples)
-    with tqdm(total=total, desc="frames", unit="frame", disable=None if options.progress else True) as bar:
+    made = [shard for shard in index.shards if work.is_made(shard.name)]
+    before = sum(sample.frames for shard in made for sample in shard.samples)
+    with Progress("frames read by the network", total, done=before, shown=options.progress) as bar:
         for shard in index.shards:
-            if work.is_made(shard.name):
-                bar.update(sum(sample.frames for sample in shard.samples))
+            if shard in made:
                 continue
-            clips = _clips(network, Clips(folder, shard, network.image_size, fit), options, bar)
+            clips = _clips(network, shard, Clips(folder, shard, network.image_size, fit), options, bar)
             work.record(shard.name, _write(output / shard.name, shard, clips, sha256, options, bad))
     return work.finish()
 
@@ -196,19 +197,23 @@ def trained_fit(network: str) -> FitMode:
     return "crop"
 
 
-def _clips(network: ImplicitMotion, clips: Clips, options: Options, bar: tqdm) -> Iterator[Read | str]:
+def _clips(
+    network: ImplicitMotion, shard: ShardEntry, clips: Clips, options: Options, bar: Progress
+) -> Iterator[Read | str]:
     """Each clip of a shard, with its features; where it is damaged, the reason."""
     device = next(network.parameters()).device
     more: dict[str, Any] = {"prefetch_factor": 1} if options.workers else {}
-    for read in DataLoader(clips, batch_size=None, num_workers=options.workers, **more):
+    loader = DataLoader(clips, batch_size=None, num_workers=options.workers, **more)
+    for sample, read in zip(shard.samples, loader, strict=True):
         if isinstance(read, str):
+            bar.advance(sample.frames)
             yield read
             continue
         members, frames = read
         motion = torch.cat([motion_of(network, part.to(device)) for part in frames.split(options.batch)])
         appearance = appearance_of(network, frames[:1].to(device))[0]
         yield Read(members, motion.cpu().numpy(), appearance.cpu().numpy())
-        bar.update(len(frames))
+        bar.advance(len(frames))
 
 
 def _write(

@@ -51,7 +51,7 @@ class Options:
         task_index: which task of a job array this is, from 0; none asks SLURM.
         task_count: how many tasks there are; none asks SLURM.
         restart: throw away what an earlier run left in the output folder.
-        progress: show a progress bar, or lines where there is no terminal.
+        progress: say how far it is and how long it still takes.
     """
 
     input: str

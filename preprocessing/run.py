@@ -17,7 +17,7 @@ from preprocessing.manifest import ManifestError, assign_splits, read_sources
 from preprocessing.merge import merge, missing_shards, summarise
 from preprocessing.options import Options, output_folder, worker_count
 from preprocessing.pool import run_jobs
-from preprocessing.progress import Progress
+from preprocessing.progress import VideoProgress
 from preprocessing.shards import DamagedPart, assemble, is_assembled, is_done
 from preprocessing.work import RunError, Work
 from preprocessing.writer import OutputError, write_json
@@ -108,19 +108,18 @@ class _Run:
         jobs = [job for shard in shards for job in work.jobs(shard)]
         waiting = [job for shard in self._todo for job in work.jobs(shard) if not is_done(work, job)]
         self.workers = worker_count(work.options, len(waiting))
-        self.progress = Progress(jobs, waiting, work.options.progress)
+        self.progress = VideoProgress(jobs, waiting, work.options.progress)
 
     def do(self) -> None:
         """Do everything that is left."""
         try:
             # Closed on every way out, so that no worker outlives an interrupt.
-            with closing(run_jobs(self._jobs(), self.work.options, self.workers)) as results:
+            with self.progress, closing(run_jobs(self._jobs(), self.work.options, self.workers)) as results:
                 for job, record in results:
-                    self.progress.done(job, record)
+                    self.progress.video_done(job, record)
                     self._close(job.number // self.work.options.videos_per_shard)
                     self._repeat()
         finally:
-            self.progress.close()
             for lock in self._locks.values():
                 lock.close()
 

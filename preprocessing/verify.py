@@ -14,9 +14,10 @@ from datamodules.clip import KEYS, BadSample, check, decode
 from datamodules.index import Index, IndexFileError, SampleEntry, ShardEntry
 from preprocessing.writer import BLOCK, END
 from settings import command
+from settings.progress import Progress
 
 
-def verify(folder: str | Path, decoded: bool = True) -> Iterator[str]:
+def verify(folder: str | Path, decoded: bool = True, progress: Progress | None = None) -> Iterator[str]:
     """Yield one line for everything that is wrong with a folder of shards; nothing where all is well.
 
     Checked are the shards' sizes and sha256 sums, that no shard is missing or too many, every sample's place, keys
@@ -25,8 +26,9 @@ def verify(folder: str | Path, decoded: bool = True) -> Iterator[str]:
     Args:
         folder: holds index.json and the shards.
         decoded: False leaves the decoding out and is as fast as the disk.
+        progress: told how many bytes are checked, each once for its sum and once for what it holds.
     """
-    folder = Path(folder)
+    folder, progress = Path(folder), progress or Progress("", shown=False)
     if not folder.is_dir():
         yield f"{folder}: no such folder"
         return
@@ -44,6 +46,7 @@ def verify(folder: str | Path, decoded: bool = True) -> Iterator[str]:
         if path.name not in named:
             yield f"{path.name}: not in the index"
     clips: dict[str, str] = {}
+    progress.expect(2 * sum(shard.bytes for shard in index.shards))
     for shard in index.shards:
         for sample in shard.samples:
             twin = clips.setdefault(sample.id, shard.name)
@@ -52,12 +55,15 @@ def verify(folder: str | Path, decoded: bool = True) -> Iterator[str]:
         if not re.fullmatch(r"[\w.-]+", shard.name):
             yield f"index.json: {shard.name!r} is no name of a shard"
             continue
-        for fault in verify_shard(folder / shard.name, shard, decoded):
+        end = progress.done + 2 * shard.bytes
+        for fault in _verify_shard(folder / shard.name, shard, decoded, progress):
             yield f"{shard.name}: {fault}"
+        progress.advance(end - progress.done)
 
 
-def verify_shard(path: Path, shard: ShardEntry, decoded: bool = True) -> Iterator[str]:
+def _verify_shard(path: Path, shard: ShardEntry, decoded: bool, progress: Progress) -> Iterator[str]:
     """Yield what is wrong with one shard."""
+    progress.say(shard.name)
     if not path.is_file():
         yield "missing"
         return
@@ -68,6 +74,7 @@ def verify_shard(path: Path, shard: ShardEntry, decoded: bool = True) -> Iterato
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         if digest != shard.sha256:
             yield f"sha256 is {digest[:16]}..., the index says {shard.sha256[:16]}..."
+        progress.advance(shard.bytes)
         position = 0
         for sample in shard.samples:
             if sample.offset != position:
@@ -75,6 +82,7 @@ def verify_shard(path: Path, shard: ShardEntry, decoded: bool = True) -> Iterato
             position = sample.offset + sample.size
             for fault in _verify_sample(file, sample, decoded):
                 yield f"{sample.id}: {fault}"
+            progress.advance(sample.size)
         file.seek(position)
         if file.read(len(END)) != END:
             yield f"more, or something else, after the last sample at byte {position}"
@@ -188,9 +196,10 @@ def verify_folder(*, folder: Path, fast: bool = False) -> int:
         How many faults there are.
     """
     faults = 0
-    for line in verify(folder, decoded=not fast):
-        print(line)
-        faults += 1
+    with Progress(f"checking {folder}", unit="B") as progress:
+        for line in verify(folder, not fast, progress):
+            progress.print(line)
+            faults += 1
     return faults
 
 

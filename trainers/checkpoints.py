@@ -18,6 +18,8 @@ from trainers.errors import CheckpointError
 
 logger = get_logger(__name__)
 
+STEPS = "steps"
+"""Where a checkpoint's state of `Checkpoints` says how many batches it is after; older ones do not say it."""
 _NAME = re.compile(r"step-(\d+)\.ckpt")
 
 
@@ -95,7 +97,7 @@ def damage(path: Path) -> str | None:
 
 
 def step_of(path: Path) -> int:
-    """Optimiser steps done when the checkpoint was written, from its name; -1 for other names."""
+    """Steps done when the checkpoint was written, one a batch, from its name; -1 for other names."""
     match = _NAME.fullmatch(path.name)
     return int(match.group(1)) if match else -1
 
@@ -108,6 +110,43 @@ def path_of(folder: Path, step: int) -> Path:
 def newest_first(folder: Path) -> list[Path]:
     """The step checkpoints of a folder, newest first, whole or not."""
     return sorted((path for path in folder.glob("step-*.ckpt") if step_of(path) >= 0), key=step_of, reverse=True)
+
+
+def names_count_batches(folder: Path) -> bool | None:
+    """Whether names of step checkpoints count batches; None where no checkpoint can be read.
+
+    Before this was said in them, names counted the steps of all optimisers together.
+    """
+    for path in newest_first(folder):
+        try:
+            state = load(path / STATE if is_in_pieces(path) else path, mmap=not is_in_pieces(path))
+            return STEPS in state["callbacks"]["Checkpoints"]
+        except (CheckpointError, KeyError, TypeError):
+            continue
+    return None
+
+
+def count_batches(folder: Path, samples: Path, optimisers: int) -> None:
+    """Rename checkpoints and sample videos of an older run whose names count the steps of several optimisers.
+
+    Args:
+        folder: where checkpoints are.
+        samples: where sample videos are.
+        optimisers: how many steps of them a batch makes.
+    """
+    if optimisers < 2 or names_count_batches(folder) is not False:
+        return
+    for path in newest_first(folder)[::-1]:  # the first first, so that each new name is free
+        new = path_of(folder, step_of(path) // optimisers)
+        logger.info("%s is renamed to %s: names count batches now", path.name, new.name)
+        path.rename(new)
+    last = folder / "last.ckpt"
+    if last.is_symlink():
+        last.unlink()
+        last.symlink_to(newest_first(folder)[0].name)
+    for path in sorted(samples.glob("step-*_*.mp4")):
+        step, _, clip = path.name.partition("_")
+        path.rename(samples / f"step-{int(step[5:]) // optimisers:08d}_{clip}")
 
 
 def newest_whole(folder: Path, thorough: bool = True) -> Path | None:

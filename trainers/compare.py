@@ -96,7 +96,7 @@ def compare(
         found = _evaluator(evaluator, out, first.run, str(shards), evaluator_config, stage)
         network = find_export(keep(found, out))
     results: dict[str, Any] = {}
-    for export, label in zip(exports, labels, strict=True):
+    for number, (export, label) in enumerate(zip(exports, labels, strict=True), 1):
         plan = Plan(
             shards=str(shards),
             splits=splits,
@@ -114,7 +114,7 @@ def compare(
             systems=("model", "truth"),
             device=device,
         )
-        plan.progress.what = f"measuring {label}"
+        plan.progress.what = f"measuring {label} ({number} of {len(runs)})"
         with plan.progress:
             results[label] = EVALUATORS.get(export.stage)(export, plan, out)
     made = {

@@ -17,7 +17,8 @@ class TrainerOptions:
     """Options of the Lightning Trainer, under its own names.
 
     Args:
-        max_steps: optimiser steps of the run; -1 is no limit.
+        max_steps: optimiser steps of the run; -1 is no limit. A stage with two optimisers (a GAN) makes two a batch:
+            of 600, file names, curves and messages count 300, one a batch.
         max_epochs: epochs of the run; null is no limit. One of the two limits must be set.
         accelerator: auto, cpu, gpu, ...
         devices: number of devices, a list of device numbers, or auto.
@@ -98,7 +99,7 @@ class CheckpointOptions:
     """When checkpoints are written, and how many are kept.
 
     Args:
-        every_n_steps: optimiser steps between checkpoints.
+        every_n_steps: optimiser steps between checkpoints, counted as those of trainer.max_steps.
         keep_last: how many of them are kept; -1 or 0 keeps all.
         monitor: figure of the stage that tells the best checkpoint, such as val/loss; null keeps no best.
         mode: whether a smaller or a larger figure is better.

@@ -42,7 +42,7 @@ def write_report(run: RunFolder | str | Path) -> Path:
     page.facts(_summary(folder, rows))
     _videos(page, folder)
     _evaluation(page, folder)
-    _samples(page, folder, optimisers(rows))
+    _samples(page, folder, steps_in_names(folder, rows))
     add_curves(page, {"": rows})
     page.section("How it was made")
     for heading, path in (("Config", folder.config), ("Environment", folder.environment)):
@@ -67,7 +67,10 @@ def _summary(folder: RunFolder, rows: list[dict[str, Any]]) -> dict[str, Any]:
         facts["Stage"] = stage if isinstance(stage, str) else stage.get("name", "")
     if shards := settings.get("data", {}).get("shards") if isinstance(settings.get("data"), dict) else None:
         facts["Shards"] = str(shards)
-    facts["Steps (batches)"] = rows[-1]["step"] + 1 if rows else 0
+    steps, several = rows[-1]["step"] + 1 if rows else 0, optimisers(rows)
+    facts["Steps (batches)"] = steps
+    if several > 1:
+        facts["Optimiser steps"] = f"{several * steps:,}: {several} a batch, as trainer.max_steps counts them"
     for name in ("train/loss", "val/loss"):
         curve = _points(rows, name)
         if curve:
@@ -79,7 +82,7 @@ def _summary(folder: RunFolder, rows: list[dict[str, Any]]) -> dict[str, Any]:
         if curve:
             column = name_of(name)
             facts[f"{column.figure}, {column.unit}" if column.unit != "samples" else column.figure] = curve[-1][1]
-    facts["Checkpoints"] = _checkpoints(folder, optimisers(rows)) or "none"
+    facts["Checkpoints"] = _checkpoints(folder, steps_in_names(folder, rows)) or "none"
     facts["Exported network"] = str(folder.export) if folder.export.exists() else "none"
     return facts
 
@@ -115,21 +118,38 @@ def _points(rows: list[dict[str, Any]], name: str) -> list[tuple[int, float]]:
 
 
 def optimisers(rows: list[dict[str, Any]]) -> int:
-    """How many optimisers a run has, by the learning rates that it logs; file names count the steps of all of them."""
+    """How many optimisers a run has, by the learning rates that it logs."""
     return max(1, len({name for row in rows for name in row if re.fullmatch(r"train/lr(_\d+)?", name)}))
 
 
+def steps_in_names(folder: RunFolder, rows: list[dict[str, Any]]) -> int:
+    """How many steps of file names a batch makes: 1, but for older runs with several optimisers, which counted all."""
+    several = optimisers(rows)
+    if several == 1:
+        return 1
+    from trainers.checkpoints import names_count_batches
+
+    known = names_count_batches(folder.checkpoints)
+    if known is None:
+        names = [
+            path.stem.partition("_")[0] for path in (*folder.checkpoints.glob("*.ckpt"), *folder.samples.glob("*"))
+        ]
+        counts = [int(name[5:]) for name in names if re.fullmatch(r"step-\d+", name)]
+        known = not counts or max(counts) <= rows[-1]["step"] + 1
+    return 1 if known else several
+
+
 def _checkpoints(folder: RunFolder, count: int) -> str:
-    """Names of the checkpoints, with the step (batch) of those that count the steps of several optimisers."""
+    """Names of the checkpoints, with the step of those that are called by another."""
     names = []
     for path in sorted(folder.checkpoints.glob("*.ckpt")):
         step = path.stem.removeprefix("step-")
-        names.append(f"{path.name} (step {int(step) // count:,})" if step.isdigit() else path.name)
+        names.append(f"{path.name} (step {int(step) // count:,})" if step.isdigit() and count > 1 else path.name)
     return ", ".join(names)
 
 
 def sample_name(path: Path, count: int = 1) -> tuple[int, str]:
-    """Step (batch) and clip of a sample video `step-00000100_<clip>.mp4` of a run with so many optimisers."""
+    """Step (batch) and clip of a sample video `step-00000100_<clip>.mp4`; names count so many steps a batch."""
     step, _, clip = path.stem.partition("_")
     number = step.removeprefix("step-")
     return int(number) // count if number.isdigit() else 0, clip

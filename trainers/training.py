@@ -36,7 +36,7 @@ from trainers.callbacks.signals import Signals
 from trainers.callbacks.step_seed import StepSeed
 from trainers.callbacks.throughput import Throughput, WaitClock
 from trainers.callbacks.watchdog import Watchdog
-from trainers.checkpoints import AtomicCheckpointIO, fill, init_from, network_weights, newest_whole
+from trainers.checkpoints import AtomicCheckpointIO, count_batches, fill, init_from, network_weights, newest_whole
 from trainers.engines.fragments import shards_of
 from trainers.engines.pieces import MANIFEST
 from trainers.errors import CheckpointError, Interrupted, RunStopped
@@ -90,6 +90,8 @@ def _train(folder: RunFolder, options: dict[str, Any]) -> Path:
         datamodule.batch_size = per_rank(options["data"], trainer.world_size, accumulated)  # type: ignore[attr-defined]
     if trainer.strategy.root_device.type == "cpu":
         keep_freed_memory()
+    if is_first_rank():
+        count_batches(folder.checkpoints, folder.samples, len(stage.parts()) if not stage.automatic_optimization else 1)
     checkpoint = _checkpoint(folder, options["resume"])
     if options["init_from"] and checkpoint is None:
         init_from(stage.network, options["init_from"])

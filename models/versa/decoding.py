@@ -1,8 +1,9 @@
 """Motion tokens by unmasking: the surest tokens of each step stay, the others are asked again (VA-9)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,7 @@ def generate_all(
     window: int | None = None,
     overlap: int | None = None,
     every_step: bool = False,
+    told: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Tensor]:
     """Motion tokens of several sequences at once; each is what it would be alone.
 
@@ -83,6 +85,7 @@ def generate_all(
         overlap: tokens that a window shares with the one before; None is a quarter of the window.
         every_step: ask the network in each step, even where nothing is hidden any more: processes that share its
             weights out have to ask equally often.
+        told: called after each step of unmasking, with how many of how many are done.
 
     Returns:
         (N_i,) long on the CPU, of each wish.
@@ -114,19 +117,30 @@ def generate_all(
     training = network.training
     network.eval()
     try:
-        for number in range(max(map(len, cuts))):
-            # Sequences with speech and without are different batches: the one needs both branches, the other one.
-            for hears in (True, False):
-                rows = [i for i, cut in enumerate(cuts) if number < len(cut) and (plans[i].audio is not None) == hears]
-                if rows:
-                    pieces = [plans[i].cut(*cuts[i][number]) for i in rows]
-                    known = [made[i][slice(*cuts[i][number])] for i in rows]
-                    done = _unmask(network, pieces, known, [draws[i] for i in rows], how)
-                    for i, tokens in zip(rows, done, strict=True):
-                        made[i][slice(*cuts[i][number])] = tokens
+        # Sequences with speech and without are different batches: the one needs both branches, the other one.
+        hearing = [plan.audio is not None for plan in plans]
+        batches = [
+            (number, rows)
+            for number in range(max(map(len, cuts)))
+            for hears in (True, False)
+            if (rows := [i for i, cut in enumerate(cuts) if number < len(cut) and hearing[i] == hears])
+        ]
+        total = len(batches) * how.steps
+        for place, (number, rows) in enumerate(batches):
+            pieces = [plans[i].cut(*cuts[i][number]) for i in rows]
+            known = [made[i][slice(*cuts[i][number])] for i in rows]
+            step_done = partial(_tell, told, place * how.steps, total)
+            done = _unmask(network, pieces, known, [draws[i] for i in rows], how, step_done)
+            step_done(how.steps)
+            for i, tokens in zip(rows, done, strict=True):
+                made[i][slice(*cuts[i][number])] = tokens
     finally:
         network.train(training)
     return made
+
+
+def _tell(told: Callable[[int, int], None], before: int, total: int, step: int) -> None:
+    told(before + step, total)
 
 
 @dataclass(frozen=True)
@@ -212,7 +226,12 @@ def _tokens(wish: Wish, sounding: int) -> int:
 
 
 def _unmask(
-    network: MotionTransformer, plans: list[_Plan], known: list[Tensor], draws: list[torch.Generator], how: _How
+    network: MotionTransformer,
+    plans: list[_Plan],
+    known: list[Tensor],
+    draws: list[torch.Generator],
+    how: _How,
+    told: Callable[[int], None],
 ) -> list[Tensor]:
     """One window of some sequences: their tokens, of which those in `known` that are no mask stay."""
     device = next(network.parameters()).device
@@ -253,6 +272,7 @@ def _unmask(
         again = (unknown * math.cos(math.pi / 2 * step / how.steps)).floor().long() if step < how.steps else unknown * 0
         rank = sureness.masked_fill(~hidden, float("inf")).argsort(1).argsort(1)
         tokens = tokens.masked_fill((rank < again[:, None]) & hidden, mask)
+        told(step)
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 
 

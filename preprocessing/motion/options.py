@@ -42,7 +42,7 @@ class Options:
         cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
         workers: processes that read files; 0 reads in this one.
         restart: throw away what an earlier run left in the output folder.
-        progress: show a progress bar where there is a terminal.
+        progress: say how far it is and how long it still takes.
     """
 
     input: str

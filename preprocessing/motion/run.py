@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from datamodules.cache import ShardError
 from datamodules.index import IndexFileError
@@ -27,6 +26,7 @@ from preprocessing.work import RunError
 from preprocessing.writer import OutputError
 from settings import ConfigError, build, command
 from settings.output import faults_of
+from settings.progress import Progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -78,20 +78,21 @@ def import_motion(options: Options) -> dict[str, Any]:
     if done is not None:
         return done
     with ExitStack() as stack:
-        bar = stack.enter_context(tqdm(total=plan.jobs, unit="file", disable=None if options.progress else True))
+        left = {name: jobs for name, jobs in plan.shards if not work.is_made(name)}
+        before = plan.jobs - sum(map(len, left.values()))
+        bar = stack.enter_context(Progress("files of motion", plan.jobs, done=before, shown=options.progress))
         pool = None
         if options.workers:
             context = multiprocessing.get_context("spawn")
             pool = stack.enter_context(ProcessPoolExecutor(options.workers, context, torch.set_num_threads, (1,)))
-        for name, jobs in plan.shards:
-            if work.is_made(name):
-                bar.update(len(jobs))
-            else:
-                work.write(name, _read_all(plan, jobs, pool, 2 * options.workers, bar))
+        for name, jobs in left.items():
+            work.write(name, _read_all(plan, jobs, pool, 2 * options.workers, bar))
     return work.finish()
 
 
-def _read_all(plan: Plan, jobs: list[Any], pool: ProcessPoolExecutor | None, ahead: int, bar: tqdm) -> Iterator[Read]:
+def _read_all(
+    plan: Plan, jobs: list[Any], pool: ProcessPoolExecutor | None, ahead: int, bar: Progress
+) -> Iterator[Read]:
     """What became of each job, in order; with a pool some are read ahead."""
     waiting: deque[Future[Read]] = deque()
     left = iter(jobs)
@@ -107,7 +108,7 @@ def _read_all(plan: Plan, jobs: list[Any], pool: ProcessPoolExecutor | None, ahe
                 raise RunError(
                     "a process that reads files was killed, perhaps for memory; take fewer workers"
                 ) from None
-        bar.update()
+        bar.advance()
         yield read
 
 

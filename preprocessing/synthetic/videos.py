@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from datamodules.clip import encode
 from datamodules.media import write_video
@@ -24,6 +23,7 @@ from preprocessing.synthetic.speakers import speaker
 from preprocessing.synthetic.speech import RATE
 from preprocessing.synthetic.utterance import utterance
 from settings import ConfigError, get_logger
+from settings.progress import follow
 from settings.ranges import Count, Fps, Pixels, Positive, Seed, Whole
 
 VERSION: Final = 1
@@ -88,11 +88,11 @@ def generate(
     recipes = list(_recipes(speakers, clips_per_speaker, unseen_speakers, seconds, size, fps, seed, wav, test_clips))
     jobs = [(str(output), recipe) for recipe in recipes]
     if workers == 1:
-        rows = [_make(job) for job in tqdm(jobs, "videos", unit="video", disable=None)]
+        rows = [_make(job) for job in follow(jobs, "videos made")]
     else:
         # A fork would share espeak-ng's and OpenCV's threads with the parent; a fresh process does not.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            rows = list(tqdm(pool.map(_make, jobs), "videos", len(jobs), unit="video", disable=None))
+            rows = list(follow(pool.map(_make, jobs), "videos made", len(jobs)))
     manifest = output / "manifest.jsonl"
     lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) for row in rows]
     _write(manifest, ("\n".join(lines) + "\n").encode())

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
-from tqdm import tqdm
 
 from datamodules.clip import check, decode, encode
 from datamodules.index import FILE_NAME, Index, ShardEntry
@@ -23,6 +22,7 @@ from preprocessing.synthetic_motion.actions import held_out
 from preprocessing.synthetic_motion.clips import Recipe, make_clip
 from preprocessing.writer import SampleWriter, make_folder, member, sample_entry, whole_file, write_json
 from settings import ConfigError, get_logger
+from settings.progress import Progress
 from settings.ranges import Count, Fraction, Seed, Whole
 
 RECIPE: Final = "recipe.json"
@@ -92,11 +92,11 @@ def generate(
         return done
     write_json(output / RECIPE, what)
     statistics, entries, counts = StatisticsAccumulator(), [], Counter[str]()
-    with _mapped(recipe, workers) as made:
-        bar = iter(tqdm(made, "clips", clips, unit="clip", disable=None))
+    with _mapped(recipe, workers) as mapped, Progress("clips made", clips) as bar:
+        made = bar.over(mapped)
         for first in range(0, clips, clips_per_shard):
             path = output / f"shard-{first // clips_per_shard:06d}.tar"
-            entries.append(_write(path, islice(bar, min(clips_per_shard, clips - first)), statistics, counts))
+            entries.append(_write(path, islice(made, min(clips_per_shard, clips - first)), statistics, counts))
     index = Index(fps=float(FPS), shards=entries, statistics=statistics.result())
     summary = {
         "clips": clips,

@@ -47,7 +47,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     middle = {name: folder / name / "checkpoints" for name in ("base", "motion")}
     train_all(
-        folder, "alone", [base("base", 1), base("base-again", 1, f"resume={middle['base'] / 'step-00000008.ckpt'}")]
+        folder, "alone", [base("base", 1), base("base-again", 1, f"resume={middle['base'] / 'step-00000004.ckpt'}")]
     )
     make_features(Options(input=str(shards), output=str(features), network=str(folder / "base"), workers=0))
     again = f"resume={middle['motion'] / 'step-00000004.ckpt'}"

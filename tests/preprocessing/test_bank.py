@@ -40,12 +40,14 @@ def run(*words: object) -> int:
 
 
 @pytest.mark.paper("VA-10")
-def test_snippets_are_the_poses_of_their_tokens(shards, tokenizer, tmp_path, capsys):
+def test_snippets_are_the_poses_of_their_tokens(shards, tokenizer, tmp_path, slow_clock, capsys):
     assert run(f"input={shards}", f"output={tmp_path / 'bank'}", f"tokenizer={tokenizer}") == 0
     bank = PoseBank.from_pretrained(tmp_path / "bank")
     summary = json.loads((tmp_path / "bank" / "summary.json").read_text())
     assert (summary["clips"], summary["snippets"]) == (4, len(bank.tokens)) == (4, 40)
-    assert f"{summary['tokens']} of 16 tokens" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert f"{summary['tokens']} of 16 tokens" in said.out
+    assert "clips read into tokens  3/4  ETA " in said.err
     network = MotionTokenizer.from_pretrained(tokenizer).eval()
     clips = list(read_clips(shards, ("pose.npz", "motion.npz"), {"split": "train"}))
     for row in range(0, 40, 7):

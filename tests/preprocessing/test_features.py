@@ -1,7 +1,9 @@
 """`preprocessing.features`: shards with the base network's features in them."""
 
 import hashlib
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +73,13 @@ def test_every_clip_gets_what_the_base_network_says_of_its_frames(shards, networ
         np.testing.assert_allclose(found["appearance"], appearance[0], atol=1e-4)
         weights = (network / "export" / "model.safetensors").read_bytes()
         assert bytes(found["network"]) == hashlib.sha256(weights).digest()
+
+
+def test_it_says_how_far_it_is_and_how_long_still(shards, network, tmp_path, slow_clock, capsys):
+    make_features(replace(options(shards, network, tmp_path / "out"), progress=True))
+    said = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"frames read by the network  25/\d+  ETA [\d:]+", said[1]), said
+    assert len(said) == 1 + 5 + 1, "nothing read yet, five clips, the end"
 
 
 def test_what_is_written_is_whole(made):

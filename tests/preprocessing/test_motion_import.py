@@ -395,10 +395,11 @@ def test_a_stopped_import_goes_on_and_gives_the_same_bytes(tmp_path, monkeypatch
     import_motion(options(tmp_path / "in", tmp_path / "out", files_per_shard=2, language="en", restart=True))
 
 
-def test_the_command_with_workers_gives_the_same_bytes(tmp_path):
+def test_the_command_with_workers_gives_the_same_bytes(tmp_path, slow_clock, capsys):
     for number in range(3):
         write_smplx(tmp_path / "in" / f"t{number}.npz", 1.2, seed=number)
-    import_motion(options(tmp_path / "in", tmp_path / "one"))
+    assert main([f"input={tmp_path / 'in'}", f"output={tmp_path / 'one'}"]) == 0
+    assert "files of motion  2/3  ETA " in capsys.readouterr().err
     done = subprocess.run(
         [sys.executable, "-m", "preprocessing.motion", f"input={tmp_path / 'in'}", f"output={tmp_path / 'two'}",
          "workers=1"],

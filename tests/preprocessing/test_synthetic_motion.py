@@ -386,13 +386,15 @@ def test_numbers_out_of_range_are_named_before_anything_is_written(options, word
     assert not (tmp_path / "out").exists()
 
 
-def test_command_line(tmp_path, monkeypatch, capsys):
+def test_command_line(tmp_path, monkeypatch, slow_clock, capsys):
     def start(*words: str) -> None:
         monkeypatch.setattr(sys, "argv", ["synthetic_motion", f"output={tmp_path / 'set'}", *words])
         runpy.run_module("preprocessing.synthetic_motion", run_name="__main__")
 
     start("clips=3", "talking=0")
-    assert "3 clips" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "3 clips" in said.out
+    assert "clips made  2/3  ETA " in said.err
     for words, named in ((("clips=3", "talkin=0"), "talking"), (("clips=3", "talking=2"), "talking")):
         with pytest.raises(SystemExit) as ended:
             start(*words)

@@ -178,9 +178,10 @@ def test_pictures_have_the_size_asked_for_and_agree(size):
 
 
 @pytest.mark.slow
-def test_other_processes_and_restarts_give_the_same_bytes(data, tmp_path):
+def test_other_processes_and_restarts_give_the_same_bytes(data, tmp_path, slow_clock, capsys):
     names = sorted(path.name for path in data.iterdir())
     generate(tmp_path, **SMALL, workers=2)
+    assert "videos made  5/6  ETA " in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert all((tmp_path / name).read_bytes() == (data / name).read_bytes() for name in names)
     kept, broken = tmp_path / "s00_000.mp4", tmp_path / "s00_001.truth.json"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 
 import numpy as np
@@ -51,10 +52,16 @@ def rebuild(folder, change, shard=0, sample=0):
     index.save(folder)
 
 
-def test_whole_shards_have_no_fault(whole, capsys):
+def test_whole_shards_have_no_fault(whole, slow_clock, capsys):
     assert lines(whole) == []
     assert main([str(whole)]) == 0
-    assert "3 shards, 5 samples" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "3 shards, 5 samples" in said.out
+    lines_said = said.err.splitlines()
+    assert re.fullmatch(rf"checking {whole}  \S+/\S+, shard-000000.tar  ETA [\d:]+", lines_said[2]), lines_said
+    *_, last, _ = lines_said
+    done, all_of_it = re.search(r"  (\S+)/(\S+),", last).groups()
+    assert done == all_of_it, "every byte is counted"
 
 
 def test_truncated(shards, capsys):

@@ -173,9 +173,10 @@ def test_beta_and_half_precision_are_dials(run, picture, speech, shown, tmp_path
     assert 0 < np.abs(to_encoder(*given, half=True) - plain).mean() < 6
 
 
-def test_a_driving_video_moves_the_picture_with_its_own_sound(base, picture, driving, tmp_path):
+def test_a_driving_video_moves_the_picture_with_its_own_sound(base, picture, driving, tmp_path, slow_clock, capsys):
     options: dict[str, Any] = {"run": str(base), "image": picture, "video": driving, "crop": "centre"}
     made = animate(**options, out=tmp_path / "out.mp4")
+    assert "making and writing frames  10/25  ETA " in capsys.readouterr().err
     frames = pixels(made.video)
     assert frames.shape == (25, 32, 32, 3)  # 30 frames a second become 25
     assert np.ptp(frames, axis=0).max() > 20

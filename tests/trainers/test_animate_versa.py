@@ -85,11 +85,13 @@ def poses_in(path: Path) -> np.ndarray:
 
 
 @pytest.mark.paper("VA-9")
-def test_text_in_time_becomes_a_silent_video_of_that_length(runs, pose, tmp_path, capsys):
+def test_text_in_time_becomes_a_silent_video_of_that_length(runs, pose, tmp_path, slow_clock, capsys):
     out = tmp_path / "out.mp4"
     words = ["--text", "0-2 s: waves the right hand", "--text", "2-3.5s: bows", f"run={runs['text']}", f"pose={pose}"]
     assert main([*words, f"out={out}", "seed=3", "size=128"]) == 0
-    assert "3.5 s, 88 frames" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "3.5 s, 88 frames" in printed.out
+    assert "generating motion tokens  2/18  ETA " in printed.err
     assert sum(1 for _ in read_frames(out)) == 88
     said = read_metadata(out)
     assert said["settings"]["text"] == ["0-2 s: waves the right hand", "2-3.5s: bows"]

@@ -53,11 +53,13 @@ def runs(tmp_path_factory, shards) -> dict[str, Path]:
     return made
 
 
-def test_two_runs_stand_in_one_table_measured_by_one_network(runs, tmp_path, capsys):
+def test_two_runs_stand_in_one_table_measured_by_one_network(runs, tmp_path, slow_clock, capsys):
     out = tmp_path / "both"
     words = [str(runs["one"]), str(runs["two"]), f"out={out}", "seeds=[0]", "seconds=1", "steps=2"]
     assert main(words) == 0
-    said = capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "measuring two (2 of 2)  12/12, clips made  ETA 00:00" in printed.err
+    said = printed.out
     made = json.loads((out / "comparison.json").read_text())
     part = made["splits"]["test"]
     assert set(part["systems"]) == {"one", "two", "truth"}

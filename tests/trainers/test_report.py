@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.trainers.runs import toy_run
-from trainers.callbacks.progress import _end, steps_done
 from trainers.columns import readable
 from trainers.report import main
+from trainers.steps import last_step, steps_done
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_columns_have_names_that_people_read(column: str, name: str) -> None:
 
 
 def test_steps_are_counted_alike_also_with_two_optimisers(folder: Path, tmp_path: Path) -> None:
-    """300 batches are step 300 everywhere, although file names count the steps of both optimisers."""
+    """300 batches are step 300 everywhere, also where names are of an older run and count both optimisers."""
     for part in ("checkpoints", "samples"):
         (tmp_path / part).mkdir()
     (tmp_path / "config.yaml").write_text("stage: {name: toy}\n")
@@ -99,6 +99,13 @@ def test_steps_are_counted_alike_also_with_two_optimisers(folder: Path, tmp_path
     page = (tmp_path / "report.html").read_text()
     assert "step-00000600.ckpt (step 300)" in page
     assert "<strong>Step 300</strong>" in page
+    assert "600: 2 a batch, as trainer.max_steps counts them" in page
+    for path in (*tmp_path.glob("checkpoints/*.ckpt"), *tmp_path.glob("samples/*.mp4")):
+        path.rename(path.with_name(path.name.replace("600", "300")))
+    assert main([str(tmp_path)]) == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "step-00000300.ckpt<" in page
+    assert "<strong>Step 300</strong>" in page
     trainer = SimpleNamespace(global_step=600, max_steps=1200, optimizers=[None, None])
     assert steps_done(trainer) == 300  # type: ignore[arg-type]
-    assert _end(trainer) == 600  # type: ignore[arg-type]
+    assert last_step(trainer) == 600  # type: ignore[arg-type]

@@ -11,8 +11,8 @@ import numpy as np
 from datamodules.media import write_video
 from models.human.draw import draw_poses
 from models.mmgt.masks import NAMES, motion_masks
+from settings.progress import Progress
 from trainers.animation.request import SOUND_RATE, Request
-from trainers.progress import Progress
 
 _MASK_CRF: Final = 8  # edges of a mask stay sharp
 _CHUNK: Final = 16  # frames of masks held at a time, so that memory does not grow with the video

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from datamodules.media import stream_audio, write_video
 from models.implicit_motion.base import ImplicitMotion, Source
+from settings.progress import Progress
 from trainers.animation.files import Animation
 from trainers.animation.request import SOUND_RATE, notice
 from trainers.animation.wanted import Wanted
-from trainers.progress import Progress
 
 BATCH: Final = 16  # frames rendered at once
 
@@ -76,7 +76,7 @@ def write(
         model: name, stage and hash of the network.
         inputs: SHA-256 of each input file.
         settings: what else it depends on.
-        total: how many frames there will be, if that is known; only for telling how long it takes.
+        total: about how many frames there will be, if that is known; only for telling how long it takes.
     """
     metadata = {**notice(model, inputs, settings), "content": "video"}
     count = 0

@@ -68,7 +68,8 @@ class Reenactor:
                 sound = frames.sound_of(wanted.audio)
             elif driving.sound is not None:
                 sound = frames.Track(_pieces(driving.sound), SAMPLE_RATE)
-            return frames.write(wanted, made, self.fps, sound, described(self.export), hashes(files), settings)
+            model, total = described(self.export), driving.expected
+            return frames.write(wanted, made, self.fps, sound, model, hashes(files), settings, total)
 
     @torch.no_grad()
     def _motion(self, driving: "SourceVideo", wanted: Wanted, still: Tensor) -> Iterator[Tensor]:

@@ -12,12 +12,12 @@ from models.mmgt.smga import HANDCRAFTED, SMGA
 from models.mmgt.speech import join_speech
 from settings import ConfigError
 from settings.device import device_of
+from settings.progress import Progress
 from trainers.animation.files import PoseAnimation, write_animation
 from trainers.animation.hearing import PretrainedHearing, handcrafted, layer_numbers, layers_wanted, mean_layer
 from trainers.animation.request import read_request
 from trainers.animation.wanted import Wanted
 from trainers.exports import Export, load_network
-from trainers.progress import Progress
 
 PAPER_FPS: Final = 25.0
 

@@ -22,6 +22,7 @@ from models.versa.transformer import MotionTransformer
 from preprocessing.frozen import load_frozen
 from settings import ConfigError
 from settings.device import device_of
+from settings.progress import Progress
 from trainers.animation.files import PoseAnimation, write_animation
 from trainers.animation.frame_size import frame_size
 from trainers.animation.hearing import handcrafted, layers_wanted
@@ -81,16 +82,18 @@ class VersaAnimator:
         hearing = self._hearing(wanted)
         request, text = self._request(wanted), read_texts(wanted.text)
         try:
-            tokens = generate(
-                self.network,
-                text,
-                hearing(request.audio) if wanted.audio else None,
-                wanted.seconds,
-                seed=wanted.seed,
-                steps=wanted.steps,
-                guidance=wanted.guidance,
-                fps=MOTION_FPS,
-            )
+            with Progress("generating motion tokens", pause=10.0) as bar:
+                tokens = generate(
+                    self.network,
+                    text,
+                    hearing(request.audio) if wanted.audio else None,
+                    wanted.seconds,
+                    seed=wanted.seed,
+                    steps=wanted.steps,
+                    guidance=wanted.guidance,
+                    fps=MOTION_FPS,
+                    told=bar.reach,
+                )
         except ValueError as error:
             raise ConfigError(str(error)) from None
         with torch.no_grad():

@@ -9,9 +9,10 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from settings import get_logger
 from trainers.callbacks.ema import own_weights
-from trainers.checkpoints import newest_first, path_of, remove
+from trainers.checkpoints import STEPS, newest_first, path_of, remove
 from trainers.loggers import MetricsCSV
 from trainers.options import CheckpointOptions
+from trainers.steps import steps_done
 
 logger = get_logger(__name__)
 
@@ -19,9 +20,10 @@ logger = get_logger(__name__)
 class Checkpoints(Checkpoint):
     """Writes `step-00000100.ckpt` every n optimiser steps and `best.ckpt` after the best validation; keeps the last k.
 
-    A step's checkpoint is written at the end of its batch, before a validation that may follow, so that a validation
-    that fails costs nothing; a run that goes on from it validates first. `last.ckpt` is a link to the newest. With
-    strategies that share weights out a checkpoint is a folder of that name.
+    Names count steps as all that is shown does, one a batch. A step's checkpoint is written at the end of its batch,
+    before a validation that may follow, so that a validation that fails costs nothing; a run that goes on from it
+    validates first. `last.ckpt` is a link to the newest. With strategies that share weights out a checkpoint is a
+    folder of that name.
 
     Args:
         folder: where they go.
@@ -39,7 +41,7 @@ class Checkpoints(Checkpoint):
         self._said = False
         self._loops_before_validation: dict[str, Any] | None = None
         self._validation_due = False
-        self._next_row = 0
+        self._next_row = self._steps = 0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_step = trainer.global_step  # a resumed run has this step on disk
@@ -78,7 +80,7 @@ class Checkpoints(Checkpoint):
 
     def save_now(self, trainer: L.Trainer) -> Path:
         """Write the checkpoint of the step just done (once), and drop the oldest beyond those kept."""
-        path = path_of(self.folder, trainer.global_step)
+        path = path_of(self.folder, steps_done(trainer))
         if self._saved_step == trainer.global_step:
             return path
         self._save(trainer, path)
@@ -96,6 +98,7 @@ class Checkpoints(Checkpoint):
             "of": self._figure,
             "validation_due": self._validation_due,
             "next_row": self._next_row,
+            STEPS: self._steps,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -144,6 +147,7 @@ class Checkpoints(Checkpoint):
         loop = trainer.fit_loop
         # Not the same as the optimiser steps done, where a batch makes several.
         self._next_row = loop.epoch_loop._batches_that_stepped + 1
+        self._steps = steps_done(trainer)
         fetcher = loop._data_fetcher
         self._validation_due = trainer.validating or (
             fetcher is not None and loop.epoch_loop._should_check_val_fx(fetcher)

@@ -10,6 +10,7 @@ import torch
 
 from trainers.errors import LossLost
 from trainers.options import GuardOptions
+from trainers.steps import steps_done
 
 _ADVICE = "try a smaller learning rate (stage.optimizer.lr), a longer warm-up, trainer.gradient_clip_val=1, "
 _PRECISION = "trainer.precision=32-true or bf16-mixed instead of {precision}, "
@@ -41,7 +42,7 @@ class LossGuard(L.Callback):
             loss = torch.stack([each.abs() for each in losses.values()]).sum()
         if loss is None:
             return
-        self._waiting.append((trainer.global_step, getattr(batch, "ids", []), loss.detach()))
+        self._waiting.append((steps_done(trainer), getattr(batch, "ids", []), loss.detach()))
         if loss.device.type == "cpu" or len(self._waiting) >= self.options.check_every_n_steps:
             self._look(trainer)
 

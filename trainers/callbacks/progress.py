@@ -7,7 +7,9 @@ from typing import Any
 import lightning.pytorch as L
 from lightning.pytorch.callbacks import ProgressBar
 
+from settings.progress import duration
 from trainers.callbacks.throughput import Throughput
+from trainers.steps import last_step, steps_done
 
 
 class Progress(ProgressBar):
@@ -59,7 +61,7 @@ class Progress(ProgressBar):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._enabled:
             seconds = time.monotonic() - self._started
-            self.print(f"step {steps_done(trainer)}: trained for {_duration(seconds)}")
+            self.print(f"step {steps_done(trainer)}: trained for {duration(seconds)}")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         if self._enabled and self._terminal:
@@ -74,7 +76,7 @@ class Progress(ProgressBar):
     def line(self, trainer: L.Trainer, stage: Any, outputs: Any, now: float) -> str:
         """What is shown after a step; of a stage with several optimisers the loss of each."""
         step = steps_done(trainer)
-        parts = [f"epoch {trainer.current_epoch}", f"step {step}" + (f"/{int(end)}" if (end := _end(trainer)) else "")]
+        parts = [f"epoch {trainer.current_epoch}", f"step {step}" + (f"/{end}" if (end := last_step(trainer)) else "")]
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if loss is not None:
             parts.append(f"loss {float(loss):.4g}")
@@ -86,7 +88,7 @@ class Progress(ProgressBar):
             if self.throughput.samples_per_second:
                 parts.append(f"{self.throughput.samples_per_second:.3g} samples/s")
             if end:
-                parts.append(f"ETA {_duration((end - step) * seconds / done)}")
+                parts.append(f"ETA {duration((end - step) * seconds / done)}")
         bad = sum(getattr(trainer.datamodule, "bad_samples", {}).values())
         if bad:
             parts.append(f"bad samples {bad}")
@@ -95,24 +97,3 @@ class Progress(ProgressBar):
     def _show(self, line: str) -> None:
         sys.stderr.write(f"\r\033[K{line}" if self._terminal else line + "\n")
         sys.stderr.flush()
-
-
-def steps_done(trainer: L.Trainer) -> int:
-    """Steps done, one a batch: Lightning's own count is of the steps of all optimisers together."""
-    return trainer.global_step // max(1, len(trainer.optimizers))
-
-
-def _end(trainer: L.Trainer) -> float:
-    """Step at which the run ends, 0 if that is not known."""
-    if trainer.max_steps and trainer.max_steps > 0:
-        return trainer.max_steps // max(1, len(trainer.optimizers))
-    batches = trainer.num_training_batches
-    if not trainer.max_epochs or trainer.max_epochs < 0 or batches == float("inf"):
-        return 0
-    return trainer.max_epochs * (-(-batches // trainer.accumulate_grad_batches))
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -13,6 +13,7 @@ from lightning.pytorch.loggers import WandbLogger
 from models.human.motion import FPS, recover_joints
 from trainers.options import SampleOptions
 from trainers.stage import Stage
+from trainers.steps import steps_done
 
 
 class SampleVideos(L.Callback):
@@ -57,7 +58,7 @@ class SampleVideos(L.Callback):
         fps = FPS if kind == "motion" else some.fps
         written = [
             self._write(
-                trainer.global_step, some, i, pictures(some, i, made[i].float().cpu(), self.options.height), fps
+                steps_done(trainer), some, i, pictures(some, i, made[i].float().cpu(), self.options.height), fps
             )
             for i in range(len(some.ids))
         ]

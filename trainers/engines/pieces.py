@@ -219,10 +219,10 @@ def damage_in_pieces(path: Path) -> str | None:
     return None
 
 
-def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
-    """Read a file of `torch.save` without running code from it. Raises CheckpointError."""
+def load(path: Path, map_location: Any = "cpu", mmap: bool = False) -> dict[str, Any]:
+    """Read a file of `torch.save` and run no code from it; with `mmap` tensors stay there. Raises CheckpointError."""
     try:
-        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise CheckpointError(f"no checkpoint at {path}") from None
     except Exception as error:

@@ -168,13 +168,17 @@ class Actor:
 
     def perform(self, wishes: Sequence[Wish], plan: Plan, seed: int, **options: Any) -> list[np.ndarray]:
         """Motions (M, 263) for wishes, in batches of such with like length."""
+
+        def told(step: int, steps: int) -> None:
+            plan.progress.say(f"making clips, step {step} of {steps}")
+
         order = sorted(range(len(wishes)), key=lambda i: wishes[i].seconds or 0)
         made: list[np.ndarray] = [np.zeros(0)] * len(wishes)
         for start in range(0, len(order), plan.batch):
             part = order[start : start + plan.batch]
             tokens = generate_all(
                 self.network, [wishes[i] for i in part], seed=[seed + 7919 * i for i in part], steps=plan.steps,
-                guidance=plan.guidance, **options,
+                guidance=plan.guidance, told=told, **options,
             )  # fmt: skip
             for i, own in zip(part, tokens, strict=True):
                 made[i] = self.decode(own)[: max(1, round((wishes[i].seconds or 0) * FPS))]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainers.progress import Progress
+from settings.progress import Progress
 
 
 @dataclass(frozen=True)

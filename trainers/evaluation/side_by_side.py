@@ -12,6 +12,7 @@ from settings import ConfigError
 from trainers.evaluation.comparison import FEWEST, METHOD, best_of, difference
 from trainers.evaluation.tables import _arrow, _cell, _plain, _replace
 from trainers.exports import Export
+from trainers.run_folder import RunFolder
 
 _VIDEOS: Final = 4
 
@@ -149,7 +150,7 @@ def write(made: Mapping[str, Any], runs: Mapping[str, Path | None], out: Path) -
 
 def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
     from trainers.loggers import read_metrics
-    from trainers.report import add_curves, optimisers
+    from trainers.report import add_curves, steps_in_names
 
     page = Page(f"{len(made['runs'])} runs compared", " · ".join(made["runs"]))
     for split, part in made["splits"].items():
@@ -160,7 +161,7 @@ def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
     rows = {name: read_metrics(run / "metrics.csv") for name, run in runs.items() if run is not None}
     add_curves(page, {name: found for name, found in rows.items() if found})
     there = {name: run for name, run in runs.items() if run is not None}
-    _samples(page, there, {name: optimisers(rows[name]) for name in there})
+    _samples(page, there, {name: steps_in_names(RunFolder(run), rows[name]) for name, run in there.items()})
     page.section("Runs")
     page.table([{"run": name, **about} for name, about in made["runs"].items()])
     if made["evaluator"]:
