@@ -27,6 +27,8 @@ HISTOGRAMS: Final = {
     "lip_movement": ("Movement of the lips", "face heights"),
     "smplx_error": ("2D error of the SMPL-X fit", "body heights"),
 }
+SHARES: Final = ("pose_confidence", "hands")
+"""Figures from 0 to 1."""
 _TINTS: Final = {"face_hands": (70, 200, 90), "lips": (230, 60, 60)}
 _BOX: Final = (255, 210, 0)
 
@@ -100,13 +102,13 @@ def _overview(page: Page, index: Index, summary: dict[str, Any]) -> None:
     page.section("Summary")
     page.facts(
         {
-            "videos": summary["videos"],
-            "clips kept": index.samples,
-            "hours kept": seconds / 3600,
-            "clips dropped": sum(summary["dropped"].values()),
-            "files not taken": summary.get("skipped", 0),
-            "videos with errors": len(summary["errors"]),
-            **{f"clips in {split}": count for split, count in summary.get("splits", {}).items()},
+            "Videos": summary["videos"],
+            "Clips kept": index.samples,
+            "Time kept": f"{seconds / 3600:.2f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes",
+            "Clips dropped": sum(summary["dropped"].values()),
+            "Files not taken": summary.get("skipped", 0),
+            "Videos with errors": len(summary["errors"]),
+            **{f"Clips in {split}": count for split, count in summary.get("splits", {}).items()},
         }
     )
     rates = summary.get("frames_per_second", {})
@@ -158,7 +160,7 @@ def _histograms(page: Page, kept: list[dict[str, float]], summary: dict[str, Any
                 for label, group in (("kept", kept), ("dropped", dropped))
             }
             if any(groups.values()):
-                page.figure(histogram(groups, unit), title)
+                page.figure(histogram(groups, unit, between=(0, 1) if name in SHARES else None), title)
 
 
 def _contact_sheet(page: Page, output: Path, index: Index, clips: int, frames: int) -> None:

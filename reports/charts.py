@@ -42,13 +42,20 @@ def lines(series: Mapping[str, Points], x: str, y: str, log: bool | None = None)
     return figure
 
 
-def histogram(groups: Mapping[str, Sequence[float]], x: str, y: str = "clips", bins: int = 20) -> "Figure":
-    """Stacked histograms of some groups."""
+def histogram(
+    groups: Mapping[str, Sequence[float]],
+    x: str,
+    y: str = "clips",
+    bins: int = 20,
+    between: tuple[float, float] | None = None,
+) -> "Figure":
+    """Stacked histograms of some groups; `between` is the whole range of a figure that has one."""
     from matplotlib.ticker import MaxNLocator
 
     figure, axes = _figure()
     colours = [LIGHT[name] for name in SERIES[: len(groups)]]
-    axes.hist(list(groups.values()), bins=bins, stacked=True, color=colours, label=list(groups))
+    axes.hist(list(groups.values()), bins=bins, range=between, stacked=True, color=colours, label=list(groups))
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     _label(axes, x, y)
     if len([group for group in groups.values() if len(group)]) > 1:

@@ -5,6 +5,7 @@ import html
 import io
 import math
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ class Page:
             return
         columns = list(dict.fromkeys(name for row in rows for name in row))
         marked = {name: _best([row.get(name) for row in rows], way) for name, way in best.items()}
-        head = "".join(f'<th scope="col"><button>{html.escape(str(name))}</button></th>' for name in columns)
+        head = "".join(f'<th scope="col"><button>{_kept(str(name))}</button></th>' for name in columns)
         body = "".join(
             "<tr>"
             + "".join(
@@ -93,7 +94,8 @@ class Page:
             for row in rows
         )
         self._parts.append(
-            f'<div class="scroll" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+            '<div class="scroll" tabindex="0"><table class="wide">'
+            f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
         )
         self.text(caption, "note")
 
@@ -130,7 +132,10 @@ class Page:
     def video(self, video: bytes | str | Path, caption: str = "", title: str = "") -> None:
         """An mp4 (bytes or file), with its controls and its sound."""
         data = video if isinstance(video, bytes) else Path(video).read_bytes()
-        element = f'<video controls playsinline preload="metadata" src="{_data("video/mp4", data)}"></video>'
+        first = _first_frame(data)  # shown before it is played, on phones and on paper
+        poster = f' poster="{_data("image/jpeg", first)}"' if first else ""
+        source = _data("video/mp4", data)
+        element = f'<video controls playsinline preload="metadata"{poster} src="{source}"></video>'
         self._media(element, title, caption)
 
     def code(self, text: str, title: str = "") -> None:
@@ -175,6 +180,20 @@ def _data(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
+def _first_frame(video: bytes) -> bytes | None:
+    """The first frame of a video as JPEG; None where there is none that can be read."""
+    import av
+
+    try:
+        with av.open(io.BytesIO(video)) as container:
+            frame = next(container.decode(video=0)).to_image()
+    except (av.FFmpegError, IndexError, StopIteration):
+        return None
+    buffer = io.BytesIO()
+    frame.save(buffer, format="JPEG", quality=70)
+    return buffer.getvalue()
+
+
 def _best(values: Sequence[Any], way: str) -> Any:
     numbers = [v for v in values if isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v)]
     if len(set(numbers)) < 2:
@@ -191,8 +210,13 @@ def _cell(value: Any, best: bool = False, plain: bool = False) -> str:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         shown = str(value)
         if number:
-            shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+            shown = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
             sort = f' data-sort="{value!r}"'
     kinds = [*(["number"] if number and not plain else []), *(["best"] if best else [])]
     kind = f' class="{" ".join(kinds)}"' if kinds else ""
-    return f"<td{kind}{sort}>{html.escape(shown)}</td>"
+    return f"<td{kind}{sort}>{_kept(shown)}</td>"
+
+
+def _kept(text: str) -> str:
+    """Escaped, with an arrow that stays on the line of its word."""
+    return re.sub(r" ([↑↓])$", r"&nbsp;\1", html.escape(text))

@@ -74,9 +74,11 @@ svg text { font-family: inherit; }
 .scroll { overflow-x: auto; max-width: 100%; margin: .7rem 0; overflow-wrap: normal; }
 table { border-collapse: collapse; font-size: .95rem; }
 th, td { padding: .35rem .75rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-thead th { border-bottom: 2px solid var(--soft); white-space: nowrap; }
+thead th { border-bottom: 2px solid var(--soft); vertical-align: bottom; }
 tbody th { font-weight: 600; }
-td { min-width: 6rem; max-width: 36rem; overflow-wrap: break-word; }
+td { max-width: 36rem; overflow-wrap: break-word; }
+table.wide th, table.wide td { padding: .35rem .5rem; }
+table.wide tr > :first-child { position: sticky; left: 0; background: var(--paper); }
 tbody th + td { overflow-wrap: anywhere; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
 td.best { background: var(--best-paper); color: var(--best); font-weight: 700; }
@@ -92,7 +94,7 @@ details.code summary { cursor: pointer; color: var(--link); }
 pre { background: var(--panel); border: 1px solid var(--line); border-radius: .5rem; padding: .8rem; overflow: auto;
   font-size: .85rem; max-height: 34rem; overflow-wrap: normal; }
 @media (max-width: 480px) { body { font-size: 15px; padding-top: .8rem; } h1 { font-size: 1.4rem; }
-  th, td { padding: .3rem .5rem; } nav ol { columns: 1; } }
+  th, td { padding: .3rem .5rem; } table.wide tr > :first-child { max-width: 9rem; } nav ol { columns: 1; } }
 @media print { nav, th button::after { display: none; } }
 """
 

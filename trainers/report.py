@@ -37,7 +37,8 @@ def write_report(run: RunFolder | str | Path) -> Path:
     """
     folder = run if isinstance(run, RunFolder) else RunFolder(run)
     rows = _rows(folder)
-    page = Page(f"Run {folder.path.resolve().name}", str(folder.path.resolve()))
+    where = folder.path.resolve()
+    page = Page(" · ".join(filter(None, (_stage(folder), f"{where.parent.name}/{where.name}"))), str(where))
     page.section("Summary")
     page.facts(_summary(folder, rows))
     _videos(page, folder)
@@ -62,9 +63,8 @@ def _rows(folder: RunFolder) -> list[dict[str, Any]]:
 def _summary(folder: RunFolder, rows: list[dict[str, Any]]) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     settings = read_config(folder) or {}
-    stage = settings.get("stage")
-    if stage:
-        facts["Stage"] = stage if isinstance(stage, str) else stage.get("name", "")
+    if stage := _stage(folder):
+        facts["Stage"] = stage
     if shards := settings.get("data", {}).get("shards") if isinstance(settings.get("data"), dict) else None:
         facts["Shards"] = str(shards)
     steps, several = rows[-1]["step"] + 1 if rows else 0, optimisers(rows)
@@ -83,8 +83,13 @@ def _summary(folder: RunFolder, rows: list[dict[str, Any]]) -> dict[str, Any]:
             column = name_of(name)
             facts[f"{column.figure}, {column.unit}" if column.unit != "samples" else column.figure] = curve[-1][1]
     facts["Checkpoints"] = _checkpoints(folder, steps_in_names(folder, rows)) or "none"
-    facts["Exported network"] = str(folder.export) if folder.export.exists() else "none"
+    facts["Exported network"] = f"{folder.export.name}/" if folder.export.exists() else "none"
     return facts
+
+
+def _stage(folder: RunFolder) -> str:
+    stage = (read_config(folder) or {}).get("stage") or ""
+    return stage if isinstance(stage, str) else stage.get("name", "")
 
 
 def add_curves(page: Page, runs: dict[str, list[dict[str, Any]]]) -> None:

@@ -266,7 +266,7 @@ def test_the_command_trains_its_autoencoder_once_and_writes_what_it_prints(run, 
     page = Page("a run")
     tables.add_to_page(page, figures)
     html = page.write(tmp_path / "page.html").read_text()
-    assert "Evaluation: test" in html
+    assert "Evaluation: new clips (test)" in html
     assert "6.02" in html
     # The second time it takes the one it has, and says the same.
     again = evaluate(run=str(run), seeds=[0, 1], batch=2, clips=2, seconds=1)

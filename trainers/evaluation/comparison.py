@@ -216,7 +216,7 @@ def _all_or(
     """Their names with figures; of all of them only the one that is nearest."""
     if every and len(some) == len(leads) > 1:
         nearest = min(some, key=lambda rival: abs(leads[rival].ahead))
-        return f"every baseline, the nearest {_lead(nearest, leads, labels, rivals)}"
+        return f"every baseline, the closest of them {_lead(nearest, leads, labels, rivals)}"
     return ", ".join(_lead(rival, leads, labels, rivals) for rival in some)
 
 

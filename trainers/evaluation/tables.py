@@ -64,12 +64,17 @@ def add_to_page(page: Page, results: Mapping[str, Any]) -> None:
     """Add the figures to a report: a table per split, verdicts, what the figures mean, and the paper's own."""
     for split, part in results["splits"].items():
         seen = SEEN if part.get("seen_in_training") else ""
-        page.section(f"Evaluation: {split}", f"{part['clips']} clips, {part['seconds']:.0f} s{seen}")
+        page.section(f"Evaluation: {name_of_split(split)}", f"{part['clips']} clips, {part['seconds']:.0f} s{seen}")
         rows = []
         for name, figure in results["figures"].items():
             best = best_of(part["systems"], name, figure, BOUNDS)
+            wins = None if best is None else _short_mean(part["systems"][best][name])
             cells = {
-                part["labels"][system]: Cell(_cell(figures[name]), figures[name]["mean"], system == best)
+                part["labels"][system]: Cell(
+                    _cell(figures[name]),
+                    figures[name]["mean"],
+                    system not in BOUNDS and _short_mean(figures[name]) == wins,
+                )
                 for system, figures in part["systems"].items()
                 if figures.get(name, {}).get("mean") is not None
             }
@@ -90,6 +95,11 @@ def add_to_page(page: Page, results: Mapping[str, Any]) -> None:
     titles = {name: figure["title"] for name, figure in results["figures"].items()}
     page.table([{titles.get(name, name): value for name, value in row.items()} for row in results["paper"]["rows"]])
     page.text(results["paper"]["note"], "note")
+
+
+def name_of_split(split: str) -> str:
+    """A split as people read it."""
+    return {"test_unseen": "people never seen (test_unseen)", "test": "new clips (test)"}.get(split, split)
 
 
 def as_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -147,6 +157,11 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
     mean, high = _short(figure["mean"]), figure.get("high")
     reach = high - figure["mean"] if high is not None else 0.0
     return f"{mean}±{reach:.2g}" if reach > 1e-6 * abs(figure["mean"]) else mean
+
+
+def _short_mean(figure: Mapping[str, Any]) -> str:
+    """A mean as it is shown: what looks alike is marked alike."""
+    return _cell({"mean": figure["mean"]})
 
 
 def _short(number: float) -> str:
