@@ -36,6 +36,8 @@ def lines(series: Mapping[str, Points], x: str, y: str, log: bool | None = None)
         log = bool(values) and min(values) > 0 and max(values) > 30 * min(values)
     if log:
         axes.set_yscale("log")
+    if values and not any(values):
+        axes.set_ylim(0, 1)
     _label(axes, x, y)
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=9, labelcolor=LIGHT["ink"])

@@ -71,22 +71,25 @@ figure svg, figure img, figure video { display: block; width: 100%; height: auto
 figure video { max-height: 75vh; background: #000; }
 figcaption { color: var(--soft); font-size: .9rem; margin-top: .4rem; }
 svg text { font-family: inherit; }
-.scroll { overflow-x: auto; max-width: 100%; margin: .7rem 0; overflow-wrap: normal; }
+.scroll { overflow-x: auto; max-width: 100%; margin: .7rem 0; overflow-wrap: normal; background:
+  linear-gradient(to left, var(--paper) 1rem, transparent) right / 2rem 100% no-repeat local,
+  linear-gradient(to left, var(--line), transparent) right / 1rem 100% no-repeat scroll; }
 table { border-collapse: collapse; font-size: .95rem; }
 th, td { padding: .35rem .75rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { border-bottom: 2px solid var(--soft); vertical-align: bottom; }
 tbody th { font-weight: 600; }
 td { max-width: 36rem; overflow-wrap: break-word; }
 table.wide th, table.wide td { padding: .35rem .5rem; }
-table.wide tr > :first-child { position: sticky; left: 0; background: var(--paper); }
+table.wide tr > :first-child { position: sticky; left: 0; background: var(--paper);
+  min-width: min(12rem, 30vw); }
 tbody th + td { overflow-wrap: anywhere; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; overflow-wrap: normal; }
 td.best { background: var(--best-paper); color: var(--best); font-weight: 700; }
 td.best::after { content: " \\2605"; }
 th button { all: unset; cursor: pointer; font-weight: 600; }
-th button::after { content: " \\2195"; color: var(--soft); font-weight: 400; }
-th[aria-sort=ascending] button::after { content: " \\2191"; color: var(--ink); }
-th[aria-sort=descending] button::after { content: " \\2193"; color: var(--ink); }
+th button::after { content: "\\a0\\2195"; color: var(--soft); font-weight: 400; }
+th[aria-sort=ascending] button::after { content: "\\a0\\2191"; color: var(--ink); }
+th[aria-sort=descending] button::after { content: "\\a0\\2193"; color: var(--ink); }
 th button:focus-visible, summary:focus-visible, a:focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 .note { color: var(--soft); font-size: .95rem; }
 .worse { color: var(--worse); font-weight: 600; } .better { color: var(--best); font-weight: 600; }

@@ -12,6 +12,11 @@ from settings.ranges import Count, NonNegative, Positive, Seed
 from trainers.stages import EVALUATORS
 
 KEPT: Final = "evaluators"
+OF_THE_CLIPS: Final = (
+    "held_pose", "mean_pose", "own_mean_pose", "nearest_audio", "mean_motion", "held", "source", "mean_frame", "mean",
+    "truth",
+)  # fmt: skip
+"""Rows that know nothing of a network: measured once, they stand beside all runs."""
 _LEAST: Final = 2
 
 
@@ -35,6 +40,8 @@ def compare(
     device: str = "auto",
 ) -> dict[str, Any]:
     """Measure runs on the same clips with one evaluator network; writes a table and a page with curves and videos.
+
+    Baselines that need no network, such as the held first pose, and the truth are rows of the table, too.
 
     Writes comparison.json, comparison.csv, comparison.md and comparison.html. Figures that live in the features of an
     evaluator network (FGD, Diversity, R-precision) are of one and the same for all runs: it is copied to
@@ -111,7 +118,7 @@ def compare(
             weights=weights,
             videos=videos,
             tokenizer=tokenizer,
-            systems=("model", "truth"),
+            systems=("model", *(OF_THE_CLIPS if number == 1 else ())),
             device=device,
         )
         plan.progress.what = f"measuring {label} ({number} of {len(runs)})"

@@ -1,10 +1,13 @@
 """Pages stand alone: nothing in them points outside."""
 
+import base64
+import io
 import re
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+from PIL import Image
 
 from reports import Cell, Page
 
@@ -47,6 +50,32 @@ def test_sections_are_listed_and_columns_are_sorted_by_a_click() -> None:
     assert text.count('<th scope="col"><button>') == 2
     assert 'class="number best" data-sort="1.5"' in text
     assert text.count("number best") == 1
+
+
+def test_numbers_are_written_as_people_read_them() -> None:
+    page = Page("t")
+    page.table([{"FGD ↓": 0.012345, "frames": 20170.4, "clips": 12345}])
+    text = page.html()
+    for cell in (">0.01234<", ">20,170<", ">12,345<", "FGD&nbsp;↓"):
+        assert cell in text
+
+
+def test_a_video_shows_its_first_frame_before_it_is_played(tmp_path: Path) -> None:
+    import av
+
+    with av.open(str(tmp_path / "red.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        red = av.VideoFrame.from_ndarray(np.full((64, 64, 3), (200, 20, 20), np.uint8), format="rgb24")
+        for packet in [*stream.encode(red), *stream.encode()]:
+            container.mux(packet)
+    page = Page("t")
+    page.video(tmp_path / "red.mp4")
+    poster = re.search(r'poster="data:image/jpeg;base64,([^"]+)"', page.html())
+    assert poster
+    with Image.open(io.BytesIO(base64.b64decode(poster[1]))) as image:
+        assert image.size == (64, 64)
+        assert image.getpixel((32, 32))[0] > 150  # type: ignore[index]
 
 
 def test_a_cell_shows_one_thing_and_is_sorted_by_another() -> None:

@@ -62,7 +62,9 @@ def test_two_runs_stand_in_one_table_measured_by_one_network(runs, tmp_path, slo
     said = printed.out
     made = json.loads((out / "comparison.json").read_text())
     part = made["splits"]["test"]
-    assert set(part["systems"]) == {"one", "two", "truth"}
+    baselines = {f"baseline: {name}" for name in ("nearest audio", "held first pose", "mean pose", "own mean (oracle)")}
+    assert set(part["systems"]) == {"one", "two", "truth", *baselines}
+    assert not baselines & set(part["best"].values()), "the best of the runs is marked"
     assert part["clips"] == len(part["ids"]) == 12
     own = runs["one"] / "evaluation" / "evaluator" / "export" / "model.safetensors"
     assert made["evaluator"]["sha256"] == file_hash(own)
@@ -76,10 +78,12 @@ def test_two_runs_stand_in_one_table_measured_by_one_network(runs, tmp_path, slo
     assert "★" in said
     with (out / "comparison.csv").open() as file:
         table = list(csv.DictReader(file))
-    assert {row["run"] for row in table} == {"one", "two", "truth"}
+    assert {row["run"] for row in table} == {"one", "two", "truth", *baselines}
     page = (out / "comparison.html").read_text()
     assert page.count("data:video/mp4") == 2
     assert "Training curves" in page
+    for name in ("one", "two"):
+        assert f"<td>{name}</td><td>{runs[name]}</td><td>mmgt.smga</td>" in page
     assert "one, " not in page.split("<svg")[0]
     # The kept network is found again, by the folder and from elsewhere, also when the run has lost its own.
     again = compare(
@@ -97,11 +101,17 @@ def test_two_runs_stand_in_one_table_measured_by_one_network(runs, tmp_path, slo
 
 def test_runs_of_another_stage_without_an_evaluator(runs, tmp_path):
     both = [str(runs["base-one"]), str(runs["base-two"])]
+    shutil.rmtree(runs["base-two"] / "samples")
     made = compare(runs=both, out=tmp_path, clips=3, seconds=0.4)
     part = made["splits"]["test"]
     assert made["evaluator"] is None
-    assert set(part["systems"]) == {"base-one", "base-two"}
+    rows = {"base-one", "base-two", "baseline: copied source frame", "baseline: own mean frame (oracle)"}
+    assert set(part["systems"]) == rows
     assert part["against_best"]["psnr"].popitem()[1] == {"outcome": "too few clips"}
+    page = (tmp_path / "comparison.html").read_text()
+    assert "base-two has no videos yet" in page
+    assert f"trainers.animate --run {runs['base-two']} " in page
+    assert "base-one has no videos" not in page
     assert "TOO FEW CLIPS" in (tmp_path / "comparison.md").read_text()
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,7 @@ from typing import Any, Final
 from reports import Cell, Page
 from settings import ConfigError
 from trainers.evaluation.comparison import FEWEST, METHOD, best_of, difference
-from trainers.evaluation.tables import _arrow, _cell, _plain, _replace
+from trainers.evaluation.tables import _arrow, _cell, _plain, _replace, name_of_split
 from trainers.exports import Export
 from trainers.run_folder import RunFolder
 
@@ -43,11 +44,15 @@ def differences(results: Mapping[str, Any]) -> dict[str, Any]:
             if other["splits"].get(split, {}).get("ids") != part["ids"]:
                 raise ConfigError(f"{name} could not be measured on the same clips of {split} as the first run")
         systems = {name: each["splits"][split]["systems"]["model"] for name, each in results.items()}
-        if "truth" in part["systems"]:
-            systems["truth"] = part["systems"]["truth"]
+        others = {
+            label if system == "truth" else f"baseline: {label}": part["systems"][system]
+            for system, label in part["labels"].items()
+            if system != "model"
+        }
+        systems |= others
         best, apart = {}, {}
         for figure, about in first["figures"].items():
-            found = best_of(systems, figure, about, ("truth",))
+            found = best_of(systems, figure, about, tuple(others))
             if found is None:
                 continue
             best[figure] = found
@@ -55,7 +60,7 @@ def differences(results: Mapping[str, Any]) -> dict[str, Any]:
             leads = {
                 name: difference(systems[found][figure], own[figure], sign)
                 for name, own in systems.items()
-                if name not in (found, "truth") and figure in own
+                if name != found and name not in others and figure in own
             }
             apart[figure] = {name: _said(lead, part["clips"]) for name, lead in leads.items()}
         splits[split] = {
@@ -100,7 +105,7 @@ def rows_of(made: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
 
 
 LEGEND: Final = (
-    "\u2605 best mean; = not told apart from the best. ± is half of the 95 % interval over clips. "
+    "\u2605 best mean of the runs; = not told apart from the best. ± is half of the 95 % interval over clips. "
     f"With fewer than {FEWEST} clips nothing is told apart."
 )
 
@@ -155,7 +160,7 @@ def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
     page = Page(f"{len(made['runs'])} runs compared", " · ".join(made["runs"]))
     for split, part in made["splits"].items():
         seen = " Seen in training: this says nothing of new clips." if part["seen_in_training"] else ""
-        page.section(f"Figures: {split}", f"{part['clips']} clips, {part['seconds']:.0f} s.{seen}")
+        page.section(f"Figures: {name_of_split(split)}", f"{part['clips']} clips, {part['seconds']:.0f} s.{seen}")
         page.table(rows_of(made, split), LEGEND)
     page.text(METHOD, "note")
     rows = {name: read_metrics(run / "metrics.csv") for name, run in runs.items() if run is not None}
@@ -163,7 +168,12 @@ def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
     there = {name: run for name, run in runs.items() if run is not None}
     _samples(page, there, {name: steps_in_names(RunFolder(run), rows[name]) for name, run in there.items()})
     page.section("Runs")
-    page.table([{"run": name, **about} for name, about in made["runs"].items()])
+    page.table(
+        [
+            {"run": name, "from": about["run"], "stage": about["stage"], "SHA-256": about["sha256"]}
+            for name, about in made["runs"].items()
+        ]
+    )
     if made["evaluator"]:
         page.facts({"Measured by (SHA-256)": made["evaluator"]["sha256"], "Shards": made["shards"]})
     page.section("What the figures mean")
@@ -172,21 +182,31 @@ def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
 
 
 def _samples(page: Page, runs: Mapping[str, Path], counts: Mapping[str, int]) -> None:
-    """The newest sample video of the same clips, one run beside the other."""
+    """Videos of the same clips and of the same names, one run beside the other; runs without any are named."""
     from trainers.report import sample_name
 
     newest = {
-        name: {sample_name(path)[1]: path for path in sorted((run / "samples").glob("*.mp4"))}
+        name: {f"Clip {sample_name(path)[1]}": path for path in sorted((run / "samples").glob("*.mp4"))}
         for name, run in runs.items()
     }
+    for name, run in runs.items():
+        own = [path for path in sorted((run / "animations").glob("*.mp4")) if "." not in path.stem]  # no masks
+        newest[name] |= {f"Video {path.stem}": path for path in own}
+    page.section("Videos side by side", "Samples of validations show the real clip on the left. AI-generated.")
     clips = list(dict.fromkeys(clip for found in newest.values() for clip in found))
     clips.sort(key=lambda clip: -sum(clip in found for found in newest.values()))
-    if not clips:
-        return
-    page.section("Videos side by side", "Samples of the last validations: real on the left, generated on the right.")
     for clip in clips[:_VIDEOS]:
-        page.heading(f"Clip {clip}")
+        page.heading(clip)
         with page.grid():
             for name, found in newest.items():
                 if clip in found:
-                    page.video(found[clip], f"step {sample_name(found[clip], counts[name])[0]:,}", name)
+                    is_sample = found[clip].parent.name == "samples"
+                    step = f"step {sample_name(found[clip], counts[name])[0]:,}" if is_sample else "animations/"
+                    page.video(found[clip], step, name)
+    for name, found in newest.items():
+        if not found:
+            page.text(f"{name} has no videos yet. This makes one; next time it stands beside those of the same name:")
+            page.code(
+                f"python -m trainers.animate --run {shlex.quote(str(runs[name]))} --image me.png --audio speech.wav "
+                f"--out {shlex.quote(str(runs[name] / 'animations' / 'speech.mp4'))}"
+            )

@@ -156,7 +156,7 @@ def _cell(figure: Mapping[str, Any] | None) -> str:
         return "-"
     mean, high = _short(figure["mean"]), figure.get("high")
     reach = high - figure["mean"] if high is not None else 0.0
-    return f"{mean}±{reach:.2g}" if reach > 1e-6 * abs(figure["mean"]) else mean
+    return f"{mean}±{reach:.2g}" if reach > max(1e-6 * abs(figure["mean"]), 1e-9) else mean
 
 
 def _short_mean(figure: Mapping[str, Any]) -> str:
