@@ -15,7 +15,8 @@ from reports.charts import bars, histogram, lines
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--dump-dom", "--virtual-time-budget=2000",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--dump-dom",
+    "--virtual-time-budget=2000",
 )  # fmt: skip
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 

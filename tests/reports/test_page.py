@@ -54,9 +54,9 @@ def test_sections_are_listed_and_columns_are_sorted_by_a_click() -> None:
 
 def test_numbers_are_written_as_people_read_them() -> None:
     page = Page("t")
-    page.table([{"FGD ↓": 0.012345, "frames": 20170.4, "clips": 12345}])
+    page.table([{"FGD ↓": 0.012346, "frames": 20170.4, "clips": 12345}])
     text = page.html()
-    for cell in (">0.01234<", ">20,170<", ">12,345<", "FGD&nbsp;↓"):
+    for cell in (">0.01235<", ">20,170<", ">12,345<", "FGD&nbsp;↓"):
         assert cell in text
 
 
