@@ -185,7 +185,7 @@ def _first_frame(video: bytes) -> bytes | None:
     import av
 
     try:
-        with av.open(io.BytesIO(video)) as container:
+        with av.open(io.BytesIO(video), "r") as container:
             frame = next(container.decode(video=0)).to_image()
     except (av.FFmpegError, IndexError, StopIteration):
         return None

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, Final, TypeVar
 
 from tqdm import tqdm
@@ -24,7 +24,8 @@ def follow(items: Iterable[Item], what: str, total: int | None = None, **options
         total: how many there are; left out, their length.
         options: those of `Progress`.
     """
-    total = total if total is not None else len(items) if hasattr(items, "__len__") else None
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     with Progress(what, total, **options) as progress:
         yield from progress.over(items)
 
@@ -58,6 +59,7 @@ class Progress:
         self._first, self._unit, self._pause = done, unit, pause
         self.shown, self._said = shown, False
         self._bar: tqdm | None = None
+        self._started = self._last = 0.0
         self._begin()
 
     def __enter__(self) -> "Progress":
