@@ -59,6 +59,7 @@ def test_whole_shards_have_no_fault(whole, slow_clock, capsys):
     assert "3 shards, 5 samples" in said.out
     lines_said = said.err.splitlines()
     assert re.fullmatch(rf"checking {whole}  \S+/\S+, shard-000000.tar  ETA [\d:]+", lines_said[2]), lines_said
+    assert len(lines_said) == 1 + 3 * 3 + 5 + 1, "start; of each shard name, sum, end; samples; the time"
     *_, last, _ = lines_said
     done, all_of_it = re.search(r"  (\S+)/(\S+),", last).groups()
     assert done == all_of_it, "every byte is counted"

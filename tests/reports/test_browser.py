@@ -39,7 +39,8 @@ const table = document.querySelector('table.wide'), column = 1, button = table.t
 const order = () => [...table.tBodies[0].rows].map(row => row.cells[column].textContent);
 const sorted = [order()]; button.click(); sorted.push(order()); button.click(); sorted.push(order());
 const inner = table.parentElement;
-const found = { wide, contrast: contrast.sort((a, b) => a[0] - b[0])[0], texts: texts.length,
+const found = { wide, whole: document.documentElement.scrollWidth,
+  contrast: contrast.sort((a, b) => a[0] - b[0])[0], texts: texts.length,
   out: out.map(e => e.tagName),
   scrolls: inner.scrollWidth > inner.clientWidth, ground: getComputedStyle(document.body).backgroundColor, sorted,
   links: [...document.querySelectorAll('nav a')].every(a => document.querySelector(a.getAttribute('href'))) };
@@ -95,6 +96,7 @@ def test_every_text_can_be_read(looked_at):
 def test_nothing_sticks_out_and_wide_tables_scroll_inside(looked_at):
     for each in looked_at[1].values():
         assert each["out"] == []
+        assert each["whole"] <= each["wide"]
         assert each["scrolls"]
         assert each["links"]
 
