@@ -78,7 +78,7 @@ def fusion_over_seeds(options: Options) -> list[Step]:
             steps += _trained(
                 "versa/audio_motion", run, options, f"data.shards={output / 'shards'}",
                 f"stage.tokenizer={output / 'tokenizer'}", f"stage.text_motion={output / 'text_motion'}",
-                "trainer.max_steps=600", f"stage.fusion={fusion}", f"seed={seed}",
+                "trainer.max_steps=600", f"stage.network.fusion={fusion}", f"seed={seed}",
             )  # fmt: skip
             steps.append(_measured(run, "seeds=[0]"))
     return steps

@@ -3,7 +3,7 @@
 import cospeech.checked  # noqa: F401 - first of all
 from settings.command import command
 from settings.log import get_logger
-from settings.registry import Choice, ConfigError, Registry
+from settings.registry import DEFAULTS, Choice, ConfigError, Registry, Section
 from settings.schema import build, check
 
-__all__ = ["Choice", "ConfigError", "Registry", "build", "check", "command", "get_logger"]
+__all__ = ["DEFAULTS", "Choice", "ConfigError", "Registry", "Section", "build", "check", "command", "get_logger"]

@@ -2,9 +2,10 @@
 
 import difflib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 
 class ConfigError(ValueError):
@@ -64,3 +65,27 @@ class Choice:
     """Marks a parameter as "one part of a registry, with its own options": `Annotated[dict, Choice(OPTIMIZERS)]`."""
 
     registry: Registry
+
+
+class Section:
+    """Marks a parameter as "a section with the keys of that signature": `Annotated[dict, Section(SMGA)] = DEFAULTS`.
+
+    Args:
+        target: class or function whose keyword-only parameters are the keys.
+        given: those that the code gives: no keys of the config.
+        defaults: where the config's differ from the signature's.
+    """
+
+    def __init__(self, target: Callable[..., Any], *, given: tuple[str, ...] = (), **defaults: Any):
+        self.target, self.given, self.defaults = target, given, defaults
+        self._same = (target, given, tuple(defaults.items()))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Section) and self._same == other._same
+
+    def __hash__(self) -> int:
+        return hash(self._same)
+
+
+DEFAULTS: Final[Any] = MappingProxyType({})
+"""A section of which nothing is set."""

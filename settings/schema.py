@@ -19,7 +19,7 @@ from typing import Any, Final
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
-from settings.registry import Choice, ConfigError, nearest
+from settings.registry import Choice, ConfigError, Section, nearest
 
 REQUIRED: Final = inspect.Parameter.empty
 _LAX: Final = ConfigDict(arbitrary_types_allowed=True, coerce_numbers_to_str=True, allow_inf_nan=False)
@@ -36,8 +36,12 @@ class Key:
 
 
 @cache
-def keys(target: Callable[..., Any]) -> dict[str, Key]:
-    """The config keys of a class, function or dataclass, in order."""
+def keys(target: Callable[..., Any] | Section) -> dict[str, Key]:
+    """The config keys of a class, function, dataclass or section, in order."""
+    if isinstance(target, Section):
+        found = {name: key for name, key in keys(target.target).items() if name not in target.given}
+        changed = {name: dataclasses.replace(found[name], default=value) for name, value in target.defaults.items()}
+        return found | changed
     function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
     parameters = [p for p in inspect.signature(function).parameters.values() if p.name != "self"]
     named = [p for p in parameters if p.kind is p.KEYWORD_ONLY] or [
@@ -91,31 +95,14 @@ def check(
 
 def build(values: Mapping[str, Any], target: Callable[..., Any], **extra: Any) -> Any:
     """Call a target with checked values; nested dataclasses are built, a `Choice` stays a dict with its name."""
-    resolved = check({k: v for k, v in values.items() if k not in extra}, _without(target, extra))
+    rest = {k: v for k, v in values.items() if k not in extra}
+    resolved = check(rest, Section(target, given=tuple(extra)))
     arguments = {}
     for name, key in keys(target).items():
         if name in extra:
             continue
         arguments[name] = _construct(resolved[name], key.hint)
     return target(**arguments, **extra)
-
-
-def _without(target: Callable[..., Any], extra: Mapping[str, Any]) -> Any:
-    return _Partial(target, frozenset(extra)) if extra else target
-
-
-@dataclasses.dataclass(frozen=True)
-class _Partial:
-    """A target of which some keys are given by the code."""
-
-    target: Callable[..., Any]
-    given: frozenset[str]
-
-
-def _keys(target: Any) -> tuple[dict[str, Key], Any]:
-    if isinstance(target, _Partial):
-        return {k: v for k, v in keys(target.target).items() if k not in target.given}, target.target
-    return keys(target), target
 
 
 def choice_of(hint: Any) -> Choice | None:
@@ -134,10 +121,12 @@ def list_choice_of(hint: Any) -> Choice | None:
     return None
 
 
-def section_of(hint: Any) -> type | None:
-    """The dataclass in a type, also where it is optional."""
+def section_of(hint: Any) -> Any:
+    """The dataclass or `Section` in a type, also where it is optional; None if there is none."""
     if dataclasses.is_dataclass(hint):
-        return typing.cast(type, hint)
+        return hint
+    if typing.get_origin(hint) is typing.Annotated:
+        return next((mark for mark in hint.__metadata__ if isinstance(mark, Section)), None)
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         return next((a for a in typing.get_args(hint) if isinstance(a, type) and dataclasses.is_dataclass(a)), None)
     return None
@@ -150,17 +139,14 @@ def _optional(hint: Any) -> bool:
 def _section(
     values: Any, target: Any, where: str, source: str, origins: Origins, missing: Any = REQUIRED
 ) -> dict[str, Any]:
-    known, named = _keys(target)
+    known = keys(target)
     if not isinstance(values, Mapping):
         raise _error(source, origins, where, f"needs keys of its own ({', '.join(known) or 'none'}), got {values!r}")
     for key in values:
         if key not in known:
-            raise _error(
-                source,
-                origins,
-                _join(where, str(key)),
-                f"unknown key of {_title(named)}; {nearest(str(key), list(known))}",
-            )
+            moved = _inside(values, known, where)
+            hint = moved or f"unknown key of {_title(target)}; {nearest(str(key), list(known))}"
+            raise _error(source, origins, _join(where, str(key)), hint)
     resolved = {}
     for name, key in known.items():
         path = _join(where, name)
@@ -173,11 +159,25 @@ def _section(
                 resolved[name] = missing
                 continue
             else:
-                raise _error(source, origins, path, f"is required by {_title(named)} and not set; give {path}=...")
+                raise _error(source, origins, path, f"is required by {_title(target)} and not set; give {path}=...")
         else:
             value = key.default
         resolved[name] = _value(value, key, path, source, origins, missing)
     return resolved
+
+
+def _inside(values: Mapping[str, Any], known: Mapping[str, Key], where: str) -> str:
+    """What to do about unknown keys that are those of a section: said of all of them at once; nothing if none is."""
+    for name, key in known.items():
+        section = section_of(key.hint)
+        if not isinstance(section, Section):
+            continue
+        inside = [str(each) for each in values if each not in known and each in keys(section)]
+        if inside:
+            path = _join(where, name)
+            others = f" (so do {', '.join(inside[1:])})" if inside[1:] else ""
+            return f"stands in a section of its own: write {path}.{inside[0]}{others}"
+    return ""
 
 
 def _value(value: Any, key: Key, path: str, source: str, origins: Origins, missing: Any) -> Any:
@@ -260,6 +260,8 @@ def _finite(value: Any) -> bool:
 
 def _construct(value: Any, hint: Any) -> Any:
     section = section_of(hint)
+    if isinstance(section, Section):
+        return {name: _construct(value[name], key.hint) for name, key in keys(section).items()}
     if section is not None and isinstance(value, Mapping):
         return section(**{name: _construct(value[name], key.hint) for name, key in keys(section).items()})
     if choice_of(hint) is not None or list_choice_of(hint) is not None:
@@ -326,7 +328,7 @@ def _meanings(target: Callable[..., Any]) -> dict[str, str]:
 
 
 def _title(target: Any) -> str:
-    return f"'{target.__name__}'"
+    return f"'{(target.target if isinstance(target, Section) else target).__name__}'"
 
 
 def _join(where: str, name: str) -> str:

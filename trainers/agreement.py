@@ -69,7 +69,7 @@ def shown(value: Any) -> str:
     return value[:16] if isinstance(value, str) else str(value)
 
 
-def frame_rate(fps: float, key: str = "stage.fps") -> Expected:
+def frame_rate(fps: float, key: str = "stage.network.fps") -> Expected:
     """The clips have to have so many frames a second."""
     return Expected(
         "fps",
@@ -80,7 +80,7 @@ def frame_rate(fps: float, key: str = "stage.fps") -> Expected:
     )
 
 
-def window_length(frames: int, key: str = "stage.window") -> Expected:
+def window_length(frames: int, key: str = "stage.network.window") -> Expected:
     """The windows have to have so many frames."""
     return Expected(
         "window",

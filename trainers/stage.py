@@ -2,10 +2,10 @@
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import lightning.pytorch as L
 import torch
@@ -16,6 +16,8 @@ from trainers.agreement import Expected
 from trainers.engines.fragments import shards_of
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
+
+N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -195,6 +197,23 @@ class Stage(L.LightningModule):
         self.network.enable_gradient_checkpointing()  # type: ignore[operator]
 
 
+def build_network(kind: Callable[..., N], options: Mapping[str, Any], **given: Any) -> N:
+    """A network from its section of the config, `stage.network`.
+
+    Args:
+        kind: its class.
+        options: keyword arguments, as the config has them.
+        given: further ones, which the stage knows.
+
+    Raises:
+        ConfigError: sizes that do not go together.
+    """
+    try:
+        return kind(**options, **given)
+    except ValueError as error:
+        raise ConfigError(f"stage.network: {error}") from None
+
+
 class SampleGenerator:
     """Random numbers for a batch, drawn sample by sample from streams of their own.
 
@@ -225,12 +244,13 @@ def both(*names: str) -> tuple[str, ...]:
     return tuple(f"{part}/{name}" for part in ("train", "val") for name in names)
 
 
-def check_sampling(sampling_steps: int, train_steps: int) -> None:
+def check_sampling(network: Any) -> None:
     """Raises ConfigError for a diffusion that would take more steps than it is trained with."""
-    if sampling_steps > train_steps:
+    steps, trained = network.sampling_steps, network.noise.train_steps
+    if steps > trained:
         raise ConfigError(
-            f"stage.sampling_steps is {sampling_steps}, but stage.train_steps is {train_steps}: a diffusion takes no "
-            f"more steps than it is trained with; set stage.sampling_steps to 1 to {train_steps}"
+            f"stage.network.sampling_steps is {steps}, but stage.network.train_steps is {trained}: a diffusion takes no "
+            f"more steps than it is trained with; set stage.network.sampling_steps to 1 to {trained}"
         )
 
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from models.human.keypoints import POINTS
 from models.saved import SavedNetwork
+from settings.ranges import Count
 
 
 class PoseAutoencoder(
@@ -32,7 +33,7 @@ class PoseAutoencoder(
     pose_mean: Tensor
     pose_std: Tensor
 
-    def __init__(self, *, window: int = 80, width: int = 128, features: int = 32, scores: bool = False):
+    def __init__(self, *, window: Count = 80, width: Count = 128, features: Count = 32, scores: bool = False):
         super().__init__()
         if window % 8 or window < 8:
             raise ValueError(f"window must be a multiple of 8 frames, not {window}")

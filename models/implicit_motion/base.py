@@ -12,6 +12,7 @@ from models.implicit_motion.image_encoder import AppearanceExtractor, ImageEncod
 from models.implicit_motion.motion_decoder import Deformation, LatentMotionDeviationDecoder
 from models.implicit_motion.motion_encoder import MOTION, MotionEncoder
 from models.saved import SavedNetwork
+from settings.ranges import Count, Number, Pixels, Whole
 
 
 @dataclass(frozen=True)
@@ -70,24 +71,24 @@ class ImplicitMotion(
     def __init__(
         self,
         *,
-        image_size: int = 256,
-        feature_size: int = 64,
-        channels: int = 32,
-        planes: int = 16,
-        encoder_width: int = 64,
-        refine_blocks: int = 6,
-        appearance_channels: int = 512,
+        image_size: Pixels = 256,
+        feature_size: Count = 64,
+        channels: Count = 32,
+        planes: Count = 16,
+        encoder_width: Count = 64,
+        refine_blocks: Whole = 6,
+        appearance_channels: Count = 512,
         backbone: str = "convnext_tiny",
-        regions: int = 10,
-        transformer_width: int = 256,
-        transformer_layers: int = 4,
-        transformer_heads: int = 8,
-        convolutions: int = 3,
-        convolution_width: int = 32,
-        motion_width: int = 64,
-        decoder_width: int = 64,
-        decoder_blocks: int = 6,
-        beta: float = 0.2,
+        regions: Count = 10,
+        transformer_width: Count = 256,
+        transformer_layers: Whole = 4,
+        transformer_heads: Count = 8,
+        convolutions: Whole = 3,
+        convolution_width: Count = 32,
+        motion_width: Count = 64,
+        decoder_width: Count = 64,
+        decoder_blocks: Whole = 6,
+        beta: Number = 0.2,
         use_appearance: bool = True,
         use_transformer: bool = True,
         use_attention: bool = True,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from models.diffusion.noise.ddpm import DDPMNoise
+from models.diffusion.noise.ddpm import DDPMNoise, Schedule
 from models.diffusion.preconditioning import EDM
 from models.implicit_motion.audio import RATE, Filterbank, MambaGlobal, MambaLocal
 from models.implicit_motion.motion_space import MotionSpace
@@ -18,6 +18,7 @@ from models.layers.film import FiLMBank, Modulation
 from models.layers.rotary import rotary_turns
 from models.layers.transformer import FeedForward, normalise
 from models.saved import SavedNetwork
+from settings.ranges import Count, Decay, Fps, NonNegative, Positive, Whole
 
 HANDCRAFTED = 35
 PRECEDING = 4
@@ -134,31 +135,31 @@ class MotionDiffusion(
     def __init__(
         self,
         *,
-        width: int = 512,
-        layers: int = 8,
-        heads: int = 8,
-        feedforward: int = 2048,
-        dropout: float = 0.1,
-        motion_channels: int = 768,
-        appearance_channels: int = 512,
+        width: Count = 512,
+        layers: Count = 8,
+        heads: Count = 8,
+        feedforward: Count = 2048,
+        dropout: Decay = 0.1,
+        motion_channels: Count = 768,
+        appearance_channels: Count = 512,
         audio: Literal["raw", "handcrafted"] = "raw",
-        audio_width: int = 256,
-        audio_layers: int = 2,
-        audio_filters: int = 64,
-        audio_steps: int = 4,
-        audio_reach: int = 2,
+        audio_width: Count = 256,
+        audio_layers: Count = 2,
+        audio_filters: Count = 64,
+        audio_steps: Count = 4,
+        audio_reach: Whole = 2,
         use_global: bool = True,
         global_speech: Literal["clip", "window"] = "window",
         use_local: bool = True,
         use_appearance: bool = True,
         predict: Literal["offset", "motion"] = "offset",
-        unseen: float = 0.1,
-        window: int = 80,
-        fps: float = 25.0,
-        train_steps: int = 1000,
-        noise_schedule: str = "cosine",
-        sampling_steps: int = 50,
-        guidance: float = 1.5,
+        unseen: Positive = 0.1,
+        window: Count = 80,
+        fps: Fps = 25.0,
+        train_steps: Count = 1000,
+        noise_schedule: Schedule = "cosine",
+        sampling_steps: Count = 50,
+        guidance: NonNegative = 1.5,
     ):
         super().__init__()
         if audio not in ("raw", "handcrafted"):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.diffusion.noise.ddpm import DDPMNoise
+from models.diffusion.noise.ddpm import DDPMNoise, Schedule
 from models.layers.attention import Attention
 from models.layers.dropout import BranchDropout, Draw
 from models.layers.embedding import TimestepEmbedding
@@ -15,6 +15,7 @@ from models.layers.rotary import rotary_turns
 from models.layers.transformer import EncoderLayer, FeedForward, normalise
 from models.mmgt.pose_space import CHANNELS, PoseSpace, face_channels
 from models.saved import SavedNetwork
+from settings.ranges import Count, Decay, Fps, NonNegative
 
 HANDCRAFTED = 35
 
@@ -94,24 +95,24 @@ class SMGA(
     def __init__(
         self,
         *,
-        width: int = 512,
-        layers: int = 8,
-        heads: int = 8,
-        feedforward: int = 1024,
+        width: Count = 512,
+        layers: Count = 8,
+        heads: Count = 8,
+        feedforward: Count = 1024,
         block_feedforward: bool = True,
-        dropout: float = 0.1,
-        audio_channels: int = HANDCRAFTED,
-        audio_layers: int = 2,
+        dropout: Decay = 0.1,
+        audio_channels: Count = HANDCRAFTED,
+        audio_layers: Count = 2,
         blocks: Literal["two", "one"] = "two",
         use_audio: bool = True,
         predict: Literal["pose", "offset"] = "pose",
         reference: Literal["first", "any"] = "first",
-        window: int = 80,
-        fps: float = 25.0,
-        train_steps: int = 1000,
-        noise_schedule: str = "cosine",
-        sampling_steps: int = 50,
-        guidance: float = 2.0,
+        window: Count = 80,
+        fps: Fps = 25.0,
+        train_steps: Count = 1000,
+        noise_schedule: Schedule = "cosine",
+        sampling_steps: Count = 50,
+        guidance: NonNegative = 2.0,
     ):
         super().__init__()
         if blocks not in ("two", "one"):

@@ -13,6 +13,7 @@ from models.layers.rotary import rotary_turns
 from models.layers.transformer import EncoderLayer, normalise
 from models.saved import SavedNetwork
 from models.versa.text import WordEncoder, read_texts
+from settings.ranges import Count, Whole
 
 
 class TextMotionEvaluator(
@@ -50,15 +51,15 @@ class TextMotionEvaluator(
     def __init__(
         self,
         *,
-        width: int = 256,
-        layers: int = 4,
-        heads: int = 4,
-        features: int = 256,
+        width: Count = 256,
+        layers: Count = 4,
+        heads: Count = 4,
+        features: Count = 256,
         text: Literal["words", "clip"] = "words",
         clip_model: str = "openai/clip-vit-base-patch32",
-        text_channels: int = 512,
-        text_buckets: int = 8192,
-        text_layers: int = 2,
+        text_channels: Count = 512,
+        text_buckets: Count = 8192,
+        text_layers: Whole = 2,
     ):
         super().__init__()
         if text not in ("words", "clip"):

@@ -9,6 +9,7 @@ from models.human.motion import SIZE
 from models.layers.vector_quantizer import VectorQuantizer
 from models.saved import SavedNetwork
 from models.versa.convolutions import Decoder, Encoder
+from settings.ranges import Count, Decay, NonNegative, Whole
 
 
 class Reconstruction(NamedTuple):
@@ -64,14 +65,14 @@ class MotionTokenizer(
     def __init__(
         self,
         *,
-        codes: int = 512,
-        code_width: int = 512,
-        width: int = 512,
-        depth: int = 3,
-        growth: int = 3,
-        rate: int = 4,
-        decay: float = 0.99,
-        reset_below: float = 0.125,
+        codes: Count = 512,
+        code_width: Count = 512,
+        width: Count = 512,
+        depth: Whole = 3,
+        growth: Count = 3,
+        rate: Count = 4,
+        decay: Decay = 0.99,
+        reset_below: NonNegative = 0.125,
     ):
         super().__init__()
         self.codes, self.rate = codes, rate

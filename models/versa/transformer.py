@@ -15,6 +15,7 @@ from models.versa.audio import HANDCRAFTED, AudioTokens
 from models.versa.branches import AudioBranch, Branch, TextBranch, sines
 from models.versa.spans import NONE
 from models.versa.text import WordEncoder, read_texts
+from settings.ranges import Count, Decay, NonNegative, Whole
 
 
 class Guidance(NamedTuple):
@@ -107,28 +108,28 @@ class MotionTransformer(
     def __init__(
         self,
         *,
-        codes: int = 512,
-        width: int = 512,
-        layers: int = 8,
-        heads: int = 8,
-        feedforward: int = 1024,
-        dropout: float = 0.1,
+        codes: Count = 512,
+        width: Count = 512,
+        layers: Count = 8,
+        heads: Count = 8,
+        feedforward: Count = 1024,
+        dropout: Decay = 0.1,
         text_branch: bool = True,
         audio_branch: bool = False,
         fusion: Literal["layer", "last"] = "layer",
         text: Literal["words", "clip"] = "words",
         clip_model: str = "openai/clip-vit-base-patch32",
-        text_channels: int = 512,
-        text_buckets: int = 8192,
-        text_layers: int = 2,
-        text_dropout: float = 0.0,
+        text_channels: Count = 512,
+        text_buckets: Count = 8192,
+        text_layers: Whole = 2,
+        text_dropout: Decay = 0.0,
         audio: Literal["handcrafted", "layers"] = "handcrafted",
-        speech_channels: int = HANDCRAFTED,
-        window: int = 50,
-        steps: int = 10,
-        temperature: float = 1.0,
-        guidance: float = 2.0,
-        audio_guidance: float = 1.5,
+        speech_channels: Count = HANDCRAFTED,
+        window: Count = 50,
+        steps: Count = 10,
+        temperature: NonNegative = 1.0,
+        guidance: NonNegative = 2.0,
+        audio_guidance: NonNegative = 1.5,
     ):
         super().__init__()
         for name, value, known in (

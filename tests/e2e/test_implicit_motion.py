@@ -23,9 +23,9 @@ BASE = (
     "trainer.max_steps=16", "trainer.gradient_clip_val=0.5", "checkpoint.every_n_steps=8",
 )  # fmt: skip
 MOTION = (
-    "stage=implicit_motion.motion", "stage.width=16", "stage.layers=2", "stage.heads=2", "stage.feedforward=32",
-    "stage.dropout=0", "stage.audio=handcrafted", "stage.audio_width=8", "stage.audio_layers=1", "stage.window=20",
-    f"stage.appearance_channels={SMALL['appearance_channels']}", "stage.sampling_steps=2",
+    "stage=implicit_motion.motion", "stage.network.width=16", "stage.network.layers=2", "stage.network.heads=2", "stage.network.feedforward=32",
+    "stage.network.dropout=0", "stage.network.audio=handcrafted", "stage.network.audio_width=8", "stage.network.audio_layers=1", "stage.network.window=20",
+    f"stage.network.appearance_channels={SMALL['appearance_channels']}", "stage.network.sampling_steps=2",
     "trainer.max_steps=8", "trainer.gradient_clip_val=0.5", "checkpoint.every_n_steps=4",
 )  # fmt: skip
 BASE_FIGURES = ("train/loss", "train/discriminator", "train/threshold", "val/loss", "val/psnr")

@@ -14,7 +14,7 @@ from tests.shards import write_shards
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = [
-    "stage.width=16", "stage.layers=1", "stage.heads=2", "trainer.max_steps=2",
+    "stage.network.width=16", "stage.network.layers=1", "stage.network.heads=2", "trainer.max_steps=2",
     "trainer.accelerator=cpu", "data.batch_size=2", "data.workers=0", "samples.count=0",
 ]  # fmt: skip
 

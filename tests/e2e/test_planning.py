@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 RANKS = 2
 SMGA = (
-    "stage.window=20", "stage.width=64", "stage.layers=4", "stage.heads=2", "stage.feedforward=128",
-    "stage.train_steps=50", "data.batch_size=2",
+    "stage.network.window=20", "stage.network.width=64", "stage.network.layers=4", "stage.network.heads=2", "stage.network.feedforward=128",
+    "stage.network.train_steps=50", "data.batch_size=2",
 )  # fmt: skip
 WORDS = ("trainer.max_steps=3", "trainer.limit_val_batches=0", "checkpoint.monitor=null")
 
@@ -41,9 +41,9 @@ CASES = (
     + [(name, (OPTIONS[name],)) for name in OPTIONS]
     + [("fsdp", ("trainer.precision=bf16-mixed",)), ("deepspeed_2", ("trainer.precision=bf16-mixed",))]
     + [("deepspeed_2", (TOO_SMALL, "trainer.accumulate_grad_batches=2"))]
-    + [("fsdp", ("stage.width=192", "gradient_checkpointing=true"))]
+    + [("fsdp", ("stage.network.width=192", "gradient_checkpointing=true"))]
 )
-TWO = ("stage.width=256", "data.window=20", "data.batch_size=2")
+TWO = ("stage.network.width=256", "data.window=20", "data.batch_size=2")
 OFFLOADED = ("strategy.offload=optimizer",)
 
 

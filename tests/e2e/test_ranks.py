@@ -20,7 +20,7 @@ from trainers.failures import first
 from trainers.failures import main as failures
 from trainers.loggers import read_metrics
 
-TOY = ("stage=toy", "stage.dropout=0", *COMMON, "trainer.devices=2")
+TOY = ("stage=toy", "stage.network.dropout=0", *COMMON, "trainer.devices=2")
 
 
 def toy(out: Path, *words: str, timeout: float = 120) -> CompletedProcess[str]:
@@ -173,7 +173,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(strategy: str, small_disk: Path,
     out = small_disk / "run"
     words = (
         f"data.shards={shards}", *DATA, f"strategy={strategy}", "checkpoint.every_n_steps=2", "checkpoint.keep_last=0",
-        "checkpoint.monitor=null", "stage.width=2000",
+        "checkpoint.monitor=null", "stage.network.width=2000",
     )  # fmt: skip
     done = toy(out, *words, "trainer.max_steps=40")
     assert done.returncode == 1, done.stderr

@@ -186,7 +186,7 @@ def test_what_a_strategy_cannot_do_stops_at_once(
 
 def test_a_checkpoint_of_another_network_is_refused(runs: Path, tmp_path: Path):
     checkpoint = runs / "alone" / "checkpoints" / "step-00000004.ckpt"
-    done = train(tmp_path / "run", runs / "shards", "fsdp", 1, *PLAIN, f"resume={checkpoint}", "stage.width=32")
+    done = train(tmp_path / "run", runs / "shards", "fsdp", 1, *PLAIN, f"resume={checkpoint}", "stage.network.width=32")
     assert done.returncode == 2
     assert "the network of the checkpoint was made with the old value" in done.stderr
     assert read_state(checkpoint)["global_step"] == 4

@@ -20,8 +20,8 @@ from trainers.plan import main as plan
 
 CONFIG = "configs/mmgt/smga/paper.yaml"
 SMALL = [
-    "stage.width=32", "stage.layers=1", "stage.heads=2", "stage.feedforward=32", "stage.audio_layers=1",
-    "stage.window=16", "stage.sampling_steps=2", "data.window=16", "data.global_batch=4",
+    "stage.network.width=32", "stage.network.layers=1", "stage.network.heads=2", "stage.network.feedforward=32", "stage.network.audio_layers=1",
+    "stage.network.window=16", "stage.network.sampling_steps=2", "data.window=16", "data.global_batch=4",
 ]  # fmt: skip
 SHORT = [
     "data.workers=0", "trainer.max_steps=2", "trainer.max_epochs=null", "trainer.limit_val_batches=1",
@@ -40,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     speech = f"speech=[handcrafted,{{name: transformers, model: {folder / 'wavlm'}, layers: [-1]}}]"
     words = [f"input={videos}", f"output={folder / 'shards'}", "pose=sidecar", "face=off", "quality=off", speech]
     assert preprocess([*words, "size=64", "workers=0", "progress=false"]) == 0
-    words = [f"data.shards={folder / 'shards'}", f"run={folder / 'run'}", "stage.audio_channels=51"]
+    words = [f"data.shards={folder / 'shards'}", f"run={folder / 'run'}", "stage.network.audio_channels=51"]
     assert fit(["--config", CONFIG, *SMALL, *SHORT, *words]) == 0
     return folder
 
@@ -78,7 +78,7 @@ def test_figures_and_a_pose_video_are_made_of_both_kinds(made, capsys):
 
 @pytest.mark.paper("MMGT-6")
 def test_shards_without_the_models_features_are_answered_with_what_to_do(made, tmp_path, capsys):
-    words = [f"data.shards={made / 'shards'}", f"run={tmp_path / 'run'}", "stage.audio_channels=60"]
+    words = [f"data.shards={made / 'shards'}", f"run={tmp_path / 'run'}", "stage.network.audio_channels=60"]
     assert fit(["--config", CONFIG, *SMALL, *SHORT, *words]) != 0
     said = capsys.readouterr().err
     assert "have 16 of such a model" in said
@@ -90,7 +90,7 @@ def test_shards_without_the_models_features_are_answered_with_what_to_do(made, t
 @pytest.mark.paper("MMGT-6")
 def test_the_plan_counts_both_kinds(made, capsys):
     """As many weights as the run trained, from the config alone."""
-    assert plan(["--config", CONFIG, *SMALL, "data.global_batch=8", "stage.audio_channels=51", "json=true"]) in (0, 2)
+    assert plan(["--config", CONFIG, *SMALL, "data.global_batch=8", "stage.network.audio_channels=51", "json=true"]) in (0, 2)
     said, wrong = capsys.readouterr()
     assert "config error" not in wrong
     count = sum(p.numel() for p in SMGA.from_pretrained(made / "run" / "export").parameters())

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from settings import ConfigError, check
-from settings.schema import REQUIRED, _without, bounds_of, choice_of, keys, list_choice_of, section_of
+from settings import ConfigError, Section, check
+from settings.schema import REQUIRED, bounds_of, choice_of, keys, list_choice_of, section_of
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT: dict[str, str] = {}
@@ -60,7 +60,7 @@ def test_every_number_of_every_command_stage_and_part_has_a_range() -> None:
     found = [each for target in targets() for each in walk(target, seen)]
     with_numbers = [(t, name, key) for t, name, key in found if any(True for _ in numbers(key.hint))]
     assert len(with_numbers) > 250
-    missing = {f"{t.__module__}:{t.__name__}.{name}" for t, name, key in with_numbers if not all(numbers(key.hint))}
+    missing = {f"{getattr(t, 'target', t)}.{name}" for t, name, key in with_numbers if not all(numbers(key.hint))}
     assert missing == set(WITHOUT)
 
 
@@ -69,7 +69,9 @@ def test_every_default_is_within_its_range() -> None:
     for target in targets():
         for owner, name, key in walk(target, seen):
             if key.default is not REQUIRED:
-                check({name: key.default}, _without(owner, {other: None for other in keys(owner) if other != name}))
+                signature = getattr(owner, "target", owner)
+                others = tuple(other for other in keys(signature) if other != name)
+                check({name: key.default}, Section(signature, given=others))
 
 
 def sample(*, steps: int = 1, rate: float = 0.5, more: dict[str, Any] = {}, several: list[float] = []) -> None:

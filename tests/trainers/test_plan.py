@@ -26,10 +26,10 @@ toy.register()
 PAPER = "configs/mmgt/smga/paper.yaml"
 SHARDED = ("fsdp", "deepspeed_1", "deepspeed_2", "deepspeed_3")
 SMALL = (
-    "stage.width=32",
-    "stage.layers=2",
-    "stage.heads=2",
-    "stage.feedforward=64",
+    "stage.network.width=32",
+    "stage.network.layers=2",
+    "stage.network.heads=2",
+    "stage.network.feedforward=64",
     "data.global_batch=null",
     "data.batch_size=4",
 )
@@ -101,7 +101,7 @@ def test_fused_attention_keeps_shapes_and_no_matrix_of_pairs(shape: tuple[int, .
 
 
 def test_meta_device_measures_what_the_cpu_does() -> None:
-    words = ("stage.width=32", "data.global_batch=null", "data.batch_size=6")
+    words = ("stage.network.width=32", "data.global_batch=null", "data.batch_size=6")
     values = config(*words, path="configs/human/pose_autoencoder/tiny.yaml")
     found = measure(values, 6)
     assert "meta" in found.how
@@ -127,7 +127,7 @@ def test_stage_that_looks_at_numbers_is_measured_on_the_cpu() -> None:
 
     if "looks" not in STAGES.names():
         STAGES.add("looks", Looks)
-    words = ("data=toy", "data.batch_size=8", "stage.dropout=0")
+    words = ("data=toy", "data.batch_size=8", "stage.network.dropout=0")
     looks = measure(config("stage=looks", *words, path=None), 8)
     plain = measure(config("stage=toy", *words, path=None), 8)
     assert "CPU" in looks.how
@@ -139,8 +139,8 @@ def test_checkpointing_batch_and_precision_change_a_step() -> None:
     base = measure(config(*SMALL), 4)
     assert measure(config(*SMALL), 8).activations == pytest.approx(2 * base.activations, rel=0.02)
     assert measure(config(*SMALL), 8).operations == pytest.approx(2 * base.operations, rel=0.01)
-    again = measure(config(*SMALL, "stage.layers=6", "stage.block_feedforward=true", "gradient_checkpointing=true"), 4)
-    deep = measure(config(*SMALL, "stage.layers=6", "stage.block_feedforward=true"), 4)
+    again = measure(config(*SMALL, "stage.network.layers=6", "stage.network.block_feedforward=true", "gradient_checkpointing=true"), 4)
+    deep = measure(config(*SMALL, "stage.network.layers=6", "stage.network.block_feedforward=true"), 4)
     assert again.activations < 0.5 * deep.activations
     assert 1.1 * deep.operations < again.operations < 1.4 * deep.operations
     half = measure(config(*SMALL, "trainer.precision=bf16-mixed"), 4)
@@ -217,8 +217,8 @@ def test_step_time_is_the_stated_model() -> None:
 
 @pytest.mark.slow
 def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pytest.CaptureFixture[str]) -> None:
-    words = ("--config", PAPER, "--gpus", "64", "--gpu=h800", "data.batch_size=2048", "stage.layers=4")
-    words += ("stage.block_feedforward=true",)
+    words = ("--config", PAPER, "--gpus", "64", "--gpu=h800", "data.batch_size=2048", "stage.network.layers=4")
+    words += ("stage.network.block_feedforward=true",)
     words += ("trainer.precision=32-true", "data.global_batch=null")
     status, out, err = run(capsys, *words)
     assert status == 2
@@ -229,7 +229,7 @@ def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pyte
     assert {"gradient_checkpointing=true", "trainer.precision=bf16-mixed", "data.batch_size=1024"} <= set(saved)
     # What it says of a change is what a plan with the change says.
     line = next(line for line in lines if "gradient_checkpointing=true" in line)
-    changed = ("data.global_batch=null", "data.batch_size=2048", "stage.layers=4", "stage.block_feedforward=true")
+    changed = ("data.global_batch=null", "data.batch_size=2048", "stage.network.layers=4", "stage.network.block_feedforward=true")
     made = plan(config(*changed, "gradient_checkpointing=true"), gpus=64)
     assert f"{made.total / 2**30:.1f} GiB a GPU" in line
     assert ("fits" in line) == made.fits
@@ -239,7 +239,7 @@ def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pyte
 @pytest.mark.slow
 def test_changes_are_named_in_order_of_effect() -> None:
     made = plan(
-        config("data.global_batch=null", "data.batch_size=2048", "stage.layers=4", "strategy=deepspeed_2"),
+        config("data.global_batch=null", "data.batch_size=2048", "stage.network.layers=4", "strategy=deepspeed_2"),
         gpus=8,
         gpu="a100-40",
     )
@@ -252,7 +252,7 @@ def test_changes_are_named_in_order_of_effect() -> None:
             config(
                 "data.global_batch=null",
                 "data.batch_size=2048",
-                "stage.layers=4",
+                "stage.network.layers=4",
                 "strategy=deepspeed_2",
                 change["words"],
             ),
@@ -264,7 +264,7 @@ def test_changes_are_named_in_order_of_effect() -> None:
 @pytest.mark.slow
 def test_where_no_change_is_enough_several_are_named() -> None:
     made = plan(
-        config("data.global_batch=null", "data.batch_size=1", "stage.width=8192", "stage.layers=12"),
+        config("data.global_batch=null", "data.batch_size=1", "stage.network.width=8192", "stage.network.layers=12"),
         gpus=8,
         gpu="a100-40",
     )
@@ -282,7 +282,7 @@ def test_where_no_change_is_enough_several_are_named() -> None:
         (("strategy=fsdp", "strategy.offload=optimizer"), "strategy.offload=all"),
         (("strategy=fsdp", "trainer.precision=16-mixed"), "fsdp takes"),
         (("mfu=2",), "mfu"),
-        (("stage.width=33",), "heads"),
+        (("stage.network.width=33",), "heads"),
         (("fast",), "key=value"),
     ],
 )

@@ -295,7 +295,7 @@ def words(folder: Path, stage: str, run: Path, *more: str) -> dict[str, Any]:
 def text_run(tmp_path_factory, folder) -> Path:
     run = tmp_path_factory.mktemp("text") / "run"
     more = (
-        "trainer.max_steps=60", "trainer.val_check_interval=30", "samples.count=1", "stage.text_dropout=0",
+        "trainer.max_steps=60", "trainer.val_check_interval=30", "samples.count=1", "stage.network.text_dropout=0",
         "stage.optimizer.lr=1e-2", "stage.schedule.warmup_steps=1", "stage.drop_text=0",
     )  # fmt: skip
     return build(words(folder, "text_motion", run, *more), fit)

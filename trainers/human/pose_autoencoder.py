@@ -5,22 +5,18 @@ from typing import Annotated, Any, ClassVar
 from torch import Tensor
 
 from models.human.autoencoder import PoseAutoencoder
-from settings import Choice
-from settings.ranges import Count
+from settings import DEFAULTS, Choice, Section
 from trainers.agreement import Expected, window_length
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage
+from trainers.stage import Stage, build_network
 
 
 class PoseAutoencoderStage(Stage):
     """Learns to bring windows of poses back through a narrow vector (MMGT-23); `metrics.FGD` reads that vector.
 
     Args:
-        window: frames of a window, a multiple of 8; the data's `window` has to be the same.
-        width: channels of the convolutions, a multiple of 8.
-        features: size of the feature vector.
-        scores: read and reconstruct the points' scores as well.
+        network: the network's own options.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
     """
@@ -30,15 +26,12 @@ class PoseAutoencoderStage(Stage):
     def __init__(
         self,
         *,
-        window: Count = 80,
-        width: Count = 128,
-        features: Count = 32,
-        scores: bool = False,
+        network: Annotated[dict, Section(PoseAutoencoder)] = DEFAULTS,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        self.network: PoseAutoencoder = PoseAutoencoder(window=window, width=width, features=features, scores=scores)
+        self.network: PoseAutoencoder = build_network(PoseAutoencoder, network)
 
     def expects(self) -> list[Expected]:
         """The window."""

@@ -11,13 +11,12 @@ from models.layers.discriminator import PatchDiscriminator
 from models.losses.adversarial import discriminator_loss, generator_loss
 from models.losses.reconstruction import build_reconstruction_loss
 from models.losses.threshold import threshold_loss
-from settings import Choice, ConfigError
-from settings.ranges import Count, NonNegative, Number, Pixels, Whole
-from settings.schema import keys
+from settings import DEFAULTS, Choice, ConfigError, Section
+from settings.ranges import Count, NonNegative
 from trainers.agreement import Expected, picture_size
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both
+from trainers.stage import Stage, both, build_network
 
 
 class BaseStage(Stage):
@@ -27,27 +26,7 @@ class BaseStage(Stage):
     and their motion features. The discriminator has an optimiser of its own.
 
     Args:
-        image_size: height and width S of pictures; the data's `video_size` has to be the same.
-        feature_size: height and width of the features; S divided by a power of 2, and 8 times one.
-        channels: of a depth plane.
-        planes: depth planes.
-        encoder_width: channels of the image encoder after its first convolution.
-        refine_blocks: residual blocks of the 3D network.
-        appearance_channels: numbers in the appearance vector.
-        backbone: timm's name of the motion encoder.
-        regions: motion regions.
-        transformer_width: channels of the deviation image transformer.
-        transformer_layers: its layers.
-        transformer_heads: heads of its attention.
-        convolutions: its 3D convolutions.
-        convolution_width: channels between them.
-        motion_width: channels of the motion decoder.
-        decoder_width: channels of the image decoder before its last convolution.
-        decoder_blocks: its residual blocks at the features' size.
-        beta: factor of negative features; adjustable when rendering.
-        use_appearance: false leaves the appearance vector out of the motion decoder (ablation).
-        use_transformer: false leaves the transformer out of the deviation maps (ablation).
-        use_attention: false weighs all motion regions the same (ablation).
+        network: the network's own options.
         frames: driving frames of each window in a step.
         reconstruction: "vgg19" is the paper's perceptual loss and needs weights; "structural" and "l1" need none.
         vgg_weights: file or hub name of VGG-19's weights.
@@ -74,27 +53,7 @@ class BaseStage(Stage):
     def __init__(
         self,
         *,
-        image_size: Pixels = 256,
-        feature_size: Count = 64,
-        channels: Count = 32,
-        planes: Count = 16,
-        encoder_width: Count = 64,
-        refine_blocks: Whole = 6,
-        appearance_channels: Count = 512,
-        backbone: str = "convnext_tiny",
-        regions: Count = 10,
-        transformer_width: Count = 256,
-        transformer_layers: Whole = 4,
-        transformer_heads: Count = 8,
-        convolutions: Whole = 3,
-        convolution_width: Count = 32,
-        motion_width: Count = 64,
-        decoder_width: Count = 64,
-        decoder_blocks: Whole = 6,
-        beta: Number = 0.2,
-        use_appearance: bool = True,
-        use_transformer: bool = True,
-        use_attention: bool = True,
+        network: Annotated[dict, Section(ImplicitMotion)] = DEFAULTS,
         frames: Count = 4,
         reconstruction: Literal["vgg19", "structural", "l1"] = "vgg19",
         vgg_weights: str | None = None,
@@ -109,11 +68,10 @@ class BaseStage(Stage):
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
-        options = locals()
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.automatic_optimization = False
+        self.network = build_network(ImplicitMotion, network)
         try:
-            self.network = ImplicitMotion(**{name: options[name] for name in keys(ImplicitMotion)})
             self.discriminator = PatchDiscriminator(width=discriminator_width, layers=discriminator_layers)
             self.reconstruction = build_reconstruction_loss(reconstruction, weights=vgg_weights)
         except ValueError as error:
@@ -132,7 +90,7 @@ class BaseStage(Stage):
     def expects(self) -> list[Expected]:
         """The size of pictures."""
         size = self.network.image_size
-        return [picture_size(size, f"stage.image_size is {size}")]
+        return [picture_size(size, f"stage.network.image_size is {size}")]
 
     def figures(self) -> tuple[str, ...]:
         """The losses that count, the threshold loss in validation always; PSNR."""
@@ -207,7 +165,7 @@ class BaseStage(Stage):
         if video.shape[-2:] != (wanted, wanted):
             height, width = video.shape[-2:]
             raise ConfigError(
-                f"stage.image_size is {wanted}, but the frames are {width} x {height} pixels; set "
+                f"stage.network.image_size is {wanted}, but the frames are {width} x {height} pixels; set "
                 f"data.video_size=[{wanted},{wanted}] (`preprocessing.run crop=square` makes videos that this does not "
                 "distort)"
             )

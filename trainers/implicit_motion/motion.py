@@ -11,48 +11,24 @@ from models.diffusion.weighting import loss_weight
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import PRECEDING, MotionDiffusion, Spoken
 from models.implicit_motion.motion_loss import motion_diffusion_loss
-from settings import Choice, ConfigError
-from settings.ranges import Count, Decay, Fps, Fraction, NonNegative, Whole
-from settings.schema import keys
+from settings import DEFAULTS, Choice, ConfigError, Section
+from settings.ranges import Fraction, NonNegative
 from trainers.agreement import Expected, frame_rate, picture_size, window_length
 from trainers.implicit_motion.features import FrozenBase, find_base, measure
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both, check_sampling
+from trainers.stage import Stage, both, build_network, check_sampling
 
 
 class MotionStage(Stage):
     """Trains the diffusion of motion features (IM-12 to IM-16).
 
     Args:
+        network: the network's own options.
         base: run folder, saved network or hub name of the base network; with cached features it may be left out.
         features: "cached" reads them from `implicit.npz` (`python -m preprocessing.features`); "video" lets the base
             network make them of the frames in every step.
-        width: channels of the transformer.
-        layers: its layers.
-        heads: attention heads.
-        feedforward: hidden channels of feed-forwards.
-        dropout: probability of dropout on residual branches.
-        appearance_channels: numbers in the base network's F_A.
-        audio: "raw", the waveform, or "handcrafted", 35 features a frame.
-        audio_width: channels of the Mamba extractors.
-        audio_layers: Mamba blocks of each extractor.
-        audio_filters: filters that read the waveform.
-        audio_steps: steps a frame to which they bring it.
-        audio_reach: frames on either side whose sound belongs to a frame's slice.
-        use_global: false leaves the vector of all the sound out (ablation).
-        global_speech: what that vector is of: "clip", all of the clip's speech (the paper's), or "window", the window.
-        use_local: false leaves the vectors of the frames' sound out (ablation).
-        use_appearance: false leaves the appearance out (ablation).
-        predict: "offset" predicts the distance from the source picture's features, "motion" the features themselves.
-        unseen: spread of the features that is assumed where the transformer sees nothing.
-        window: frames of speech at once; the data's `window` has to be the same.
-        fps: frames a second of the data.
-        train_steps: diffusion steps in training.
-        noise_schedule: cosine, linear or scaled_linear.
-        sampling_steps: diffusion steps when sampling.
         drop_speech: probability of training without speech, for classifier-free guidance.
-        guidance: weight of classifier-free guidance when sampling.
         self_condition: probability that an earlier pass of the network gives the preceding frames.
         continued: probability that a window goes on from the true frames before it, as in long generation.
         weighting: how much each diffusion step counts in the loss of the noise; "uniform" is the paper's.
@@ -71,33 +47,10 @@ class MotionStage(Stage):
     def __init__(
         self,
         *,
+        network: Annotated[dict, Section(MotionDiffusion, given=("motion_channels",), global_speech="clip")] = DEFAULTS,
         base: str | None = None,
         features: Literal["cached", "video"] = "cached",
-        width: Count = 512,
-        layers: Count = 8,
-        heads: Count = 8,
-        feedforward: Count = 2048,
-        dropout: Decay = 0.1,
-        appearance_channels: Count = 512,
-        audio: Literal["raw", "handcrafted"] = "raw",
-        audio_width: Count = 256,
-        audio_layers: Count = 2,
-        audio_filters: Count = 64,
-        audio_steps: Count = 4,
-        audio_reach: Whole = 2,
-        use_global: bool = True,
-        global_speech: Literal["clip", "window"] = "clip",
-        use_local: bool = True,
-        use_appearance: bool = True,
-        predict: Literal["offset", "motion"] = "offset",
-        unseen: NonNegative = 0.1,
-        window: Count = 80,
-        fps: Fps = 25.0,
-        train_steps: Count = 1000,
-        noise_schedule: Literal["cosine", "linear", "scaled_linear"] = "cosine",
-        sampling_steps: Count = 50,
         drop_speech: Fraction = 0.1,
-        guidance: NonNegative = 1.5,
         self_condition: Fraction = 0.5,
         continued: Fraction = 0.5,
         weighting: Literal["uniform", "min_snr"] = "uniform",
@@ -107,34 +60,30 @@ class MotionStage(Stage):
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
-        options = locals()
         super().__init__(optimizer=optimizer, schedule=schedule)
         for name, chance in (
             ("drop_speech", drop_speech), ("self_condition", self_condition), ("continued", continued),
         ):  # fmt: skip
             if not 0 <= chance <= 1:
                 raise ConfigError(f"stage.{name} is a probability, got {chance}")
-        check_sampling(sampling_steps, train_steps)
         if features == "video" and base is None:
             raise ConfigError("stage.features=video needs the network that makes them: give stage.base")
         export = None if base is None else find_base(base)
         self.base_sha256 = "" if export is None else export.sha256
         self.base = FrozenBase(export) if export is not None and features == "video" else None
-        if self.base is not None and use_appearance and self.base.network.appearance_channels != appearance_channels:
-            made = self.base.network.appearance_channels
+        self.network = build_network(MotionDiffusion, {"global_speech": "clip", **network})
+        check_sampling(self.network)
+        made = None if self.base is None else self.base.network.appearance_channels
+        reads = self.network.appearance_channels
+        if made is not None and self.network.appearance is not None and made != reads:
             raise ConfigError(
-                f"stage.appearance_channels is {appearance_channels}, but the network of stage.base makes {made}: set "
-                f"stage.appearance_channels={made}"
+                f"stage.network.appearance_channels is {reads}, but the network of stage.base makes {made}: set "
+                f"stage.network.appearance_channels={made}"
             )
-        sound = ("audio.flac",) if audio == "raw" else ("speech.npz", "audio.flac")
-        if use_global and global_speech == "clip":
+        sound = ("audio.flac",) if self.network.audio == "raw" else ("speech.npz", "audio.flac")
+        if self.network.reads_clip:
             sound += (f"{WHOLE}{sound[0]}",)
         self.needs = ("video.mp4" if features == "video" else "implicit.npz", *sound)  # type: ignore[misc]
-        sizes = {name: options[name] for name in keys(MotionDiffusion) if name in options}
-        try:
-            self.network = MotionDiffusion(**sizes)
-        except ValueError as error:
-            raise ConfigError(f"stage: {error}") from None
         self.drop_speech, self.self_condition, self.continued = drop_speech, self_condition, continued
         self.weighting = weighting
         self.lambdas = {
@@ -163,9 +112,9 @@ class MotionStage(Stage):
         appearance = Expected(
             "appearance_channels",
             channels,
-            f"stage.appearance_channels is {channels}",
+            f"stage.network.appearance_channels is {channels}",
             "the features of data.shards have {} (the base network that made them says so)",
-            "set stage.appearance_channels={}, or make features with a base network of another size",
+            "set stage.network.appearance_channels={}, or make features with a base network of another size",
         )
         return [*expected, appearance] if self.network.appearance is not None else expected
 

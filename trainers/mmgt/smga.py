@@ -10,37 +10,20 @@ from models.mmgt.generate import generate
 from models.mmgt.loss import smga_loss
 from models.mmgt.smga import HANDCRAFTED, SMGA
 from models.mmgt.speech import join_speech
-from settings import Choice, ConfigError
-from settings.ranges import Count, Decay, Fps, Fraction, NonNegative
+from settings import DEFAULTS, Choice, ConfigError, Section
+from settings.ranges import Fraction, NonNegative
 from trainers.agreement import Expected, frame_rate, window_length
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both, check_sampling
+from trainers.stage import Stage, both, build_network, check_sampling
 
 
 class SMGAStage(Stage):
     """Trains SMGA to predict clean poses from noisy ones (MMGT-9, MMGT-10; Algorithm 2, lines 1 to 18).
 
     Args:
-        width: channels of all layers.
-        layers: number of layers.
-        heads: attention heads.
-        feedforward: hidden channels of feed-forwards and of the merging MLP.
-        block_feedforward: a feed-forward behind each motion block (ours); the paper's blocks have none.
-        dropout: probability of dropout on residual branches.
-        audio_channels: speech features a frame: 35, or 35 and those of a stored speech model (1,059 with WavLM).
-        audio_layers: transformer layers of the audio encoder.
-        blocks: two motion blocks a layer (face, body), or one for the whole body (ablation).
-        use_audio: false replaces cross-attention to audio by self-attention (ablation).
-        predict: "pose" is the paper's; "offset" predicts the distance from the first pose in units of usual motion.
-        reference: what serves as first pose in training: the "first" frame, or half of the time "any" of the window.
-        window: frames of a window; the data's `window` has to be the same.
-        fps: frames a second of the data.
-        train_steps: diffusion steps in training.
-        noise_schedule: cosine, linear or scaled_linear.
-        sampling_steps: diffusion steps when sampling.
+        network: the network's own options.
         drop_audio: probability of training without audio, for classifier-free guidance.
-        guidance: weight of classifier-free guidance when sampling.
         lambda_face: weight of the face's loss.
         lambda_body: weight of the body's loss.
         face_loss: "own" is the paper's; its ablation without face loss is "off", which leaves the face out, or
@@ -59,25 +42,8 @@ class SMGAStage(Stage):
     def __init__(
         self,
         *,
-        width: Count = 512,
-        layers: Count = 8,
-        heads: Count = 8,
-        feedforward: Count = 1024,
-        block_feedforward: bool = True,
-        dropout: Decay = 0.1,
-        audio_channels: Count = HANDCRAFTED,
-        audio_layers: Count = 2,
-        blocks: Literal["two", "one"] = "two",
-        use_audio: bool = True,
-        predict: Literal["pose", "offset"] = "pose",
-        reference: Literal["first", "any"] = "first",
-        window: Count = 80,
-        fps: Fps = 25.0,
-        train_steps: Count = 1000,
-        noise_schedule: Literal["cosine", "linear", "scaled_linear"] = "cosine",
-        sampling_steps: Count = 50,
+        network: Annotated[dict, Section(SMGA)] = DEFAULTS,
         drop_audio: Fraction = 0.25,
-        guidance: NonNegative = 2.0,
         lambda_face: NonNegative = 3.0,
         lambda_body: NonNegative = 1.0,
         face_loss: Literal["own", "off", "general"] = "own",
@@ -92,30 +58,8 @@ class SMGAStage(Stage):
             if not value > 0:
                 instead = "; without the face's loss is stage.face_loss=off (or general)" if "face" in name else ""
                 raise ConfigError(f"stage.{name} has to be above 0, got {value:g}{instead}")
-        check_sampling(sampling_steps, train_steps)
-        try:
-            self.network = SMGA(
-                width=width,
-                layers=layers,
-                heads=heads,
-                feedforward=feedforward,
-                block_feedforward=block_feedforward,
-                dropout=dropout,
-                audio_channels=audio_channels,
-                audio_layers=audio_layers,
-                blocks=blocks,
-                use_audio=use_audio,
-                predict=predict,
-                reference=reference,
-                window=window,
-                fps=fps,
-                train_steps=train_steps,
-                noise_schedule=noise_schedule,
-                sampling_steps=sampling_steps,
-                guidance=guidance,
-            )
-        except ValueError as error:
-            raise ConfigError(f"stage: {error}") from None
+        self.network = build_network(SMGA, network)
+        check_sampling(self.network)
         self.drop_audio, self.weighting = drop_audio, weighting
         self.losses: dict[str, Any] = {
             "lambda_face": lambda_face,
@@ -132,10 +76,10 @@ class SMGAStage(Stage):
                 Expected(
                     "layer_channels",
                     wanted - HANDCRAFTED,
-                    f"stage.audio_channels is {wanted}, {HANDCRAFTED} hand-crafted ones and {wanted - HANDCRAFTED} of "
+                    f"stage.network.audio_channels is {wanted}, {HANDCRAFTED} hand-crafted ones and {wanted - HANDCRAFTED} of "
                     "a pretrained speech model",
                     "the clips of data.shards have {} of such a model",
-                    f"set stage.audio_channels to {HANDCRAFTED} more than that (handcrafted.yaml reads none), or "
+                    f"set stage.network.audio_channels to {HANDCRAFTED} more than that (handcrafted.yaml reads none), or "
                     "preprocess with such a model "
                     '("speech=[handcrafted, {{name: transformers, model: NAME}}]")',
                 )
@@ -188,8 +132,8 @@ class SMGAStage(Stage):
         speech = join_speech(batch.speech, batch.speech_layers if wanted > HANDCRAFTED else None)
         if speech.shape[-1] != wanted:
             raise ConfigError(
-                f"stage.audio_channels is {wanted}, but the clips give {speech.shape[-1]} speech features a frame; "
-                f"set stage.audio_channels={speech.shape[-1]}, or make shards with the speech model's features as well "
+                f"stage.network.audio_channels is {wanted}, but the clips give {speech.shape[-1]} speech features a frame; "
+                f"set stage.network.audio_channels={speech.shape[-1]}, or make shards with the speech model's features as well "
                 "(`python -m preprocessing.run ... speech=[handcrafted,{name: transformers, model: "
                 "microsoft/wavlm-large, layers: [-1]}]`); configs/mmgt/smga/handcrafted.yaml needs none"
             )

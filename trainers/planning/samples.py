@@ -27,10 +27,11 @@ def sample_batch(
     Args:
         needs: keys of a clip.
         data: the config's data section: `window` or `window_seconds`, `windows`, `video_size`, `speech_layers`.
-        stage: the config's stage section: `fps`, and `audio_channels` where speech comes from a pretrained model.
+        stage: the config's stage section: `fps`, and the network's `audio_channels` where speech comes from a pretrained model.
         size: windows B.
         device: where it is made.
     """
+    stage = {**stage, **stage.get("network", {})}
     fps = float(stage.get("fps") or FPS)
     frames = _frames(data, fps)
     height, width = data.get("video_size") or PICTURE

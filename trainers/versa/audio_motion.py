@@ -1,31 +1,30 @@
 """VersaAnimator's third stage: speech to motion tokens, beside the frozen text branch."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
-from models.versa.audio import HANDCRAFTED
 from models.versa.decoding import Wish, generate_all
 from models.versa.masking import hidden_tokens, token_loss
 from models.versa.spans import RATE, speech_layout
 from models.versa.text import SPEECH
 from models.versa.transformer import MotionTransformer
-from settings import Choice, ConfigError
-from settings.ranges import Count, Decay, Fps, Fraction, NonNegative, Whole
-from settings.schema import keys
+from settings import DEFAULTS, Choice, ConfigError, Section
+from settings.ranges import Fps, Fraction
 from trainers.agreement import Expected
 from trainers.exports import load_network
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both
+from trainers.stage import Stage, both, build_network
 from trainers.versa.frozen import (
     TEXT_MOTION,
     check_tokenizer,
     find_stage,
     find_tokenizer,
     motion_tokens,
+    same_codes,
     same_tokenizer,
 )
 
@@ -38,30 +37,11 @@ class AudioMotionStage(Stage):
     the loss is of those that are hidden.
 
     Args:
+        network: the network's own options.
         tokenizer: run folder, saved network or hub name of the motion tokenizer; only a plan does without.
         text_motion: the same of the trained text branch; only a plan does without.
-        text_branch: false leaves the text branch out (ablation).
-        fusion: "layer" sums the branches layer by layer, "last" their last features only (ablation).
-        codes: entries of the tokenizer's codebook.
-        width: channels, as of the text branch.
-        layers: layers, as of the text branch.
-        heads: attention heads, as of the text branch.
-        feedforward: hidden channels of feed-forwards, as of the text branch.
-        dropout: probability of dropout on residual branches of the audio branch.
-        text: kind of the text branch's encoder.
-        clip_model: its CLIP model.
-        text_channels: channels of the CLIP model's text vectors.
-        text_buckets: vectors that "words" has for pieces of words.
-        text_layers: transformer layers of "words".
-        audio: "handcrafted", 35 features a frame, or "layers" of a pretrained model at 50 Hz (VA-5).
-        speech_channels: features a step.
         shown: share of the windows that show some of their tokens; 0 is Eq. 5 alone.
         drop_audio: probability of training without speech where there is no text branch.
-        window: tokens generated at once.
-        steps: steps of unmasking when generating.
-        temperature: of sampling.
-        guidance: weight of classifier-free guidance by text when generating.
-        audio_guidance: the same by speech.
         fps: frames a second that a plan counts with; a training takes the data's.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
@@ -75,50 +55,33 @@ class AudioMotionStage(Stage):
     def __init__(
         self,
         *,
+        network: Annotated[dict, Section(MotionTransformer, given=("audio_branch", "text_dropout"))] = DEFAULTS,
         tokenizer: str | None = None,
         text_motion: str | None = None,
-        text_branch: bool = True,
-        fusion: Literal["layer", "last"] = "layer",
-        codes: Count = 512,
-        width: Count = 512,
-        layers: Count = 8,
-        heads: Count = 8,
-        feedforward: Count = 1024,
-        dropout: Decay = 0.1,
-        text: Literal["words", "clip"] = "words",
-        clip_model: str = "openai/clip-vit-base-patch32",
-        text_channels: Count = 512,
-        text_buckets: Count = 8192,
-        text_layers: Whole = 2,
-        audio: Literal["handcrafted", "layers"] = "handcrafted",
-        speech_channels: Count = HANDCRAFTED,
         shown: Fraction = 0.5,
         drop_audio: Fraction = 0.1,
-        window: Count = 50,
-        steps: Count = 10,
-        temperature: NonNegative = 1.0,
-        guidance: NonNegative = 2.0,
-        audio_guidance: NonNegative = 1.5,
         fps: Fps = 20.0,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
-        options = locals()
         super().__init__(optimizer=optimizer, schedule=schedule)
         for name, chance in (("shown", shown), ("drop_audio", drop_audio)):
             if not 0 <= chance <= 1:
                 raise ConfigError(f"stage.{name} is a probability, got {chance}")
+        text_branch = network.get("text_branch", True)
         if text_motion is not None and not text_branch:
-            raise ConfigError("stage.text_motion is given, but stage.text_branch=false leaves it out: drop one of them")
+            raise ConfigError(
+                "stage.text_motion is given, but stage.network.text_branch=false leaves it out: drop one of them"
+            )
         self.needs = ("motion.npz", "speech.npz", "audio.flac")  # type: ignore[misc]
         self.shown, self.drop_audio = shown, drop_audio
         self.trained_text = text_motion is not None
-        self.tokenizer = None if tokenizer is None else find_tokenizer(tokenizer, codes)
+        self.tokenizer = None if tokenizer is None else find_tokenizer(tokenizer)
         if tokenizer is not None and text_motion is not None:
             same_tokenizer(tokenizer, text_motion)
-        sizes = {name: options[name] for name in keys(MotionTransformer) if name in options}
+        self.network = build_network(MotionTransformer, network, audio_branch=True)
+        same_codes(self.tokenizer, self.network.codes)
         try:
-            self.network = MotionTransformer(**sizes, audio_branch=True)
             if text_motion is not None:
                 trained = find_stage(text_motion, "text_motion", *TEXT_MOTION)
                 with torch.device("cpu"):
@@ -138,9 +101,9 @@ class AudioMotionStage(Stage):
             Expected(
                 "layer_channels" if layers else "speech_channels",
                 reader.channels,
-                f"stage.speech_channels is {reader.channels} (stage.audio={reader.kind})",
+                f"stage.network.speech_channels is {reader.channels} (stage.network.audio={reader.kind})",
                 "the clips of data.shards have {} such features" + (" (0: no pretrained model's)" if layers else ""),
-                "set stage.speech_channels={}, or make them in preprocessing with "
+                "set stage.network.speech_channels={}, or make them in preprocessing with "
                 '"speech=[{{name: transformers, model: FOLDER}}]"' + kept,
             )
         ]
@@ -151,12 +114,12 @@ class AudioMotionStage(Stage):
         if self.network.text is not None and not self.trained_text:
             raise ConfigError(
                 "stage.text_motion is missing: give the run folder of a trained versa.text_motion, or leave the text "
-                "branch out with stage.text_branch=false"
+                "branch out with stage.network.text_branch=false"
             )
         try:
             self.network.read([SPEECH])
         except ValueError as error:
-            raise ConfigError(f"stage.clip_model: {error}") from None
+            raise ConfigError(f"stage.network.clip_model: {error}") from None
         super().use_statistics(statistics)
 
     def figures(self) -> tuple[str, ...]:
@@ -217,13 +180,13 @@ class AudioMotionStage(Stage):
         features = batch.speech if kind == "handcrafted" else batch.speech_layers
         if features is None:
             raise ConfigError(
-                "stage.audio=layers, but the clips have no features of a pretrained model; make them in preprocessing "
-                'with "speech=[{name: transformers, model: FOLDER}]", or take stage.audio=handcrafted'
+                "stage.network.audio=layers, but the clips have no features of a pretrained model; make them in preprocessing "
+                'with "speech=[{name: transformers, model: FOLDER}]", or take stage.network.audio=handcrafted'
             )
         if features.shape[-1] != reader.channels:
             raise ConfigError(
-                f"stage.speech_channels is {reader.channels}, but the clips give {features.shape[-1]}; "
-                f"set stage.speech_channels={features.shape[-1]}"
+                f"stage.network.speech_channels is {reader.channels}, but the clips give {features.shape[-1]}; "
+                f"set stage.network.speech_channels={features.shape[-1]}"
             )
         steps = features.shape[-2]
         if batch.lengths is None:

@@ -1,18 +1,16 @@
 """The network that text-to-motion is measured by (VA-17)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from models.versa.evaluator import TextMotionEvaluator
-from settings import Choice, ConfigError
-from settings.ranges import Count, Whole
-from settings.schema import keys
+from settings import DEFAULTS, Choice, ConfigError, Section
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both
+from trainers.stage import Stage, both, build_network
 from trainers.versa.captions import batch_layout
 from trainers.versa.frozen import FRAMES, motion_lengths
 
@@ -21,15 +19,7 @@ class EvaluatorStage(Stage):
     """Trains texts and motions into one space: each motion is to find its own caption among a batch's (VA-17).
 
     Args:
-        width: channels of the motion encoder and of "words".
-        layers: its layers.
-        heads: attention heads.
-        features: numbers of a vector.
-        text: "words", an encoder trained with the motion encoder, or "clip", a pretrained network.
-        clip_model: folder or hub name of the CLIP model.
-        text_channels: channels of the CLIP model's text vectors.
-        text_buckets: vectors that "words" has for pieces of words.
-        text_layers: transformer layers of "words".
+        network: the network's own options.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
 
@@ -43,24 +33,12 @@ class EvaluatorStage(Stage):
     def __init__(
         self,
         *,
-        width: Count = 256,
-        layers: Count = 4,
-        heads: Count = 4,
-        features: Count = 256,
-        text: Literal["words", "clip"] = "words",
-        clip_model: str = "openai/clip-vit-base-patch32",
-        text_channels: Count = 512,
-        text_buckets: Count = 8192,
-        text_layers: Whole = 2,
+        network: Annotated[dict, Section(TextMotionEvaluator)] = DEFAULTS,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
-        options = locals()
         super().__init__(optimizer=optimizer, schedule=schedule)
-        try:
-            self.network = TextMotionEvaluator(**{name: options[name] for name in keys(TextMotionEvaluator)})
-        except ValueError as error:
-            raise ConfigError(f"stage: {error}") from None
+        self.network = build_network(TextMotionEvaluator, network)
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Take the index's statistics of motion; looks whether the text network is there."""

@@ -83,17 +83,21 @@ def motion_lengths(batch: Any) -> Tensor:
     return (batch.lengths / batch.fps * FPS).round().long().clamp(1, longest)
 
 
-def find_tokenizer(run: str, codes: int) -> FrozenTokenizer:
-    """The tokenizer of a stage that has so many codes. Raises ConfigError where it does not fit."""
+def find_tokenizer(run: str) -> FrozenTokenizer:
+    """The tokenizer of a stage. Raises ConfigError where its tokens are not as long as the branches' are."""
     tokenizer = FrozenTokenizer(run)
-    network = tokenizer.network
-    if network.codes != codes:
-        raise ConfigError(
-            f"stage.codes is {codes}, but the tokenizer {run} has {network.codes}; set stage.codes to that"
-        )
-    if FPS / network.rate != RATE:
-        raise ConfigError(f"stage.tokenizer: {run} makes a token of {network.rate} frames; one of 4 is needed")
+    if FPS / tokenizer.network.rate != RATE:
+        raise ConfigError(f"stage.tokenizer: {run} makes a token of {tokenizer.network.rate} frames; one of 4 is needed")
     return tokenizer
+
+
+def same_codes(tokenizer: FrozenTokenizer | None, codes: int) -> None:
+    """Raise ConfigError where a network has not as many codes as its tokenizer."""
+    if tokenizer is not None and tokenizer.network.codes != codes:
+        made = tokenizer.network.codes
+        raise ConfigError(
+            f"stage.network.codes is {codes}, but stage.tokenizer has {made}; set stage.network.codes={made}"
+        )
 
 
 def same_tokenizer(run: str, text_motion: str) -> None:

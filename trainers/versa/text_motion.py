@@ -1,7 +1,7 @@
 """VersaAnimator's second stage: text to motion tokens."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -10,38 +10,27 @@ from models.versa.decoding import Wish, generate_all
 from models.versa.masking import hidden_tokens, token_loss
 from models.versa.spans import RATE
 from models.versa.transformer import MotionTransformer
-from settings import Choice, ConfigError
-from settings.ranges import Count, Decay, Fps, Fraction, NonNegative, Whole
-from settings.schema import keys
+from settings import DEFAULTS, Choice, ConfigError, Section
+from settings.ranges import Fps, Fraction
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both
+from trainers.stage import Stage, both, build_network
 from trainers.versa.captions import batch_layout, drop, spans_of
-from trainers.versa.frozen import check_tokenizer, find_tokenizer, motion_tokens
+from trainers.versa.frozen import check_tokenizer, find_tokenizer, motion_tokens, same_codes
+
+TEXT_BRANCH = Section(
+    MotionTransformer,
+    given=("text_branch", "audio_branch", "fusion", "audio", "speech_channels", "audio_guidance"),
+)
 
 
 class TextMotionStage(Stage):
     """Trains the text branch to fill in hidden motion tokens (VA-7; Eq. 3, 4).
 
     Args:
+        network: the network's own options.
         tokenizer: run folder, saved network or hub name of the motion tokenizer; only a plan does without.
-        codes: entries of its codebook.
-        width: channels.
-        layers: number of layers.
-        heads: attention heads.
-        feedforward: hidden channels of feed-forwards.
-        dropout: probability of dropout on residual branches.
-        text: "words", an encoder trained with the rest that needs no download, or "clip", a pretrained network.
-        clip_model: folder or hub name of the CLIP model.
-        text_channels: channels of its text vectors.
-        text_buckets: vectors that "words" has for pieces of words.
-        text_layers: transformer layers of "words".
-        text_dropout: share of the words that training leaves out, with "words".
         drop_text: probability of training without text, for classifier-free guidance.
-        window: tokens generated at once.
-        steps: steps of unmasking when generating.
-        temperature: of sampling.
-        guidance: weight of classifier-free guidance when generating.
         fps: frames a second that a plan counts with; a training takes the data's.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
@@ -56,39 +45,20 @@ class TextMotionStage(Stage):
     def __init__(
         self,
         *,
+        network: Annotated[dict, TEXT_BRANCH] = DEFAULTS,
         tokenizer: str | None = None,
-        codes: Count = 512,
-        width: Count = 512,
-        layers: Count = 8,
-        heads: Count = 8,
-        feedforward: Count = 1024,
-        dropout: Decay = 0.1,
-        text: Literal["words", "clip"] = "words",
-        clip_model: str = "openai/clip-vit-base-patch32",
-        text_channels: Count = 512,
-        text_buckets: Count = 8192,
-        text_layers: Whole = 2,
-        text_dropout: Decay = 0.0,
         drop_text: Fraction = 0.1,
-        window: Count = 50,
-        steps: Count = 10,
-        temperature: NonNegative = 1.0,
-        guidance: NonNegative = 2.0,
         fps: Fps = 20.0,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
-        options = locals()
         super().__init__(optimizer=optimizer, schedule=schedule)
         if not 0 <= drop_text <= 1:
             raise ConfigError(f"stage.drop_text is a probability, got {drop_text}")
         self.drop_text = drop_text
-        self.tokenizer = None if tokenizer is None else find_tokenizer(tokenizer, codes)
-        sizes = {name: options[name] for name in keys(MotionTransformer) if name in options}
-        try:
-            self.network = MotionTransformer(**sizes)
-        except ValueError as error:
-            raise ConfigError(f"stage: {error}") from None
+        self.tokenizer = None if tokenizer is None else find_tokenizer(tokenizer)
+        self.network = build_network(MotionTransformer, network)
+        same_codes(self.tokenizer, self.network.codes)
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """There is nothing to normalise; looks whether what a training needs is there."""
@@ -96,7 +66,7 @@ class TextMotionStage(Stage):
         try:
             self.network.read(["a person"])
         except ValueError as error:
-            raise ConfigError(f"stage.clip_model: {error}") from None
+            raise ConfigError(f"stage.network.clip_model: {error}") from None
 
     def figures(self) -> tuple[str, ...]:
         """The loss, the share of hidden tokens that are likeliest, and that of windows with text."""

@@ -8,12 +8,11 @@ from torch import Tensor
 from models.human.motion import FPS, PARTS
 from models.versa.tokenizer import MotionTokenizer, Reconstruction
 from models.versa.tokenizer_loss import tokenizer_errors, tokenizer_loss
-from settings import Choice, ConfigError
-from settings.ranges import Count, Decay, NonNegative, Whole
-from settings.schema import keys
+from settings import DEFAULTS, Choice, ConfigError, Section
+from settings.ranges import NonNegative
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both
+from trainers.stage import Stage, both, build_network
 from trainers.versa.code_use import CodeUse
 
 
@@ -21,14 +20,7 @@ class TokenizerStage(Stage):
     """Trains the VQ-VAE of motion vectors (VA-3, VA-4; Eq. 2).
 
     Args:
-        codes: entries of the codebook.
-        code_width: channels of an entry.
-        width: channels of the convolutions.
-        depth: dilated blocks at each rate.
-        growth: factor from one dilation to the next.
-        rate: frames of a token, a power of two.
-        decay: of the codebook's moving averages.
-        reset_below: share of the mean use below which a code is given to another latent; 0 keeps all codes.
+        network: the network's own options.
         beta: weight of the commitment.
         position_weight: weight of the places of joints.
         velocity_weight: weight of the velocities of joints.
@@ -46,27 +38,17 @@ class TokenizerStage(Stage):
     def __init__(
         self,
         *,
-        codes: Count = 512,
-        code_width: Count = 512,
-        width: Count = 512,
-        depth: Whole = 3,
-        growth: Count = 3,
-        rate: Count = 4,
-        decay: Decay = 0.99,
-        reset_below: NonNegative = 0.125,
+        network: Annotated[dict, Section(MotionTokenizer)] = DEFAULTS,
         beta: NonNegative = 0.02,
         position_weight: NonNegative = 2.0,
         velocity_weight: NonNegative = 0.2,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
-        options = locals()
         super().__init__(optimizer=optimizer, schedule=schedule)
-        try:
-            self.network = MotionTokenizer(**{name: options[name] for name in keys(MotionTokenizer)})
-        except ValueError as error:
-            raise ConfigError(f"stage: {error}") from None
+        self.network = build_network(MotionTokenizer, network)
         self.weights = {"beta": beta, "position_weight": position_weight, "velocity_weight": velocity_weight}
+        codes = self.network.quantizer.codes
         self.code_use, self.code_perplexity = CodeUse(codes), CodeUse(codes, "perplexity")
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
