@@ -103,7 +103,7 @@ class TaxedStage(SMGAStage):
     ):
         self.options = {"width": width, "layers": layers, "heads": heads, "feedforward": feedforward}
         self.options |= {"audio_layers": audio_layers, "window": window}
-        super().__init__(**self.options)
+        super().__init__(network=self.options)
         self.block = block
         self.fit_blocks: list[Seconds] = []
         self.bare_blocks: list[Seconds] = []
@@ -111,7 +111,7 @@ class TaxedStage(SMGAStage):
 
     def on_train_start(self) -> None:
         """Make the twin: the same stage, with no trainer around it."""
-        twin = SMGAStage(**self.options).train()
+        twin = SMGAStage(network=self.options).train()
         twin.load_state_dict(self.state_dict())
         twin.log = twin.log_dict = lambda *args, **kwargs: None  # a bare loop logs nothing
         optimizer = OPTIMIZERS.build(self.optimizer_options)(list(twin.parameters()))

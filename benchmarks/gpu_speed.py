@@ -47,9 +47,9 @@ STAGES_TIMED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "implicit_motion.base": ("implicit_motion/base", ("data.batch_size=8",)),
     "implicit_motion.motion": ("implicit_motion/motion", ("data.batch_size=64",)),
     "versa.tokenizer": ("versa/tokenizer", ("data.batch_size=256",)),
-    "versa.text_motion": ("versa/text_motion", ("data.batch_size=64", "stage.text=words")),
-    "versa.audio_motion": ("versa/audio_motion", ("data.batch_size=64", "stage.text=words")),
-    "versa.evaluator": ("versa/evaluator", ("data.batch_size=128", "stage.text=words")),
+    "versa.text_motion": ("versa/text_motion", ("data.batch_size=64", "stage.network.text=words")),
+    "versa.audio_motion": ("versa/audio_motion", ("data.batch_size=64", "stage.network.text=words")),
+    "versa.evaluator": ("versa/evaluator", ("data.batch_size=128", "stage.network.text=words")),
     "human.pose_autoencoder": ("human/pose_autoencoder", ("data.batch_size=128",)),
 }
 """Stage to the folder of its configs, and what is changed: the whole batch on one GPU, and no CLIP, whose weights are
@@ -101,7 +101,7 @@ def smga_part(options: Options) -> Iterator[Row]:
                 f"trainer.accelerator={'gpu' if options.on_gpu else 'cpu'}", f"trainer.max_steps={steps}",
                 "checkpoint.every_n_steps=1000000", threads=2 if options.on_gpu else 1, environment=environment,
             )[0]  # fmt: skip
-        stage = [f"stage.{key}={value}" for key, value in size.items()]
+        stage = [f"stage.network.{key}={value}" for key, value in size.items()]
         config = training_config(None, ["stage=mmgt.smga", *stage, *words, f"data.batch_size={batch}"])
         took = statistics.median(found["seconds"][2:])
         return beside_plan(config, found["device"], took, found["peak_bytes"], batch)
@@ -307,7 +307,7 @@ def mamba_part(options: Options) -> Iterator[Row]:
 def profile_part(options: Options) -> Iterator[Row]:
     """A step of SMGA `paper` in bf16 taken apart: kernels, what the CPU does meanwhile, and the noise's share."""
     size, batch = (TINY, 2) if options.tiny else (PAPER, 256)
-    stage = [f"stage.{key}={value}" for key, value in size.items()]
+    stage = [f"stage.network.{key}={value}" for key, value in size.items()]
     words = ["stage=mmgt.smga", *stage, BF16, f"data.batch_size={batch}", f"data.window={size['window']}"]
     trained = Trained(training_config(None, words), options.device)
 

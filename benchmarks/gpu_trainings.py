@@ -26,14 +26,15 @@ from trainers.stage import SampleGenerator, Stage
 
 CONFIGS: Final = shipped.folder("configs")
 CHAIN: Final = {
-    "mmgt/smga": ("talking", ("stage.dropout=0",)),
+    "mmgt/smga": ("talking", ("stage.network.dropout=0",)),
     "human/pose_autoencoder": ("talking", ()),
     "implicit_motion/base": ("talking", ()),
     "implicit_motion/motion": ("features", ()),
     "versa/tokenizer": ("motion", ()),
-    "versa/text_motion": ("motion", ("stage.dropout=0", "stage.text_dropout=0", "stage.tokenizer={tokenizer}")),
+    "versa/text_motion": ("motion", ("stage.network.dropout=0", "stage.network.text_dropout=0",
+    "stage.tokenizer={tokenizer}")),
     "versa/audio_motion": (
-        "motion", ("stage.dropout=0", "stage.tokenizer={tokenizer}", "stage.text_motion={text_motion}"),
+        "motion", ("stage.network.dropout=0", "stage.tokenizer={tokenizer}", "stage.text_motion={text_motion}"),
     ),
     "versa/evaluator": ("motion", ()),
 }  # fmt: skip
@@ -178,14 +179,18 @@ def portrait_part(options: Options) -> Iterator[Row]:
 def _portrait(out: Path, shards: Path, options: Options) -> dict[str, Any]:
     size, minutes = (64, 0.7) if options.tiny else (128, 4.0)
     larger = [
-        "stage.channels=16", "stage.planes=8", "stage.encoder_width=32", "stage.refine_blocks=4",
-        "stage.backbone=convnext_atto", "stage.regions=8", "stage.transformer_width=128", "stage.transformer_layers=2",
-        "stage.motion_width=32", "stage.decoder_width=32", "stage.decoder_blocks=4", "data.batch_size=8",
+        "stage.network.channels=16", "stage.network.planes=8", "stage.network.encoder_width=32",
+        "stage.network.refine_blocks=4",
+        "stage.network.backbone=convnext_atto", "stage.network.regions=8", "stage.network.transformer_width=128",
+        "stage.network.transformer_layers=2",
+        "stage.network.motion_width=32", "stage.network.decoder_width=32", "stage.network.decoder_blocks=4",
+        "data.batch_size=8",
     ]  # fmt: skip
     process = subprocess.Popen(
         [
             sys.executable, "-m", "trainers.fit", "--config", str(CONFIGS / "implicit_motion/base/tiny.yaml"),
-            f"data.shards={shards}", f"run={out}", f"data.video_size=[{size},{size}]", f"stage.image_size={size}",
+            f"data.shards={shards}", f"run={out}", f"data.video_size=[{size},{size}]",
+            f"stage.network.image_size={size}",
             *([] if options.tiny else larger), f"data.workers={0 if options.tiny else 12}",
             f"trainer.accelerator={'gpu' if options.on_gpu else 'cpu'}", "trainer.devices=1", "samples.count=0",
             "trainer.max_steps=20000", f"trainer.val_check_interval={4 if options.tiny else 250}",

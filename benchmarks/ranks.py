@@ -127,7 +127,7 @@ def smga(stage: str, *, window: int, batch: int, audio_channels: int = HANDCRAFT
     sizes |= {"window": window, "audio_channels": audio_channels}
     return (
         f"stage={stage}",
-        *(f"stage.{name}={size}" for name, size in sizes.items()),
+        *(f"stage.network.{name}={size}" for name, size in sizes.items()),
         "data=one batch", f"data.size={batch}", f"data.window={window}",
         f"data.channels={audio_channels - HANDCRAFTED}",
         "trainer.limit_val_batches=0", "checkpoint.monitor=null", "samples.count=0",

@@ -48,7 +48,8 @@ class Run:
             "stage=toy", "data=toy", f"run={folder}", f"strategy={strategy}", "trainer.accelerator=cpu",
             f"trainer.devices={1 if strategy == 'auto' else 2}", f"trainer.max_steps={steps}",
             "trainer.log_every_n_steps=1", "trainer.val_check_interval=4", f"checkpoint.every_n_steps={EVERY}",
-            "samples.count=0", "trainer.enable_progress_bar=false", "stage.network.width=200", f"stage.seen={self.seen}",
+            "samples.count=0", "trainer.enable_progress_bar=false", "stage.network.width=200",
+            f"stage.seen={self.seen}",
             f"stage.pause={STEP}",
         ]  # fmt: skip
         self.process = subprocess.Popen(

@@ -12,10 +12,20 @@ class ConfigError(ValueError):
     """A config that cannot be used; the message says which file, which key, and what was meant."""
 
 
-def nearest(word: str, known: list[str]) -> str:
-    """A hint for a word that is not known: the nearest one, or all of them."""
-    close = difflib.get_close_matches(word, known, 1, cutoff=0.5)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(sorted(known)) or 'none'}"
+def nearest(word: str, known: list[str], elsewhere: Mapping[str, str] = {}) -> str:
+    """A hint for a word that is not known: the nearest one, or all of them.
+
+    Args:
+        word: what was written.
+        known: what could have been.
+        elsewhere: words that would be right in another place, with that place.
+    """
+    close = difflib.get_close_matches(word, [*known, *elsewhere], 1, cutoff=0.5)
+    return (
+        f"did you mean '{elsewhere.get(close[0], close[0])}'?"
+        if close
+        else f"known: {', '.join(sorted(known)) or 'none'}"
+    )
 
 
 class Registry:

@@ -144,8 +144,12 @@ def _section(
         raise _error(source, origins, where, f"needs keys of its own ({', '.join(known) or 'none'}), got {values!r}")
     for key in values:
         if key not in known:
-            moved = _inside(values, known, where)
-            hint = moved or f"unknown key of {_title(target)}; {nearest(str(key), list(known))}"
+            sections = {name: s for name, each in known.items() if isinstance(s := section_of(each.hint), Section)}
+            inside = {each: f"{name}.{each}" for name, section in sections.items() for each in keys(section)}
+            if moved := [f"{_join(where, inside[each])}={values[each]}" for each in values if each in inside]:
+                hint = f"stands in a section now: write {' '.join(moved)}"
+            else:
+                hint = f"unknown key of {_title(target)}; {nearest(str(key), list(known), inside)}"
             raise _error(source, origins, _join(where, str(key)), hint)
     resolved = {}
     for name, key in known.items():
@@ -164,20 +168,6 @@ def _section(
             value = key.default
         resolved[name] = _value(value, key, path, source, origins, missing)
     return resolved
-
-
-def _inside(values: Mapping[str, Any], known: Mapping[str, Key], where: str) -> str:
-    """What to do about unknown keys that are those of a section: said of all of them at once; nothing if none is."""
-    for name, key in known.items():
-        section = section_of(key.hint)
-        if not isinstance(section, Section):
-            continue
-        inside = [str(each) for each in values if each not in known and each in keys(section)]
-        if inside:
-            path = _join(where, name)
-            others = f" (so do {', '.join(inside[1:])})" if inside[1:] else ""
-            return f"stands in a section of its own: write {path}.{inside[0]}{others}"
-    return ""
 
 
 def _value(value: Any, key: Key, path: str, source: str, origins: Origins, missing: Any) -> Any:

@@ -18,8 +18,10 @@ COMMON = (
     "samples.count=0",
 )  # fmt: skip
 SMGA = (
-    "stage=mmgt.smga", "stage.network.window=20", "stage.network.width=16", "stage.network.layers=2", "stage.network.heads=2",
-    "stage.network.feedforward=32", "stage.network.train_steps=50", "stage.network.sampling_steps=2", "stage.network.dropout=0",
+    "stage=mmgt.smga", "stage.network.window=20", "stage.network.width=16", "stage.network.layers=2",
+    "stage.network.heads=2",
+    "stage.network.feedforward=32", "stage.network.train_steps=50", "stage.network.sampling_steps=2",
+    "stage.network.dropout=0",
 )  # fmt: skip
 GAN = ("stage=toy_gan",)
 

@@ -17,14 +17,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 # than a transformer does.
 TOLERANCE = 1e-3
 BASE = (
-    "stage=implicit_motion.base", *(f"stage.{name}={value}" for name, value in SMALL.items()),
+    "stage=implicit_motion.base", *(f"stage.network.{name}={value}" for name, value in SMALL.items()),
     "stage.reconstruction=structural", "stage.discriminator_width=4", "stage.discriminator_layers=3",
     "stage.adversarial_weight=0.1", "stage.frames=2", "stage.optimizer.lr=1e-3", "data.video_size=[32,32]",
     "trainer.max_steps=16", "trainer.gradient_clip_val=0.5", "checkpoint.every_n_steps=8",
 )  # fmt: skip
 MOTION = (
-    "stage=implicit_motion.motion", "stage.network.width=16", "stage.network.layers=2", "stage.network.heads=2", "stage.network.feedforward=32",
-    "stage.network.dropout=0", "stage.network.audio=handcrafted", "stage.network.audio_width=8", "stage.network.audio_layers=1", "stage.network.window=20",
+    "stage=implicit_motion.motion", "stage.network.width=16", "stage.network.layers=2", "stage.network.heads=2",
+    "stage.network.feedforward=32",
+    "stage.network.dropout=0", "stage.network.audio=handcrafted", "stage.network.audio_width=8",
+    "stage.network.audio_layers=1", "stage.network.window=20",
     f"stage.network.appearance_channels={SMALL['appearance_channels']}", "stage.network.sampling_steps=2",
     "trainer.max_steps=8", "trainer.gradient_clip_val=0.5", "checkpoint.every_n_steps=4",
 )  # fmt: skip

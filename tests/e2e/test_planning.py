@@ -21,7 +21,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 RANKS = 2
 SMGA = (
-    "stage.network.window=20", "stage.network.width=64", "stage.network.layers=4", "stage.network.heads=2", "stage.network.feedforward=128",
+    "stage.network.window=20", "stage.network.width=64", "stage.network.layers=4", "stage.network.heads=2",
+    "stage.network.feedforward=128",
     "stage.network.train_steps=50", "data.batch_size=2",
 )  # fmt: skip
 WORDS = ("trainer.max_steps=3", "trainer.limit_val_batches=0", "checkpoint.monitor=null")

@@ -52,17 +52,23 @@ def chains(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     )  # fmt: skip
     videos, motion = str(folder / "clips"), str(folder / "motion")
     base = {
-        **{f"stage.{name}": value for name, value in SMALL.items()},
+        **{f"stage.network.{name}": value for name, value in SMALL.items()},
         "stage.discriminator_width": 4, "stage.frames": 2, "data.shards": videos, "data.video_size": [32, 32],
         "data.window": 20,
     }  # fmt: skip
-    small = {"stage.width": 16, "stage.layers": 1, "stage.heads": 2, "stage.feedforward": 32}
+    small = {
+        "stage.network.width": 16,
+        "stage.network.layers": 1,
+        "stage.network.heads": 2,
+        "stage.network.feedforward": 32,
+    }
     diffusion = small | {
-        "stage.appearance_channels": SMALL["appearance_channels"], "stage.audio_width": 8, "stage.window": 20,
+        "stage.network.appearance_channels": SMALL["appearance_channels"],
+        "stage.network.audio_width": 8, "stage.network.window": 20,
         "data.window": 20,
     }  # fmt: skip
-    codes = {"stage.codes": 16, "data.shards": motion}
-    text = small | codes | {"stage.text_buckets": 32}
+    codes = {"stage.network.codes": 16, "data.shards": motion}
+    text = small | codes | {"stage.network.text_buckets": 32}
     asked = {
         "implicit_motion": [
             "preprocess=null",
@@ -73,7 +79,12 @@ def chains(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         "versa": [
             "stages.clips=null",
             "stages.evaluator=null",
-            *words("tokenizer", "tokenizer/tiny.yaml", **codes, **{"stage.width": 16, "stage.code_width": 8}),
+            *words(
+                "tokenizer",
+                "tokenizer/tiny.yaml",
+                **codes,
+                **{"stage.network.width": 16, "stage.network.code_width": 8},
+            ),
             *words("text_motion", "text_motion/tiny.yaml", **text),
             *words("audio_motion", "audio_motion/tiny.yaml", **text),
             *words("bank", None, input=motion),

@@ -24,7 +24,8 @@ def toy(folder: Path, *more: str) -> list[str]:
 
 def smga(folder: Path, shards: Path, *more: str) -> list[str]:
     return [
-        "--config", "configs/mmgt/smga/tiny.yaml", "stage.network.width=32", "stage.network.layers=1", "stage.network.feedforward=32",
+        "--config", "configs/mmgt/smga/tiny.yaml", "stage.network.width=32", "stage.network.layers=1",
+        "stage.network.feedforward=32",
         "stage.network.sampling_steps=2", f"data.shards={shards}", "data.batch_size=2", f"run={folder}",
         f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=1", "trainer.val_check_interval=8",
         "checkpoint.every_n_steps=5", "samples.count=0", *more,

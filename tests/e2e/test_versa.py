@@ -14,8 +14,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 TOLERANCE = 1e-4
 SMALL = (
-    "stage.network.codes=32", "stage.network.width=16", "stage.network.layers=2", "stage.network.heads=2", "stage.network.feedforward=32", "stage.network.dropout=0",
-    "stage.network.text=words", "stage.network.text_buckets=32", "stage.network.text_layers=1", "data.windows=clip", "trainer.max_steps=8",
+    "stage.network.codes=32", "stage.network.width=16", "stage.network.layers=2", "stage.network.heads=2",
+    "stage.network.feedforward=32", "stage.network.dropout=0",
+    "stage.network.text=words", "stage.network.text_buckets=32", "stage.network.text_layers=1", "data.windows=clip",
+    "trainer.max_steps=8",
     "trainer.gradient_clip_val=0.5", "trainer.check_val_every_n_epoch=null", "checkpoint.every_n_steps=4",
 )  # fmt: skip
 FIGURES = ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "train/grad_norm")

@@ -25,8 +25,10 @@ pytestmark = pytest.mark.slow
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "versa" / "audio_motion" / "tiny.yaml"
 SMALL = (
-    "stage.network.codes=32", "stage.network.width=16", "stage.network.layers=1", "stage.network.heads=2", "stage.network.feedforward=16",
-    "stage.network.text_branch=false", "stage.network.audio=layers", "stage.network.speech_channels=16", "stage.network.window=12", "stage.network.steps=2",
+    "stage.network.codes=32", "stage.network.width=16", "stage.network.layers=1", "stage.network.heads=2",
+    "stage.network.feedforward=16",
+    "stage.network.text_branch=false", "stage.network.audio=layers", "stage.network.speech_channels=16",
+    "stage.network.window=12", "stage.network.steps=2",
     "trainer.max_steps=2", "trainer.val_check_interval=2", "checkpoint.every_n_steps=2", "samples.count=1",
     "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "data.batch_size=2",
 )  # fmt: skip

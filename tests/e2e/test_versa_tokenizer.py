@@ -17,7 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STRATEGIES = ("ddp", "fsdp", "deepspeed_2", "deepspeed_3")
 STEPS = 6
 STAGE = (
-    "stage=watched_tokenizer", "stage.network.codes=24", "stage.network.code_width=8", "stage.network.width=16", "stage.network.depth=2",
+    "stage=watched_tokenizer", "stage.network.codes=24", "stage.network.code_width=8", "stage.network.width=16",
+    "stage.network.depth=2",
     "stage.network.decay=0.8", "stage.network.reset_below=0.3", "stage.optimizer.lr=2e-3", "data.windows=random",
     "data.windows_per_clip=2", f"trainer.max_steps={STEPS}", "trainer.gradient_clip_val=0.5", "ema.decay=0.8",
     "trainer.accumulate_grad_batches=2", "checkpoint.every_n_steps=3",

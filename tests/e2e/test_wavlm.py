@@ -20,7 +20,8 @@ from trainers.plan import main as plan
 
 CONFIG = "configs/mmgt/smga/paper.yaml"
 SMALL = [
-    "stage.network.width=32", "stage.network.layers=1", "stage.network.heads=2", "stage.network.feedforward=32", "stage.network.audio_layers=1",
+    "stage.network.width=32", "stage.network.layers=1", "stage.network.heads=2", "stage.network.feedforward=32",
+    "stage.network.audio_layers=1",
     "stage.network.window=16", "stage.network.sampling_steps=2", "data.window=16", "data.global_batch=4",
 ]  # fmt: skip
 SHORT = [
@@ -90,7 +91,9 @@ def test_shards_without_the_models_features_are_answered_with_what_to_do(made, t
 @pytest.mark.paper("MMGT-6")
 def test_the_plan_counts_both_kinds(made, capsys):
     """As many weights as the run trained, from the config alone."""
-    assert plan(["--config", CONFIG, *SMALL, "data.global_batch=8", "stage.network.audio_channels=51", "json=true"]) in (0, 2)
+    assert plan(
+        ["--config", CONFIG, *SMALL, "data.global_batch=8", "stage.network.audio_channels=51", "json=true"]
+    ) in (0, 2)
     said, wrong = capsys.readouterr()
     assert "config error" not in wrong
     count = sum(p.numel() for p in SMGA.from_pretrained(made / "run" / "export").parameters())

@@ -28,7 +28,13 @@ SMGA = (
     "stage.network.window=20",
     "data.window=20",
 )
-MOTION = ("stage.network.width=16", "stage.network.layers=1", "stage.network.heads=2", "stage.network.window=20", "data.window=20")
+MOTION = (
+    "stage.network.width=16",
+    "stage.network.layers=1",
+    "stage.network.heads=2",
+    "stage.network.window=20",
+    "data.window=20",
+)
 AUDIO = ("stage.network.width=16", "stage.network.layers=1", "stage.network.heads=2", "stage.network.text_branch=false")
 
 
@@ -67,12 +73,24 @@ def start(config: str, shards: Path, folder: Path, *words: str) -> None:
 @pytest.mark.parametrize(
     ("config", "words", "said"),
     [
-        ("mmgt/smga/tiny.yaml", (*SMGA, "stage.network.fps=30"), r"stage\.fps is 30, .* 25 frames a second: set stage\.fps=25"),
-        ("mmgt/smga/tiny.yaml", (*SMGA, "data.window=10"), r"stage\.window is 20, .* gives 10 frames"),
-        ("mmgt/smga/tiny.yaml", (*SMGA, "data.window_seconds=1"), r"stage\.window is 20, .* gives 25 frames"),
-        ("mmgt/smga/tiny.yaml", (*SMGA, "data.windows=clip"), r"stage\.window is 20, .* gives clip frames"),
-        ("mmgt/smga/tiny.yaml", (*SMGA, "stage.network.audio_channels=43"), r"stage\.audio_channels is 43, .* have 6 of"),
-        ("human/pose_autoencoder/tiny.yaml", ("stage.network.window=24",), r"stage\.window is 24, .* gives 80 frames"),
+        (
+            "mmgt/smga/tiny.yaml",
+            (*SMGA, "stage.network.fps=30"),
+            r"stage\.network\.fps is 30, .* 25 frames a second: set stage\.network\.fps=25",
+        ),
+        ("mmgt/smga/tiny.yaml", (*SMGA, "data.window=10"), r"stage\.network\.window is 20, .* gives 10 frames"),
+        ("mmgt/smga/tiny.yaml", (*SMGA, "data.window_seconds=1"), r"stage\.network\.window is 20, .* gives 25 frames"),
+        ("mmgt/smga/tiny.yaml", (*SMGA, "data.windows=clip"), r"stage\.network\.window is 20, .* gives clip frames"),
+        (
+            "mmgt/smga/tiny.yaml",
+            (*SMGA, "stage.network.audio_channels=43"),
+            r"stage\.network\.audio_channels is 43, .* have 6 of",
+        ),
+        (
+            "human/pose_autoencoder/tiny.yaml",
+            ("stage.network.window=24",),
+            r"stage\.network\.window is 24, .* gives 80 frames",
+        ),
         ("implicit_motion/base/tiny.yaml", (), r"reads video\.mp4, but none of the clips"),
         ("versa/tokenizer/tiny.yaml", (), r"reads motion\.npz, .* preprocessing\.motion"),
         ("versa/evaluator/tiny.yaml", (), r"reads motion\.npz, .* preprocessing\.motion"),
@@ -88,11 +106,11 @@ def test_a_run_that_does_not_agree_with_its_shards_is_refused(talks, tmp_path, c
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("stage.network.fps=24",), r"stage\.fps is 24, .* 25 frames a second"),
-        (("data.window=40",), r"stage\.window is 20, .* gives 40 frames"),
+        (("stage.network.fps=24",), r"stage\.network\.fps is 24, .* 25 frames a second"),
+        (("data.window=40",), r"stage\.network\.window is 20, .* gives 40 frames"),
         (
             ("stage.network.appearance_channels=512",),
-            r"appearance_channels is 512, .* have 16 .*set stage\.appearance_channels=16",
+            r"appearance_channels is 512, .* have 16 .*set stage\.network\.appearance_channels=16",
         ),
     ],
 )
@@ -112,7 +130,9 @@ def test_motion_is_compared_with_the_base_that_it_calls(featured, filmed, tmp_pa
 
 
 def test_pictures_have_the_size_of_the_network(filmed, tmp_path):
-    with pytest.raises(ConfigError, match=r"stage\.image_size is 64, .* as \[32,32\]: set data\.video_size=\[64,64\]"):
+    with pytest.raises(
+        ConfigError, match=r"stage\.network\.image_size is 64, .* as \[32,32\]: set data\.video_size=\[64,64\]"
+    ):
         start("implicit_motion/base/tiny.yaml", filmed, tmp_path / "run", "data.video_size=[32,32]")
     assert not (tmp_path / "run").exists()
 
@@ -120,7 +140,9 @@ def test_pictures_have_the_size_of_the_network(filmed, tmp_path):
 def test_speech_features_are_those_that_the_audio_branch_reads(tmp_path):
     write_shards(tmp_path / "shards", clips=2, keys=("motion.npz", "speech.npz", "audio.flac"), layers=6)
     words = (*AUDIO, "stage.network.audio=layers", "stage.network.speech_channels=8")
-    with pytest.raises(ConfigError, match=r"stage\.speech_channels is 8 .* have 6 .*set stage\.speech_channels=6"):
+    with pytest.raises(
+        ConfigError, match=r"stage\.network\.speech_channels is 8 .* have 6 .*set stage\.network\.speech_channels=6"
+    ):
         start("versa/audio_motion/tiny.yaml", tmp_path / "shards", tmp_path / "run", *words)
 
 

@@ -61,7 +61,7 @@ def test_other_lengths_and_odd_sizes_are_refused():
 
 def test_learns_and_travels(tmp_path, statistics):
     torch.manual_seed(0)
-    stage = PoseAutoencoderStage(window=16, width=16, features=4)
+    stage = PoseAutoencoderStage(network={"window": 16, "width": 16, "features": 4})
     stage.use_statistics(statistics)
     batch = Batch(ids=["a@0"] * 32, starts=torch.zeros(32), fps=25.0, pose=poses(32))
     optimizer = torch.optim.Adam(stage.parameters(), lr=3e-3)

@@ -14,6 +14,8 @@ from settings import ConfigError, build
 from settings.command import command
 from tests.models.filled import filled
 from tests.models.test_implicit_motion_base import SMALL
+from tests.nested import nested
+from tests.nested import words as words_of
 from tests.shards import write_shards
 from trainers.fit import fit
 from trainers.implicit_motion.base import BaseStage
@@ -30,7 +32,7 @@ def values(name: str, *words: str) -> dict[str, Any]:
 
 def stage(**options: Any) -> BaseStage:
     torch.manual_seed(0)
-    made = BaseStage(**{**OPTIONS, **options})
+    made = BaseStage(**nested(BaseStage, **{**OPTIONS, **options}))
     made.logged = {}
     made.log = lambda name, value, **_: made.logged.update({name: float(value)})
     return made
@@ -193,7 +195,7 @@ def run(tmp_path_factory) -> Path:
     shards = folder / "shards"
     keys, splits = ("video.mp4", "pose.npz"), ("train", "train", "val")
     write_shards(shards, keys=keys, splits=splits, video_size=(32, 32), seconds=2)
-    words = [f"stage.{name}={value}" for name, value in OPTIONS.items()]
+    words = words_of(BaseStage, **OPTIONS)
     words += ["data.video_size=[32,32]", "data.window=16", "data.batch_size=2", "data.workers=0"]
     words += ["trainer.max_steps=8", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1"]
     words += ["checkpoint.every_n_steps=4", f"data.shards={shards}", f"run={folder / 'run'}"]

@@ -14,7 +14,8 @@ from trainers.plan import plan, training_config
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SMALL = (
-    "stage.network.width=16", "stage.network.layers=1", "stage.network.heads=2", "stage.network.feedforward=16", "stage.network.window=20", "data.window=20",
+    "stage.network.width=16", "stage.network.layers=1", "stage.network.heads=2", "stage.network.feedforward=16",
+    "stage.network.window=20", "data.window=20",
     "stage.network.audio_layers=1", "stage.network.audio_channels=35",
 )  # fmt: skip
 

@@ -32,7 +32,9 @@ def error(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 @pytest.mark.parametrize(
     ("word", "parts"),
     [
-        ("stage.widht=3", ["stage.widht", "width"]),
+        ("stage.widht=3", ["stage.widht", "network.width"]),
+        ("stage.network.widht=3", ["stage.network.widht", "width"]),
+        ("stage.width=3", ["stage.width", "stage.network.width=3"]),
         ("trainer.max_step=3", ["trainer.max_step", "max_steps"]),
         ("trianer.max_steps=3", ["trianer", "trainer"]),
         ("trainer.max_steps=soon", ["trainer.max_steps", "soon"]),
@@ -53,12 +55,22 @@ def test_wrong_word_is_named_with_the_nearest_right_one(
 
 def test_wrong_key_in_a_file_names_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     base, config = tmp_path / "base.yaml", tmp_path / "mine.yaml"
-    base.write_text("stage: {name: toy, widht: 3}\ndata: {name: toy}\n")
+    base.write_text("stage: {name: toy, network: {widht: 3}}\ndata: {name: toy}\n")
     config.write_text("extends: base.yaml\ntrainer: {max_steps: 2}\n")
     message = error(capsys, "--config", str(config))
     assert str(base) in message
-    assert "stage.widht" in message
+    assert "stage.network.widht" in message
     assert "'width'" in message
+
+
+def test_a_config_from_before_networks_had_a_section_is_told_all_of_its_new_keys(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "old.yaml"
+    config.write_text("stage: {name: toy, width: 3, pause: 0.1, dropout: 0.2}\ndata: {name: toy}\n")
+    message = error(capsys, "--config", str(config))
+    assert str(config) in message
+    assert "'stage.width' stands in a section now: write stage.network.width=3 stage.network.dropout=0.2" in message
 
 
 def test_misspelt_key_stops_in_seconds_without_a_traceback_and_writes_nothing(tmp_path: Path) -> None:
@@ -119,7 +131,7 @@ def test_help_names_every_key_with_its_meaning(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit):
         main(["stage=toy", "data=toy", "--help"])
     out = capsys.readouterr().out
-    for key in ("stage.width", "stage.optimizer.lr", "trainer.max_steps", "ema.decay", "wandb.mode", "resume"):
+    for key in ("stage.network.width", "stage.optimizer.lr", "trainer.max_steps", "ema.decay", "wandb.mode", "resume"):
         assert key in out
     assert "inner channels" in out
 

@@ -244,7 +244,8 @@ def test_wandb_online_without_an_account_says_what_to_do(tmp_path: Path, monkeyp
 
 def test_operations_of_a_step_are_counted_without_taking_one(tmp_path: Path):
     values = {
-        "stage": {"name": "toy", "width": 8}, "trainer": {"precision": "32-true"}, "gradient_checkpointing": False,
+        "stage": {"name": "toy", "network": {"width": 8}}, "trainer": {"precision": "32-true"},
+        "gradient_checkpointing": False,
         "data": {"name": "clips", "window": 4},
     }  # fmt: skip
     one, three = _operations(values, 1), _operations(values, 3)

@@ -69,7 +69,7 @@ def refused(capsys: pytest.CaptureFixture[str], file: Path, *words: str) -> str:
 def test_launch_writes_all_that_the_jobs_need_and_submits_them_in_order(
     tmp_path: Path, calls: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "toy.yaml").write_text("stage: {name: toy, width: 4}\ndata: {name: toy}\n")
+    (tmp_path / "toy.yaml").write_text("stage: {name: toy, network: {width: 4}}\ndata: {name: toy}\n")
     stages = {
         "first": {"config": "toy.yaml", "overrides": {"trainer": {"max_steps": 2}}},
         "second": toy(overrides={"init_from": "{first}"}, slurm={"nodes": 2, "gpus_per_node": 4, "time": "1-12"}),

@@ -18,6 +18,8 @@ from settings.command import command
 from tests.models.filled import filled
 from tests.models.motion_networks import statistics
 from tests.models.test_implicit_motion_base import SMALL as BASE
+from tests.nested import nested
+from tests.nested import words as words_of
 from tests.shards import write_shards
 from trainers.exports import file_hash
 from trainers.fit import fit
@@ -42,7 +44,7 @@ def values(name: str, *words: str) -> dict[str, Any]:
 
 def stage(**options: Any) -> MotionStage:
     torch.manual_seed(0)
-    made = MotionStage(**{**SMALL, **options})
+    made = MotionStage(**nested(MotionStage, **{**SMALL, **options}))
     made.use_statistics(statistics(768))
     filled(made.network)  # head and FiLMs start at zero, which would hide what comes before them
     made.log = lambda *args, **kwargs: None
@@ -88,11 +90,13 @@ class Spy:
 @pytest.mark.paper("IM-14")
 def test_paper_config_hears_the_waveform_and_is_told_of_all_conditions():
     paper = values("paper.yaml")["stage"]
-    assert paper["audio"] == "raw"
-    assert paper["use_global"]
-    assert paper["use_local"]
-    assert paper["use_appearance"]
-    assert (paper["self_condition"], paper["train_steps"], paper["sampling_steps"]) == (0.5, 1000, 50)
+    network = paper["network"]
+    assert network["audio"] == "raw"
+    assert network["global_speech"] == "clip"
+    assert network["use_global"]
+    assert network["use_local"]
+    assert network["use_appearance"]
+    assert (paper["self_condition"], network["train_steps"], network["sampling_steps"]) == (0.5, 1000, 50)
     with torch.device("meta"):
         network = MotionStage(**{name: value for name, value in paper.items() if name != "name"}).network
     count = sum(p.numel() for p in network.parameters())
@@ -104,14 +108,14 @@ def test_paper_config_hears_the_waveform_and_is_told_of_all_conditions():
 def test_every_config_builds_its_stage_and_takes_a_step(name):
     config = values(name)
     options = {key: value for key, value in config["stage"].items() if key != "name"}
-    made = MotionStage(**{**options, "width": 32, "layers": 1, "audio_width": 8})
+    made = MotionStage(**{**options, "network": {**options["network"], "width": 32, "layers": 1, "audio_width": 8}})
     assert made.network.window == config["data"]["window"]
     made.log = lambda *args, **kwargs: None
     some = batch(2)
     frames = made.network.window
     some.audio, some.speech = torch.randn(2, frames * 640), torch.randn(2, frames, 35)
     some.implicit = {
-        "motion": torch.randn(2, frames, 768), "appearance": torch.randn(2, options["appearance_channels"])
+        "motion": torch.randn(2, frames, 768), "appearance": torch.randn(2, options["network"]["appearance_channels"])
     }  # fmt: skip
     assert torch.isfinite(made.training_step(some, 0))
 
@@ -126,7 +130,7 @@ def test_every_config_builds_its_stage_and_takes_a_step(name):
 )  # fmt: skip
 def test_what_does_not_go_together_is_a_config_error(options, word):
     with pytest.raises(ConfigError, match=word):
-        MotionStage(**{**SMALL, **options})
+        MotionStage(**nested(MotionStage, **{**SMALL, **options}))
 
 
 def test_needs_are_no_more_than_what_is_read():
@@ -287,7 +291,7 @@ def test_what_is_switched_off_changes_nothing_and_what_is_on_does(switches, chan
 
 def test_shards_without_features_are_named():
     with pytest.raises(ConfigError, match=r"preprocessing\.features"):
-        MotionStage(**SMALL).use_statistics({"handcrafted": statistics()["handcrafted"]})
+        MotionStage(**nested(MotionStage, **SMALL)).use_statistics({"handcrafted": statistics()["handcrafted"]})
 
 
 @pytest.fixture(scope="module")
@@ -311,7 +315,7 @@ def shards(tmp_path_factory, base) -> tuple[Path, Path]:
 
 
 def options(folder: Path, shards: Path, *words: str) -> dict[str, Any]:
-    small = [f"stage.{name}={value}" for name, value in SMALL.items()]
+    small = words_of(MotionStage, **SMALL)
     run = [
         f"data.shards={shards}", f"run={folder}", f"data.window={T}", "data.batch_size=2", "data.workers=0",
         "trainer.accelerator=cpu", "trainer.max_steps=4", "trainer.log_every_n_steps=1", "trainer.val_check_interval=2",
@@ -324,7 +328,7 @@ def one_batch(where: Path, base: Path, source: str) -> tuple[MotionStage, Batch]
     """The stage and the first validation batch, whose windows start with their clips."""
     from datamodules.reader import ClipDataModule
 
-    made = MotionStage(**SMALL, base=str(base), features=source)
+    made = MotionStage(**nested(MotionStage, **SMALL), base=str(base), features=source)
     size = None if source == "cached" else (32, 32)
     data = ClipDataModule(made.needs, shards=str(where), window=T, batch_size=2, workers=0, video_size=size)
     made.use_statistics(data.statistics)
@@ -361,7 +365,7 @@ def test_frames_of_another_size_are_named(shards, base):
 def test_a_base_that_is_no_base_is_refused(tmp_path):
     MotionDiffusion(width=8, layers=1, heads=2).save_pretrained(tmp_path / "export")
     with pytest.raises(ConfigError, match=r"implicit_motion\.base"):
-        MotionStage(**SMALL, base=str(tmp_path / "export"))
+        MotionStage(**nested(MotionStage, **SMALL), base=str(tmp_path / "export"))
 
 
 def test_the_base_is_frozen_and_stays_in_evaluation_mode(shards, base):

@@ -139,7 +139,10 @@ def test_checkpointing_batch_and_precision_change_a_step() -> None:
     base = measure(config(*SMALL), 4)
     assert measure(config(*SMALL), 8).activations == pytest.approx(2 * base.activations, rel=0.02)
     assert measure(config(*SMALL), 8).operations == pytest.approx(2 * base.operations, rel=0.01)
-    again = measure(config(*SMALL, "stage.network.layers=6", "stage.network.block_feedforward=true", "gradient_checkpointing=true"), 4)
+    again = measure(
+        config(*SMALL, "stage.network.layers=6", "stage.network.block_feedforward=true", "gradient_checkpointing=true"),
+        4,
+    )
     deep = measure(config(*SMALL, "stage.network.layers=6", "stage.network.block_feedforward=true"), 4)
     assert again.activations < 0.5 * deep.activations
     assert 1.1 * deep.operations < again.operations < 1.4 * deep.operations
@@ -229,7 +232,12 @@ def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pyte
     assert {"gradient_checkpointing=true", "trainer.precision=bf16-mixed", "data.batch_size=1024"} <= set(saved)
     # What it says of a change is what a plan with the change says.
     line = next(line for line in lines if "gradient_checkpointing=true" in line)
-    changed = ("data.global_batch=null", "data.batch_size=2048", "stage.network.layers=4", "stage.network.block_feedforward=true")
+    changed = (
+        "data.global_batch=null",
+        "data.batch_size=2048",
+        "stage.network.layers=4",
+        "stage.network.block_feedforward=true",
+    )
     made = plan(config(*changed, "gradient_checkpointing=true"), gpus=64)
     assert f"{made.total / 2**30:.1f} GiB a GPU" in line
     assert ("fits" in line) == made.fits

@@ -13,7 +13,6 @@ import torch
 
 from settings import ConfigError
 from settings.locks import alone
-from tests.trainers import toy
 from tests.trainers.runs import rows, toy_run
 from trainers.fit import main
 from trainers.loggers import read_metrics
@@ -82,7 +81,7 @@ def test_a_run_that_broke_off_before_its_first_checkpoint_says_that_it_begins_an
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"stage": {"width": 4}}, "stage.width: 8 -> 4"),
+        ({"stage": {"network": {"width": 4}}}, "stage.network.width: 8 -> 4"),
         ({"stage": {"optimizer": "adamw"}}, "stage.optimizer.name: 'adan' -> 'adamw'"),
         ({"seed": 5}, "seed: 0 -> 5"),
         ({"data": {"seed": 5}}, "data.seed: 0 -> 5"),
@@ -171,9 +170,9 @@ def test_every_rule_stands_in_the_docs() -> None:
     text = (ROOT / "docs" / "training.md").read_text()
     for rule in RULES:
         assert f"`{rule.keys}`" in text, rule.keys
-    assert rule_of("stage.dropout", toy.ToyNetwork()).why_not is None
-    assert rule_of("stage.width", toy.ToyNetwork()).why_not is not None
-    assert rule_of("stage.pause", toy.ToyNetwork()).why_not is None
+    assert rule_of("stage.network.dropout").why_not is None
+    assert rule_of("stage.network.width").why_not is not None
+    assert rule_of("stage.pause").why_not is None
 
 
 def test_one_training_at_a_time_in_a_folder(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

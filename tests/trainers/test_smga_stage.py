@@ -13,6 +13,7 @@ from settings import ConfigError, build
 from settings.command import command
 from tests.models.filled import filled
 from tests.models.small import statistics
+from tests.nested import nested
 from tests.shards import write_shards
 from trainers.fit import fit
 from trainers.loggers import read_metrics
@@ -29,7 +30,7 @@ def values(name: str, *words: str) -> dict[str, Any]:
 
 def stage(**options: Any) -> SMGAStage:
     torch.manual_seed(0)
-    made = SMGAStage(**{**SMALL, **options})
+    made = SMGAStage(**nested(SMGAStage, **{**SMALL, **options}))
     made.use_statistics(statistics())
     filled(made.network)  # head and FiLMs start at zero, which would hide what comes before them
     made.log = lambda *args, **kwargs: None
@@ -73,17 +74,18 @@ def test_paper_config():
 @pytest.mark.paper("MMGT-10")
 def test_paper_config_of_the_diffusion_and_the_loss():
     paper = values("paper.yaml")["stage"]
-    assert (paper["train_steps"], paper["sampling_steps"], paper["noise_schedule"]) == (1000, 50, "cosine")
-    assert (paper["drop_audio"], paper["guidance"], paper["predict"]) == (0.25, 2.0, "pose")
+    network = paper["network"]
+    assert (network["train_steps"], network["sampling_steps"], network["noise_schedule"]) == (1000, 50, "cosine")
+    assert (paper["drop_audio"], network["guidance"], network["predict"]) == (0.25, 2.0, "pose")
     assert (paper["lambda_face"], paper["lambda_body"], paper["weighting"]) == (3.0, 1.0, "uniform")
 
 
 @pytest.mark.paper("MMGT-6")
 def test_paper_reads_1059_features_and_the_others_the_35_that_need_no_weights():
-    channels = {path.name: values(path.name)["stage"]["audio_channels"] for path in CONFIGS.glob("*.yaml")}
+    channels = {path.name: values(path.name)["stage"]["network"]["audio_channels"] for path in CONFIGS.glob("*.yaml")}
     assert channels == {"paper.yaml": 1059, "handcrafted.yaml": 35, "tiny.yaml": 35}
     paper, handcrafted = values("paper.yaml"), values("handcrafted.yaml")
-    del paper["stage"]["audio_channels"], handcrafted["stage"]["audio_channels"]
+    del paper["stage"]["network"]["audio_channels"], handcrafted["stage"]["network"]["audio_channels"]
     assert paper == handcrafted, "nothing else differs"
 
 
@@ -105,7 +107,7 @@ def test_every_config_builds_its_stage(name):
 
 def test_windows_of_tiny_and_paper_are_those_of_the_network():
     for name in ("paper.yaml", "tiny.yaml"):
-        assert values(name)["stage"]["window"] == values(name)["data"]["window"]
+        assert values(name)["stage"]["network"]["window"] == values(name)["data"]["window"]
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def test_windows_of_tiny_and_paper_are_those_of_the_network():
 )
 def test_sizes_that_do_not_go_together_are_config_errors(options, word):
     with pytest.raises(ConfigError, match=word):
-        SMGAStage(**{**SMALL, **options})
+        SMGAStage(**nested(SMGAStage, **{**SMALL, **options}))
 
 
 @pytest.mark.paper("MMGT-9")
@@ -205,7 +207,11 @@ def test_a_whole_short_run_learns_and_its_export_generates(tmp_path):
     write_shards(tmp_path / "shards", clips=6, seconds=3.0, splits=("train", "train", "val"))
     run = build(
         {
-            "stage": {"name": "mmgt.smga", **SMALL, "predict": "offset", "optimizer": {"name": "adamw", "lr": 3e-3}},
+            "stage": {
+                "name": "mmgt.smga",
+                "network": {**SMALL, "predict": "offset"},
+                "optimizer": {"name": "adamw", "lr": 3e-3},
+            },
             "data": {"name": "clips", "shards": str(tmp_path / "shards"), "window": T, "batch_size": 8, "stride": 0.1},
             "trainer": {
                 "max_steps": 60,

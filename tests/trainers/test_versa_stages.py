@@ -20,6 +20,7 @@ from settings.command import command
 from tests.models.filled import filled
 from tests.models.test_versa_tokenizer import motions, tokenizer
 from tests.motions import write_motion_shards
+from tests.nested import nested
 from trainers.fit import fit
 from trainers.loggers import read_metrics
 from trainers.versa.audio_motion import AudioMotionStage
@@ -59,13 +60,15 @@ def folder(tmp_path_factory) -> Path:
 
 def text_stage(folder: Path, **options: Any) -> TextMotionStage:
     torch.manual_seed(0)
-    return quiet(TextMotionStage(**{**SMALL, "tokenizer": str(folder / "tokenizer"), **options}))
+    return quiet(
+        TextMotionStage(**nested(TextMotionStage, **{**SMALL, "tokenizer": str(folder / "tokenizer"), **options}))
+    )
 
 
 def audio_stage(folder: Path, **options: Any) -> AudioMotionStage:
     torch.manual_seed(0)
     named = {"tokenizer": str(folder / "tokenizer"), "text_motion": str(folder / "text")}
-    made = quiet(AudioMotionStage(**{**SMALL, **named, **options}))
+    made = quiet(AudioMotionStage(**nested(AudioMotionStage, **{**SMALL, **named, **options})))
     filled(made.network.audio, std=0.2)  # begins as nothing, which would hide what the branch does
     return made
 
@@ -226,7 +229,8 @@ def test_ablations_train(folder, options):
     ("make", "options", "word"),
     [
         (text_stage, {"heads": 5}, "heads"), (text_stage, {"drop_text": 2.0}, "drop_text"),
-        (text_stage, {"tokenizer": "/nowhere/at/all"}, "stage.tokenizer"), (text_stage, {"codes": 64}, "stage.codes"),
+        (text_stage, {"tokenizer": "/nowhere/at/all"}, "stage.tokenizer"),
+        (text_stage, {"codes": 64}, "stage.network.codes"),
         (audio_stage, {"shown": -1.0}, "shown"), (audio_stage, {"text_motion": "/nowhere"}, "stage.text_motion"),
         (audio_stage, {"width": 64}, "other sizes"), (audio_stage, {"text_branch": False}, "text_branch=false"),
     ],
@@ -247,7 +251,7 @@ def test_what_a_training_lacks_is_named(folder):
         text_stage(folder, tokenizer=str(folder / "text"))
     some = batch()
     some.speech = torch.zeros(B, M, 34)
-    with pytest.raises(ConfigError, match=r"stage\.speech_channels=34"):
+    with pytest.raises(ConfigError, match=r"stage\.network\.speech_channels=34"):
         audio_stage(folder).training_step(some, 0)
 
 
@@ -281,7 +285,7 @@ def test_a_whole_caption_or_spans_one_behind_the_other():
 
 
 def words(folder: Path, stage: str, run: Path, *more: str) -> dict[str, Any]:
-    small = [f"stage.{name}={value}" for name, value in SMALL.items()]
+    small = [f"stage.network.{name}={value}" for name, value in SMALL.items()]
     settings = [
         f"data.shards={folder / 'shards'}", f"run={run}", f"stage.tokenizer={folder / 'tokenizer'}",
         "data.batch_size=3", "trainer.accelerator=cpu", "trainer.max_steps=4", "trainer.log_every_n_steps=1",

@@ -15,6 +15,8 @@ from settings import ConfigError, build
 from settings.command import command
 from tests.models.test_versa_tokenizer import SMALL, motions
 from tests.motions import make_motion, motion_statistics, write_motion_shards
+from tests.nested import nested
+from tests.nested import words as words_of
 from trainers.checkpoints import read
 from trainers.evaluate import evaluate
 from trainers.evaluation.block_pca import BlockPCA, lloyd_max, share_out
@@ -35,7 +37,7 @@ def values(name: str, *words: str) -> dict[str, Any]:
 
 def stage(**options: Any) -> TokenizerStage:
     torch.manual_seed(0)
-    made = TokenizerStage(**{**SMALL, **options})
+    made = TokenizerStage(**nested(TokenizerStage, **{**SMALL, **options}))
     made.use_statistics(motion_statistics(list(motions(8, 40).numpy())))
     made.logged = {}
     made.log = lambda name, value, **_: made.logged.update({name: value})
@@ -56,9 +58,9 @@ def batch(lengths: list[int] | None = None, fps: float = 20.0, seed: int = 0) ->
 @pytest.mark.paper("VA-4")
 def test_paper_config_has_the_sizes_of_the_specification():
     paper = values("paper.yaml")
-    options = paper["stage"]
+    options = paper["stage"]["network"]
     assert (options["codes"], options["rate"], options["width"], options["decay"]) == (512, 4, 512, 0.99)
-    assert values("tiny.yaml")["stage"]["codes"] == 512
+    assert values("tiny.yaml")["stage"]["network"]["codes"] == 512
     assert round(paper["data"]["window_seconds"] * 20) == 64
 
 
@@ -139,16 +141,16 @@ def test_code_use_is_of_all_batches():
 
 def test_data_without_motion_statistics_are_refused():
     with pytest.raises(ConfigError, match=r"preprocessing\.motion"):
-        TokenizerStage(**SMALL).use_statistics({"pose": {}})
+        TokenizerStage(**nested(TokenizerStage, **SMALL)).use_statistics({"pose": {}})
     with pytest.raises(ConfigError, match="power of two"):
-        TokenizerStage(**{**SMALL, "rate": 6})
+        TokenizerStage(**nested(TokenizerStage, **{**SMALL, "rate": 6}))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("tokenizer")
     shards = write_motion_shards(folder / "shards", clips=9, seconds=[2.0, 2.5, 3.1], splits=("train", "train", "val"))
-    words = [f"stage.{name}={value}" for name, value in SMALL.items()]
+    words = words_of(TokenizerStage, **SMALL)
     words += ["data.batch_size=4", "data.workers=0", "data.window_seconds=1.55", "ema.enabled=true", "ema.decay=0.5"]
     words += ["trainer.max_steps=12", "trainer.val_check_interval=6", "trainer.log_every_n_steps=1"]
     words += ["checkpoint.every_n_steps=6", "samples.count=1", f"data.shards={shards}", f"run={folder / 'run'}"]

@@ -20,10 +20,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from datamodules.batch import Batch
-from settings import Choice
+from settings import DEFAULTS, Choice, Section
+from settings.ranges import Count, Decay
 from trainers.optimizers import OPTIMIZERS
 from trainers.schedules import SCHEDULES
-from trainers.stage import Stage
+from trainers.stage import Stage, build_network
 from trainers.stages import DATAMODULES, STAGES
 
 FRAMES = 4
@@ -34,7 +35,7 @@ class ToyNetwork(nn.Module, PyTorchModelHubMixin):
 
     mean: Tensor
 
-    def __init__(self, *, width: int = 8, dropout: float = 0.1):
+    def __init__(self, *, width: Count = 8, dropout: Decay = 0.1):
         super().__init__()
         self.inner = nn.Linear(3, width)
         self.dropout = nn.Dropout(dropout)
@@ -52,8 +53,7 @@ class ToyStage(Stage):
     """Learns to take noise off poses.
 
     Args:
-        width: inner channels.
-        dropout: share of channels dropped.
+        network: the network's own options.
         nan_at: batch of the epoch whose loss is NaN; -1 is none.
         explode_at: batch of the epoch whose loss is a million times too large; -1 is none.
         pause: seconds that a training step takes at least.
@@ -72,8 +72,7 @@ class ToyStage(Stage):
     def __init__(
         self,
         *,
-        width: int = 8,
-        dropout: float = 0.1,
+        network: Annotated[dict, Section(ToyNetwork)] = DEFAULTS,
         nan_at: int = -1,
         explode_at: int = -1,
         pause: float = 0.0,
@@ -87,7 +86,7 @@ class ToyStage(Stage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = {"name": "warmup", "warmup_steps": 5},
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        self.network = ToyNetwork(width=width, dropout=dropout)
+        self.network = build_network(ToyNetwork, network)
         self.nan_at, self.explode_at = nan_at, explode_at
         self.pause, self.val_pause, self.terminate = pause, val_pause, terminate
         self.raise_at, self.hang_at, self.rank, self.seen = raise_at, hang_at, rank, seen
@@ -138,7 +137,7 @@ class ToyGAN(Stage):
     """Two optimisers: a network that takes noise off poses, a discriminator that knows them, a frozen judge of both.
 
     Args:
-        width: inner channels.
+        network: the network's own options.
         optimizer: optimiser and its options, for either.
         schedule: learning-rate schedule and its options, for either.
     """
@@ -148,15 +147,16 @@ class ToyGAN(Stage):
     def __init__(
         self,
         *,
-        width: int = 8,
+        network: Annotated[dict, Section(ToyNetwork, given=("dropout",))] = DEFAULTS,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = {"name": "warmup", "warmup_steps": 5},
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.automatic_optimization = False
-        self.network = ToyNetwork(width=width, dropout=0.0)
+        self.network = build_network(ToyNetwork, network, dropout=0.0)
         self.network.add_module("judge", nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 2)))
         self.network.judge.requires_grad_(False)
+        width = self.network.inner.out_features
         blocks = [nn.Sequential(nn.Linear(3, 2 * width), nn.Tanh()), nn.Linear(2 * width, 1)]
         self.discriminator = Chain(blocks)
 

@@ -76,11 +76,11 @@ class SMGAStage(Stage):
                 Expected(
                     "layer_channels",
                     wanted - HANDCRAFTED,
-                    f"stage.network.audio_channels is {wanted}, {HANDCRAFTED} hand-crafted ones and {wanted - HANDCRAFTED} of "
-                    "a pretrained speech model",
+                    f"stage.network.audio_channels is {wanted}, {HANDCRAFTED} hand-crafted ones and "
+                    f"{wanted - HANDCRAFTED} of a pretrained speech model",
                     "the clips of data.shards have {} of such a model",
-                    f"set stage.network.audio_channels to {HANDCRAFTED} more than that (handcrafted.yaml reads none), or "
-                    "preprocess with such a model "
+                    f"set stage.network.audio_channels to {HANDCRAFTED} more than that (handcrafted.yaml reads none), "
+                    "or preprocess with such a model "
                     '("speech=[handcrafted, {{name: transformers, model: NAME}}]")',
                 )
             )
@@ -132,9 +132,9 @@ class SMGAStage(Stage):
         speech = join_speech(batch.speech, batch.speech_layers if wanted > HANDCRAFTED else None)
         if speech.shape[-1] != wanted:
             raise ConfigError(
-                f"stage.network.audio_channels is {wanted}, but the clips give {speech.shape[-1]} speech features a frame; "
-                f"set stage.network.audio_channels={speech.shape[-1]}, or make shards with the speech model's features as well "
-                "(`python -m preprocessing.run ... speech=[handcrafted,{name: transformers, model: "
+                f"stage.network.audio_channels is {wanted}, but the clips give {speech.shape[-1]} speech features a "
+                f"frame; set stage.network.audio_channels={speech.shape[-1]}, or make shards with the speech model's "
+                "features as well (`python -m preprocessing.run ... speech=[handcrafted,{name: transformers, model: "
                 "microsoft/wavlm-large, layers: [-1]}]`); configs/mmgt/smga/handcrafted.yaml needs none"
             )
         return speech

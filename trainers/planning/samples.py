@@ -27,7 +27,8 @@ def sample_batch(
     Args:
         needs: keys of a clip.
         data: the config's data section: `window` or `window_seconds`, `windows`, `video_size`, `speech_layers`.
-        stage: the config's stage section: `fps`, and the network's `audio_channels` where speech comes from a pretrained model.
+        stage: the config's stage section: `fps`, and the network's `audio_channels` where speech comes from a
+            pretrained model.
         size: windows B.
         device: where it is made.
     """

@@ -180,8 +180,9 @@ class AudioMotionStage(Stage):
         features = batch.speech if kind == "handcrafted" else batch.speech_layers
         if features is None:
             raise ConfigError(
-                "stage.network.audio=layers, but the clips have no features of a pretrained model; make them in preprocessing "
-                'with "speech=[{name: transformers, model: FOLDER}]", or take stage.network.audio=handcrafted'
+                "stage.network.audio=layers, but the clips have no features of a pretrained model; make them in "
+                'preprocessing with "speech=[{name: transformers, model: FOLDER}]", or take '
+                "stage.network.audio=handcrafted"
             )
         if features.shape[-1] != reader.channels:
             raise ConfigError(

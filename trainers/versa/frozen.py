@@ -87,7 +87,9 @@ def find_tokenizer(run: str) -> FrozenTokenizer:
     """The tokenizer of a stage. Raises ConfigError where its tokens are not as long as the branches' are."""
     tokenizer = FrozenTokenizer(run)
     if FPS / tokenizer.network.rate != RATE:
-        raise ConfigError(f"stage.tokenizer: {run} makes a token of {tokenizer.network.rate} frames; one of 4 is needed")
+        raise ConfigError(
+            f"stage.tokenizer: {run} makes a token of {tokenizer.network.rate} frames; one of 4 is needed"
+        )
     return tokenizer
 
 
