@@ -70,7 +70,7 @@ def _hints(target: Callable[..., Any], annotations: dict[str, Any]) -> dict[str,
 
 def check(
     values: Mapping[str, Any],
-    target: Callable[..., Any],
+    target: Callable[..., Any] | Section,
     source: str = "config",
     origins: Origins = {},
     missing: Any = REQUIRED,
@@ -79,7 +79,7 @@ def check(
 
     Args:
         values: nested plain values.
-        target: the class, function or dataclass they are for.
+        target: the class, function, dataclass or section they are for.
         source: what to call the place they come from, where `origins` does not say.
         origins: dotted key to the file (or "command line") that set it.
         missing: stands for a required key that is not set; REQUIRED makes it an error.
