@@ -18,7 +18,7 @@ class Expected:
     Attributes:
         fact: name of the data's fact.
         value: what the stage wants it to be.
-        said: the key that says so, and its value, such as "stage.fps is 30".
+        said: the key that says so, and its value, such as "stage.network.fps is 30".
         found: what the data are, in words, with {} for the fact.
         mend: what to change, with {} for the fact.
     """

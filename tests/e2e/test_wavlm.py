@@ -83,7 +83,7 @@ def test_shards_without_the_models_features_are_answered_with_what_to_do(made, t
     assert fit(["--config", CONFIG, *SMALL, *SHORT, *words]) != 0
     said = capsys.readouterr().err
     assert "have 16 of such a model" in said
-    assert "set stage.audio_channels to 35 more than that" in said
+    assert "set stage.network.audio_channels to 35 more than that" in said
     assert "name: transformers" in said
     assert "handcrafted.yaml" in said
 

@@ -49,7 +49,7 @@ def batch(side: int = 32) -> Batch:
 @pytest.mark.paper("IM-4")
 @pytest.mark.paper("IM-6")
 def test_paper_config_has_the_sizes_of_the_specification():
-    paper = values("paper.yaml")["stage"]
+    paper = values("paper.yaml")["stage"]["network"]
     assert (paper["image_size"], paper["feature_size"], paper["channels"], paper["planes"]) == (256, 64, 32, 16)
     assert (paper["appearance_channels"], paper["regions"], paper["backbone"]) == (512, 10, "convnext_tiny")
 

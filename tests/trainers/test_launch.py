@@ -106,7 +106,7 @@ def test_launch_writes_all_that_the_jobs_need_and_submits_them_in_order(
     assert config["trainer"]["num_nodes"] == 2
     first = read_config(RunFolder(folder / "first"))
     assert first is not None
-    assert first["stage"]["width"] == 4
+    assert first["stage"]["network"]["width"] == 4
 
     copied = {str(path.relative_to(folder / "code")) for path in (folder / "code").rglob("*") if path.is_file()}
     followed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout

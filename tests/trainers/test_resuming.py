@@ -101,7 +101,7 @@ def test_weights_of_another_network_are_refused_where_no_config_tells(folder: Pa
     alone_one = tmp_path / "some.ckpt"
     shutil.copy(folder / "checkpoints" / "last.ckpt", alone_one)
     with pytest.raises(ConfigError, match=r"network.inner.weight is \(8, 3\) there and \(4, 3\) here"):
-        toy_run(tmp_path / "new", resume=str(alone_one), stage={"width": 4})
+        toy_run(tmp_path / "new", resume=str(alone_one), stage={"network": {"width": 4}})
     assert not (tmp_path / "new").exists()
     torch.save({"state_dict": {}}, alone_one)
     with pytest.raises(ConfigError, match="no checkpoint of a run of this program"):

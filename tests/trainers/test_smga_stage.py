@@ -62,7 +62,7 @@ class Spy:
 def test_paper_config():
     paper = values("paper.yaml")
     assert paper["data"]["global_batch"] == 256
-    assert (paper["data"]["window"], paper["data"]["stride"], paper["stage"]["fps"]) == (80, 0.5, 25.0)
+    assert (paper["data"]["window"], paper["data"]["stride"], paper["stage"]["network"]["fps"]) == (80, 0.5, 25.0)
     assert paper["data"]["windows"] == "stride"
     optimizer = paper["stage"]["optimizer"]
     assert (optimizer["name"], optimizer["lr"], optimizer["weight_decay"]) == ("adan", 2e-4, 0.02)

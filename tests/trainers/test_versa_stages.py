@@ -108,7 +108,8 @@ class Asked:
 @pytest.mark.paper("VA-6")
 @pytest.mark.parametrize("name", ["text_motion", "audio_motion"])
 def test_paper_configs_are_the_papers(name):
-    values = command(fit, ["--config", str(CONFIGS / name / "paper.yaml"), "data.shards=/nowhere"], prog="fit")["stage"]
+    values = command(fit, ["--config", str(CONFIGS / name / "paper.yaml"), "data.shards=/nowhere"], prog="fit")
+    values = values["stage"]["network"]
     assert (values["layers"], values["codes"], values["text"]) == (8, 512, "clip")
     if name == "audio_motion":
         assert (values["fusion"], values["audio"], values["text_branch"]) == ("layer", "layers", True)

@@ -31,7 +31,12 @@ FRAMES = 4
 
 
 class ToyNetwork(nn.Module, PyTorchModelHubMixin):
-    """Two linear layers and dropout over (B, T, 134, 3)."""
+    """Two linear layers and dropout over (B, T, 134, 3).
+
+    Args:
+        width: inner channels.
+        dropout: share of channels dropped.
+    """
 
     mean: Tensor
 
