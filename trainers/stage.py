@@ -249,8 +249,8 @@ def check_sampling(network: Any) -> None:
     steps, trained = network.sampling_steps, network.noise.train_steps
     if steps > trained:
         raise ConfigError(
-            f"stage.network.sampling_steps is {steps}, but stage.network.train_steps is {trained}: a diffusion takes no "
-            f"more steps than it is trained with; set stage.network.sampling_steps to 1 to {trained}"
+            f"stage.network.sampling_steps is {steps}, but stage.network.train_steps is {trained}: a diffusion takes "
+            f"no more steps than it is trained with; set stage.network.sampling_steps to 1 to {trained}"
         )
 
 

@@ -13,6 +13,7 @@ import torch
 
 from settings import ConfigError
 from settings.locks import alone
+from tests.trainers import toy
 from tests.trainers.runs import rows, toy_run
 from trainers.fit import main
 from trainers.loggers import read_metrics
