@@ -121,6 +121,13 @@ def test_wavlm_layers_are_averaged_and_keep_their_time():
     torch.testing.assert_close(joined[0, :, 0], torch.arange(T) * 2 + 1.5)
 
 
+@pytest.mark.parametrize("frames", [1, 7, 20, 40, 41, 90])
+def test_speech_comes_to_frames_as_torch_interpolates(frames):
+    layers = torch.randn(B, 1, 40, 5)
+    expected = nn.functional.interpolate(layers[:, 0].mT, frames, mode="linear", align_corners=False).mT
+    torch.testing.assert_close(join_speech(torch.zeros(B, frames, 35), layers)[..., 35:], expected)
+
+
 @pytest.mark.paper("MMGT-7")
 def test_every_layer_has_two_blocks_of_self_attention_film_cross_attention_film():
     network, given = tiny(), inputs()
