@@ -10,6 +10,7 @@ from lightning.fabric.utilities.throughput import get_available_flops
 from lightning.pytorch.profilers import Profiler
 
 from trainers.engines.fragments import shards_of
+from trainers.planning.gpus import named
 
 
 class WaitClock(Profiler):
@@ -103,7 +104,7 @@ class Throughput(L.Callback):
         figures["speed/data_wait_share"] = (getattr(trainer.profiler, "waited", 0.0) - self._waited) / seconds
         figures["speed/memory_gb"] = _memory(pl_module.device) / 2**30
         if self._flops:
-            peak = get_available_flops(pl_module.device, _compute_dtype(str(trainer.precision)))
+            peak = _peak(pl_module.device, _compute_dtype(str(trainer.precision)))
             if peak:
                 figures["speed/mfu"] = self._flops * self._steps / seconds / peak
         for i, optimizer in enumerate(trainer.optimizers):
@@ -123,6 +124,17 @@ def _memory(device: torch.device) -> float:
     import resource
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _peak(device: torch.device, dtype: torch.dtype) -> float | None:
+    """Operations a second: the planner's figure, or Lightning's for a GPU that the planner does not have."""
+    card = named(torch.cuda.get_device_name(device))
+    if card is None:
+        return get_available_flops(device, dtype)
+    if dtype != torch.float32:
+        return card.bf16
+    # TF32 has half the rate of 16 bits.
+    return card.fp32 if torch.get_float32_matmul_precision() == "highest" else card.bf16 / 2
 
 
 def _compute_dtype(precision: str) -> torch.dtype:

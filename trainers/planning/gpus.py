@@ -92,3 +92,13 @@ def gpu(name: str) -> GPU:
         known = [*GPUS, *ALIASES]
         raise ConfigError(f"gpu={name}: not known; {nearest(name, known)} (there are {', '.join(known)})")
     return GPUS[name]
+
+
+def named(device: str) -> GPU | None:
+    """The GPU that CUDA calls so; None where it is none of these, or a card for PCIe, which is slower."""
+    name = device.lower()
+    if "pcie" in name or "nvl" in name:
+        return None
+    if "a100" in name:
+        return GPUS["a100-80" if "80gb" in name else "a100-40"]
+    return next((card for known, card in GPUS.items() if known in name), None)
