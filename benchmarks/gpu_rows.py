@@ -1,5 +1,6 @@
 """How a part of `benchmarks.gpu` measures: row after row, each kept as soon as it is there, each guarded."""
 
+import gc
 import json
 import statistics
 import time
@@ -60,6 +61,7 @@ def measure(rows: Iterable[Row], path: Path) -> bool:
         print(row, flush=True)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
+        gc.collect()  # a stage and its hooks hold each other: what one row leaves would count as the next one's memory
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
     return whole

@@ -18,7 +18,7 @@ from cospeech import shipped
 from models.mmgt import SMGA
 from trainers.adan import Adan, _update
 from trainers.plan import plan, training_config
-from trainers.planning.gpus import GPUS
+from trainers.planning.gpus import GPUS, named
 from trainers.planning.measure import SIXTEEN
 from trainers.planning.samples import sample_batch
 from trainers.planning.time import peak
@@ -58,10 +58,8 @@ nowhere here."""
 
 def planned_for(device: str) -> str:
     """The planner's name of a CUDA device, by what CUDA calls it; the H100 for those it does not know."""
-    name = device.lower()
-    if "a100" in name:
-        return "a100-80" if "80gb" in name else "a100-40"
-    return next((known for known in GPUS if known in name), "h100")
+    card = named(device)
+    return card.name if card else "h100"
 
 
 def beside_plan(config: dict[str, Any], device: str, took: float, peak_bytes: int | None, batch: int) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def _run(words: list[str]) -> dict[str, Any]:
     junit = Path(f"{words[0].replace('/', '-')}.junit.xml").absolute()
     try:
         subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n", "6", "--junitxml", junit, *words],
+            [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "-n", "6", "--junitxml", junit, *words],
             cwd=ROOT, check=False,
         )  # fmt: skip
         cases = list(ElementTree.parse(junit).getroot().iter("testcase"))

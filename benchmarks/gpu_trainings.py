@@ -127,7 +127,7 @@ def _features(made: dict[str, Path], base: Path, options: Options) -> dict[str, 
 def _compare(
     place: str, runs: Path, name: str, device: str, steps: int, words: list[str], on_gpu: bool
 ) -> dict[str, Any]:
-    both = steps * 2 if place == "implicit_motion/base" else steps  # counts the steps of both optimisers
+    both = steps * 2 if place == "implicit_motion/base" else steps  # max_steps counts the steps of both optimisers
     found: dict[str, Any] = {}
     with same_arithmetic():
         reference = losses(train(place, runs / f"{name}-cpu", "cpu", both, *words))
@@ -137,8 +137,9 @@ def _compare(
     if on_gpu:
         found["peak_mib"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
     unbroken = train(place, runs / f"{name}-unbroken", device, both, *words)
-    middle = unbroken / "checkpoints" / f"step-{both // 2:08d}.ckpt"
+    middle = unbroken / "checkpoints" / f"step-{steps // 2:08d}.ckpt"  # names count one step a batch
     resumed = losses(train(place, runs / f"{name}-resumed", device, both, *words, f"resume={middle}"))
+    assert len(resumed) == steps - steps // 2, f"{len(resumed)} steps after a resume in the middle of {steps}"
     rest = losses(unbroken)[-len(resumed) :]
     again = losses(train(place, runs / f"{name}-twice", device, both, *words))
     found["resumed"] = {"steps": len(resumed), "apart": apart(resumed, rest)}

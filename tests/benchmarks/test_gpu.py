@@ -1,6 +1,8 @@
 """The GPU benchmark goes its whole way on a CPU, keeps what it has when a part fails and says where there is no GPU."""
 
+import gc
 import json
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_rows, machine
+from benchmarks import gpu, gpu_rows, gpu_trainings, machine
 from benchmarks.gpu import PARTS, main, run_part
 from benchmarks.gpu_speed import CASES, TINY, Trained, planned_for
 from benchmarks.gpu_trainings import OneNoise, apart
@@ -56,6 +58,48 @@ def test_a_row_that_fails_is_recorded_and_the_next_goes_on(tmp_path: Path, capsy
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_row_leaves_nothing_to_the_next(tmp_path: Path) -> None:
+    """What one row leaves would count as memory of the next."""
+
+    class Held:
+        def __init__(self) -> None:
+            self.hook = self.act  # as a stage and its hooks hold each other
+
+        def act(self) -> dict[str, Any]:
+            left.append(weakref.ref(self))
+            return {}
+
+    left: list[weakref.ref[Held]] = []
+    gc.disable()
+    try:
+        gpu_rows.measure(
+            [("first", lambda: Held().act()), ("second", lambda: {"left": left[0]() is not None})], tmp_path / "rows"
+        )
+    finally:
+        gc.enable()
+    assert json.loads((tmp_path / "rows").read_text().splitlines()[1])["second"]["left"] is False
+
+
+def test_a_stage_of_two_optimisers_is_resumed_in_the_middle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its checkpoints are named by batches, its `max_steps` counts both optimisers."""
+    asked = []
+
+    def train(place: str, out: Path, device: str, steps: int, *words: str) -> Path:
+        asked.append((steps, *words))
+        out.mkdir()
+        return out
+
+    def losses(folder: Path) -> list[float]:
+        return [1.0] * 4 if folder.name == "base-resumed" else [1.0] * 8
+
+    monkeypatch.setattr(gpu_trainings, "train", train)
+    monkeypatch.setattr(gpu_trainings, "losses", losses)
+    gpu_trainings._compare("implicit_motion/base", tmp_path, "base", "cpu", 8, [], on_gpu=False)
+    assert {steps for steps, *_ in asked} == {16}
+    resumed = next(words[0] for _, *words in asked if words and words[0].startswith("resume="))
+    assert resumed.endswith("step-00000004.ckpt")
+
+
 def test_a_part_that_hangs_is_ended_and_keeps_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = tmp_path / "hanging_part.py"
     module.write_text(
@@ -80,7 +124,7 @@ def test_every_part_is_in_its_module() -> None:
 def test_sizes_reach_the_training() -> None:
     """A stage that is named behind its options would drop them."""
     values, _ = load(None, smga("mmgt.smga", **TINY, batch=2), fit)
-    assert {name: values["stage"][name] for name in TINY} == TINY
+    assert {name: values["stage"]["network"][name] for name in TINY} == TINY
     assert values["data"]["channels"] == TINY["audio_channels"] - 35
 
 
