@@ -75,6 +75,8 @@ def test_weights_of_sixteen_bits_are_refused_before_a_folder_is_made(tmp_path, p
 def test_a_diffusion_takes_no_more_steps_than_it_is_trained_with(name):
     words = ("stage.network.train_steps=20", "stage.network.sampling_steps=21")
     stage = training_config(str(CONFIGS / name / "tiny.yaml"), words)["stage"]
-    with pytest.raises(ConfigError, match=r"sampling_steps is 21, but stage\.network\.train_steps is 20: .* to 1 to 20"):
+    with pytest.raises(
+        ConfigError, match=r"sampling_steps is 21, but stage\.network\.train_steps is 20: .* to 1 to 20"
+    ):
         build_stage(stage, "cpu")
     build_stage(stage | {"network": stage["network"] | {"sampling_steps": 20}}, "cpu")
