@@ -80,15 +80,16 @@ def _together(tensors: list[list[Tensor]], count: int) -> Iterator[list[list[Ten
     pieces: list[list[Tensor]] = []
     held = 0
     for each in tensors:
-        flat = all(tensor.is_contiguous() for tensor in each)
-        parts = zip(*(tensor.view(-1).split(count) for tensor in each), strict=True) if flat else [each]
-        for part in parts:
+        parts: Iterable[Iterable[Tensor]] = [each]
+        if each[0].numel() > count and all(tensor.is_contiguous() for tensor in each):
+            parts = zip(*(tensor.view(-1).split(count) for tensor in each), strict=True)
+        for part in map(list, parts):
             size = part[0].numel()
             if pieces and held + size > count:
                 yield [list(same) for same in zip(*pieces, strict=True)]
                 pieces, held = [], 0
             if size:
-                pieces.append(list(part))
+                pieces.append(part)
                 held += size
     if pieces:
         yield [list(same) for same in zip(*pieces, strict=True)]
