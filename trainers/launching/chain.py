@@ -1,9 +1,13 @@
 """The links of a chain, each with its config resolved by the very command and code that will run it."""
 
+import contextlib
+import importlib
+import io
 import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +15,7 @@ from typing import Any, Final
 
 import yaml
 
+from cospeech import shipped
 from settings import ConfigError, build
 from settings.registry import nearest
 from trainers.batches import per_rank
@@ -259,26 +264,46 @@ def _resolved(module: str, config: Path | None, words: list[str], where: str, pl
     """The config as the command itself prints it; `config` is relative to the launch file."""
     if config is not None:
         words = ["--config", str(place.file.parent / config.expanduser()), *words]
-    done = subprocess.run(
-        [place.python, "-m", module, *words, "--print-config"],
-        cwd=place.cwd,
-        env=os.environ | code_environment(place.code),
-        capture_output=True,
-        text=True,
-    )
+    status, out, err = _ask(module, [*words, "--print-config"], place)
     # Named as the person who launches would set it.
     key = where.rpartition(" ")[2].strip("'") + ".overrides."
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"python -m {module} ended with status {done.returncode}"]
+    if status:
+        said = err.strip().splitlines() or [f"python -m {module} ended with status {status}"]
         message = said[-1].removeprefix("config error: ")
         if message.startswith("command line: '"):
             message = message.replace("command line: '", f"'{key}").replace("; give ", f"; give {key}")
             raise ConfigError(f"{place.file}: {message}")
         raise ConfigError(f"{where}: {message}")
-    resolved: dict[str, Any] = yaml.safe_load(done.stdout)
+    resolved: dict[str, Any] = yaml.safe_load(out)
     for missing in _not_given(resolved):
         raise ConfigError(f"{place.file}: '{key}{missing}' is needed: give {key}{missing}=VALUE")
     return resolved
+
+
+def _ask(module: str, words: list[str], place: Place) -> tuple[int, str, str]:
+    """Exit status, standard output and error of a command of the code in question.
+
+    Where that is the code that runs here (a dry run), without a process of its own, which takes seconds to start.
+    """
+    same = place.code == shipped.ROOT and place.python == sys.executable and place.cwd == Path.cwd()
+    if same and module.partition(".")[0] in ("trainers", "preprocessing"):
+        here = importlib.import_module(module)
+        main = getattr(here, "main", None) or importlib.import_module(f"{module}.__main__").main
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                status = main(words)
+            except SystemExit as ended:
+                status = ended.code
+        return int(status or 0), out.getvalue(), err.getvalue()
+    done = subprocess.run(
+        [place.python, "-m", module, *words],
+        cwd=place.cwd,
+        env=os.environ | code_environment(place.code),
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout, done.stderr
 
 
 def _not_given(config: Mapping[str, Any], before: str = "") -> Iterator[str]:
