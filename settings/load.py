@@ -31,7 +31,7 @@ def load(
     layers = _files(find(Path(path)), ()) if path is not None else []
     texts, others = _lists_of_text(overrides, target)
     # One layer each: `strategy=ddp strategy.static_graph=true` names a part and then sets its option.
-    layers += [(COMMAND_LINE, _parse([item])) for item in others] + [(COMMAND_LINE, texts)]
+    layers += [(COMMAND_LINE, _parse([item])) for item in _names_first(others)] + [(COMMAND_LINE, texts)]
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for source, layer in layers:
@@ -98,6 +98,16 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
         # An empty value is an empty text, or nothing.
         inside[last] = Scalar("", None) if value is None and not text.strip() else value
     return values
+
+
+def _names_first(overrides: Sequence[str]) -> list[str]:
+    """Words in their order, but the name of a part before its options: a name takes away those of another part."""
+    ordered: list[str] = []
+    for item in overrides:
+        name, _, value = item.partition("=")
+        options = [place for place, other in enumerate(ordered) if other.startswith(f"{name}.")]
+        ordered.insert(options[0] if options and not value.startswith("{") else len(ordered), item)
+    return ordered
 
 
 def _lists_of_text(overrides: Sequence[str], target: Any) -> tuple[dict[str, Any], list[str]]:

@@ -53,6 +53,15 @@ def test_wrong_word_is_named_with_the_nearest_right_one(
     assert not (tmp_path / "run").exists()
 
 
+def test_options_may_stand_before_the_name_of_their_part(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["stage.optimizer.lr=0.5", "stage.network.width=3", "stage.optimizer=adamw", "stage=toy", "data=toy"]
+    with pytest.raises(SystemExit):
+        main([*words, "--print-config"])
+    stage = yaml.safe_load(capsys.readouterr().out)["stage"]
+    assert (stage["name"], stage["network"]["width"]) == ("toy", 3)
+    assert (stage["optimizer"]["name"], stage["optimizer"]["lr"]) == ("adamw", 0.5)
+
+
 def test_wrong_key_in_a_file_names_the_file(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     base, config = tmp_path / "base.yaml", tmp_path / "mine.yaml"
     base.write_text("stage: {name: toy, network: {widht: 3}}\ndata: {name: toy}\n")
