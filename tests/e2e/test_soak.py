@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.soak import EVERY, soak
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a dozen starts of two processes
 
 
 def test_five_kills_change_nothing(tmp_path: Path):
