@@ -53,7 +53,7 @@ def measure(rows: Iterable[Row], path: Path) -> bool:
         started = time.perf_counter()
         try:
             found = act()
-        except Exception as error:
+        except Exception as error:  # whatever a row raises is what its record says, and the next goes on
             traceback.print_exc()
             lines = str(error).strip().splitlines()
             found, whole = {"failed": f"{type(error).__name__}: {lines[-1] if lines else ''}"}, False
