@@ -78,7 +78,7 @@ def plan(
     gpus: Count = 8,
     gpu: str = "h800",
     gpus_per_node: Count = 8,
-    mfu: Share = 0.4,
+    mfu: Share | None = None,
     overlap: Annotated[float, Field(ge=0, le=1)] = 0.7,
     link: Share = 0.8,
     headroom: Annotated[float, Field(ge=0, lt=1)] = 0.1,
@@ -94,7 +94,8 @@ def plan(
         gpus: number of GPUs.
         gpu: a100-40, a100-80 (a100), h100, h200 or h800.
         gpus_per_node: GPUs that NVLink joins; each has a network card.
-        mfu: share of the GPU's peak that computing reaches.
+        mfu: share of the GPU's peak that computing reaches; where none, what was measured of SMGA `paper` on an H200 in
+            this precision.
         overlap: share of the communication that can be hidden behind computing.
         link: share of a link's bandwidth that collectives reach.
         headroom: share of the GPU's memory that CUDA, NCCL and the allocator's gaps take.
@@ -116,7 +117,7 @@ def plan(
     from trainers.planning.length import advice, batches_of, hours
     from trainers.planning.measure import build_stage, measure
     from trainers.planning.memory import memory
-    from trainers.planning.time import Assumptions, sizes, step_time
+    from trainers.planning.time import Assumptions, measured_mfu, sizes, step_time
 
     values = dict(training)
     if values["strategy"]["name"] == "auto" and gpus > 1:
@@ -132,7 +133,8 @@ def plan(
     _check_strategy(values, stage)
     found = inventory(stage)
     measured = measure(values, batch_size)
-    assumed = Assumptions(mfu, overlap, link, gpus_per_node)
+    share = measured_mfu(values["trainer"]["precision"]) if mfu is None else mfu
+    assumed = Assumptions(share, overlap, link, gpus_per_node)
     scaling = []
     shared = values["data"].get("global_batch")
     for number in sizes(gpus, gpus_per_node):

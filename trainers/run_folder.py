@@ -217,6 +217,7 @@ def environment() -> str:
         "gpu": ", ".join(gpus) or "none",
         "cuda": str(torch.version.cuda),
         **versions,
+        "torch": torch.__version__,  # with its build, which the package's metadata may leave out
     }
     return "".join(f"{key}: {value}\n" for key, value in lines.items())
 

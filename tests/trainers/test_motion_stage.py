@@ -284,9 +284,12 @@ def test_ablations_train(switch):
 def test_what_is_switched_off_changes_nothing_and_what_is_on_does(switches, change):
     for on in (True, False):
         made, some = stage(**dict.fromkeys(switches, on)), batch()
-        before = made.training_step(some, 0)
-        change(some)
-        assert torch.equal(made.training_step(some, 0), before) != on
+        spy = Spy(made)
+        for _ in range(2):
+            made.training_step(some, 0)
+            change(some)
+        # What the network said, not the loss: a sum over all values rounds small changes away.
+        assert torch.equal(spy.said[1].x0, spy.said[0].x0) != on
 
 
 def test_shards_without_features_are_named():
@@ -310,7 +313,7 @@ def shards(tmp_path_factory, base) -> tuple[Path, Path]:
     keys = ("video.mp4", "speech.npz", "audio.flac")
     write_shards(folder / "video", clips=6, seconds=2.0, keys=keys, splits=("train", "train", "val"))
     options = {"input": str(folder / "video"), "output": str(folder / "cached"), "network": str(base), "workers": 0}
-    features.make_features(features.Options(**options, progress=False))
+    features.make_features(features.Options(**options, device="cpu", progress=False))
     return folder / "video", folder / "cached"
 
 
@@ -342,7 +345,7 @@ def test_cached_features_are_those_that_frames_give(shards, base):
     assert video[1].starts.tolist() == [0, T]
     motion, appearance = video[0]._features(video[1], frame)
     kept, kept_appearance = cached[0]._features(cached[1], frame)
-    assert torch.equal(motion, kept)
+    torch.testing.assert_close(motion, kept)  # frames stand in batches of another size
     torch.testing.assert_close(appearance[0], kept_appearance[0])  # of the clip's first frame, in another batch
     assert motion.std() > 0
 
