@@ -26,7 +26,7 @@ from datamodules.batch import Batch
 from settings import build
 from trainers.fit import fit
 from trainers.mmgt.smga import SMGAStage
-from trainers.optimizers import OPTIMIZERS
+from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stages import DATAMODULES, STAGES
 
 # Name to the options of the stage, windows of a batch, and training steps in a block.

@@ -16,12 +16,12 @@ from benchmarks.gpu_rows import Options, Row, run, seconds, steady_seconds, wait
 from benchmarks.ranks import smga, train
 from cospeech import shipped
 from models.mmgt import SMGA
-from trainers.adan import Adan, _update
 from trainers.plan import plan, training_config
 from trainers.planning.gpus import GPUS, named
 from trainers.planning.measure import SIXTEEN
 from trainers.planning.samples import sample_batch
 from trainers.planning.time import peak
+from trainers.stage.adan import Adan, _update
 from trainers.stages import STAGES
 
 PAPER: Final[dict[str, Any]] = {

@@ -16,13 +16,13 @@ from torch import Tensor
 from benchmarks.gpu_rows import Options, Row, run
 from benchmarks.ranks import ROOT
 from cospeech import shipped
-from preprocessing.features import Options as FeatureOptions
-from preprocessing.features import make_features
+from preprocessing.features.run import Options as FeatureOptions
+from preprocessing.features.run import make_features
 from settings import build
 from settings.load import load
 from trainers.fit import fit
-from trainers.loggers import read_metrics
-from trainers.stage import SampleGenerator, Stage
+from trainers.stage.base import SampleGenerator, Stage
+from trainers.tracking.loggers import read_metrics
 
 CONFIGS: Final = shipped.folder("configs")
 CHAIN: Final = {

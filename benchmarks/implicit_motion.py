@@ -23,7 +23,7 @@ from models.implicit_motion.base import Source
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import MotionDiffusion
 from trainers.animation.frames import BATCH, half_precision
-from trainers.exports import find_export, load_network
+from trainers.run.exports import find_export, load_network
 
 FPS = 25
 PAPER = {"image to image": 1.322, "audio to video": 1.515}

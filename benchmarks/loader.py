@@ -30,9 +30,9 @@ from torch.utils.dlpack import from_dlpack
 
 from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
-from datamodules.index import Index
-from datamodules.memory import keep_freed_memory
 from datamodules.reader import ClipDataModule
+from datamodules.shards.index import Index
+from datamodules.transport.memory import keep_freed_memory
 from tests.shards import write_shards
 
 WINDOW, STRIDE, FRAMES = 80, 12, 12

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
-from datamodules.memory import keep_freed_memory
+from datamodules.transport.memory import keep_freed_memory
 from models.layers.chunked_scan import chunked_scan
 from models.layers.mamba import Mamba
 from models.layers.selective_scan import fused_kernel, selective_scan

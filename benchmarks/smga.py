@@ -31,10 +31,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
-from datamodules.memory import keep_freed_memory
+from datamodules.transport.memory import keep_freed_memory
 from models.mmgt import SMGA
 from models.mmgt.loss import smga_loss
-from trainers.adan import Adan
+from trainers.stage.adan import Adan
 
 SIZE = 3072
 FRAMES, CHANNELS = 80, 402

@@ -21,14 +21,14 @@ from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
-from datamodules.index import Index
+from datamodules.shards.index import Index
 from models.human.keypoints import BODY
 from models.human.motion import recover_joints
 from models.human.retarget import BONES, Lengths, lengths_of, retarget
 from models.versa.token2pose import FPS, PoseBank, normalised, size_of
 from models.versa.tokenizer import MotionTokenizer
 from preprocessing.bank import KEYS, at_25
-from preprocessing.frozen import load_frozen
+from preprocessing.features.frozen import load_frozen
 from trainers.evaluation.evaluator import load_evaluator
 
 WAYS: dict[str, dict[str, Any]] = {

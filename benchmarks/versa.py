@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
-from datamodules.memory import keep_freed_memory
+from datamodules.transport.memory import keep_freed_memory
 from models.versa import MotionTokenizer
 from models.versa.decoding import generate
 from models.versa.masking import hidden_tokens, token_loss

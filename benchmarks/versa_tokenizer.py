@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
-from datamodules.memory import keep_freed_memory
+from datamodules.transport.memory import keep_freed_memory
 from models.human.motion import SIZE
 from models.versa import MotionTokenizer
 from models.versa.tokenizer_loss import tokenizer_loss

@@ -162,7 +162,7 @@ def encode(key: str, value: Any) -> bytes:
     if key == "video.mp4":
         return bytes(value)
     if key == "audio.flac":
-        from datamodules.media import encode_flac
+        from datamodules.media.files import encode_flac
 
         return encode_flac(value, SAMPLE_RATE)
     fields = ARRAYS[key]
@@ -184,7 +184,7 @@ def decode(key: str, data: bytes, clip_id: str = "") -> Any:
         if key == "video.mp4":
             return data
         if key == "audio.flac":
-            from datamodules.media import decode_flac
+            from datamodules.media.files import decode_flac
 
             return decode_flac(data)
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:

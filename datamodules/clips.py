@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datamodules.bad_samples import BadSamples
-from datamodules.cache import ShardFolder
 from datamodules.clip import BadSample, ClipInfo
-from datamodules.index import Index
-from datamodules.samples import ClipReader, Wanted
-from datamodules.table import Where, select
+from datamodules.shards.bad_samples import BadSamples
+from datamodules.shards.cache import ShardFolder
+from datamodules.shards.index import Index
+from datamodules.shards.samples import ClipReader, Wanted
+from datamodules.shards.table import Where, select
 
 
 def read_clips(
@@ -26,7 +26,7 @@ def read_clips(
     Args:
         shards: folder or URL.
         keys: what to decode beside clip.json.
-        where: filters on clip.json (`datamodules.table.matches`): {"split": "test"}.
+        where: filters on clip.json (`datamodules.shards.table.matches`): {"split": "test"}.
         cache: folder for copies of remote shards.
         bad_sample_limit: share of damaged samples, from 20 on, that is an error.
 

@@ -9,7 +9,7 @@ import torch
 
 from datamodules.batch import Batch
 from datamodules.clip import ARRAYS, SAMPLE_RATE, SPEECH_RATE, Caption, ClipInfo
-from datamodules.samples import Clip
+from datamodules.shards.samples import Clip
 
 _MOTION_RATE: Final = 20.0
 _WHOLE: Final[Mapping[str, Any]] = {

@@ -7,16 +7,16 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import torch
 
-from datamodules.bad_samples import BadSamples
-from datamodules.cache import ShardFolder
 from datamodules.clip import KEYS, BadSample
-from datamodules.fitting import FitMode
-from datamodules.index import Index
-from datamodules.loader import ClipLoader, WindowDataset
-from datamodules.samples import WHOLE, Clip, ClipReader, Oblong, Wanted
-from datamodules.streams import Share, Shuffle
-from datamodules.table import ClipTable, select
-from datamodules.windows import Cut
+from datamodules.media.fitting import FitMode
+from datamodules.order.streams import Share, Shuffle
+from datamodules.order.windows import Cut
+from datamodules.shards.bad_samples import BadSamples
+from datamodules.shards.cache import ShardFolder
+from datamodules.shards.index import Index
+from datamodules.shards.samples import WHOLE, Clip, ClipReader, Oblong, Wanted
+from datamodules.shards.table import ClipTable, select
+from datamodules.transport.loader import ClipLoader, WindowDataset
 from settings import ConfigError, get_logger
 from settings.ranges import Count, Fraction, Pixels, Positive, Seed, Whole
 

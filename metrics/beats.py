@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from datamodules.hearing import librosa
+from datamodules.media.hearing import librosa
 from metrics.points import as_pose, in_frame_heights, seen
 from models.human.keypoints import BODY, HANDS
 

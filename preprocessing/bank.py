@@ -16,16 +16,16 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from datamodules.bad_samples import TooManyBadSamples
-from datamodules.cache import ShardError
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
-from datamodules.index import Index, IndexFileError
+from datamodules.shards.bad_samples import TooManyBadSamples
+from datamodules.shards.cache import ShardError
+from datamodules.shards.index import Index, IndexFileError
 from models.human.motion import FPS as MOTION_FPS
 from models.versa.token2pose import FPS, PoseBank, Template
 from models.versa.tokenizer import MotionTokenizer
-from preprocessing.frozen import load_frozen
-from preprocessing.writer import OutputError, refused_as_output_error
+from preprocessing.features.frozen import load_frozen
+from preprocessing.runs.writer import OutputError, refused_as_output_error
 from settings import ConfigError, build, command
 from settings.device import device_of
 from settings.output import faults_of

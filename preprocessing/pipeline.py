@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from datamodules.clip import SAMPLE_RATE, Caption, ClipInfo
-from preprocessing.cut import Piece, cut
-from preprocessing.decode import SHORT_OF, Clock, PastEnd, SourceVideo
-from preprocessing.discovery import readable
-from preprocessing.manifest import cut_extra, cut_spans, slug
 from preprocessing.options import Options
-from preprocessing.seek import video_seconds
-from preprocessing.span import Span
+from preprocessing.sources.discovery import readable
+from preprocessing.sources.manifest import cut_extra, cut_spans, slug
 from preprocessing.step import Draft, Drop, Source, Step
 from preprocessing.steps import CROP, FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
+from preprocessing.videos.cut import Piece, cut
+from preprocessing.videos.decode import SHORT_OF, Clock, PastEnd, SourceVideo
+from preprocessing.videos.seek import video_seconds
+from preprocessing.videos.span import Span
 from settings import ConfigError, build
 
 
@@ -84,7 +84,7 @@ class Pipeline:
             cut_short: where the span reached past the end of the video is appended here.
 
         Raises:
-            datamodules.media.MediaError: the file cannot be used.
+            datamodules.media.files.MediaError: the file cannot be used.
         """
         options, clock = self.options, self.clock
         if (late := self._past_end(source)) is not None:
@@ -191,7 +191,7 @@ def process_video(path: str | Path | Source, split: str = "train", **options: An
         Every clip in order: a `Draft` with its arrays, or a `Dropped` with the reason.
 
     Raises:
-        datamodules.media.MediaError: the file cannot be used.
+        datamodules.media.files.MediaError: the file cannot be used.
         settings.ConfigError: wrong options.
     """
     source = path if isinstance(path, Source) else Source(Path(path), Path(path).name, Path(path).parent)

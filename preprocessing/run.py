@@ -11,16 +11,16 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from preprocessing.discovery import Skipped
-from preprocessing.job import Job
-from preprocessing.manifest import ManifestError, assign_splits, read_sources
-from preprocessing.merge import merge, missing_shards, summarise
 from preprocessing.options import Options, output_folder, worker_count
-from preprocessing.pool import run_jobs
-from preprocessing.progress import VideoProgress
-from preprocessing.shards import DamagedPart, assemble, is_assembled, is_done
-from preprocessing.work import RunError, Work
-from preprocessing.writer import OutputError, write_json
+from preprocessing.runs.job import Job
+from preprocessing.runs.merge import merge, missing_shards, summarise
+from preprocessing.runs.pool import run_jobs
+from preprocessing.runs.progress import VideoProgress
+from preprocessing.runs.shards import DamagedPart, assemble, is_assembled, is_done
+from preprocessing.runs.work import RunError, Work
+from preprocessing.runs.writer import OutputError, write_json
+from preprocessing.sources.discovery import Skipped
+from preprocessing.sources.manifest import ManifestError, assign_splits, read_sources
 from settings import ConfigError, build, command, get_logger
 from settings.output import faults_of
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from datamodules.clip import ClipInfo
-from preprocessing.span import Crop, Span
+from preprocessing.videos.span import Crop, Span
 
 REASONS: dict[str, str] = {
     "more_than_one_person": "more than one person is in the picture",
@@ -115,7 +115,7 @@ class Draft:
 
     def frames(self) -> Iterator[np.ndarray]:
         """Yield the clip's T frames, (H, W, 3) uint8 RGB, one at a time; decodes anew on every call."""
-        from datamodules.media import read_frames
+        from datamodules.media.files import read_frames
 
         return read_frames(self.video)
 

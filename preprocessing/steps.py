@@ -2,7 +2,9 @@
 
 from settings import Registry
 
-SCENES = Registry("scene detector", {"content": "preprocessing.scenes:ContentScenes", "off": "preprocessing.steps:off"})
+SCENES = Registry(
+    "scene detector", {"content": "preprocessing.videos.scenes:ContentScenes", "off": "preprocessing.steps:off"}
+)
 POSE = Registry(
     "pose back end",
     {
@@ -28,7 +30,7 @@ SPEECH = Registry(
     },
 )
 QUALITY = Registry("quality filter", {"default": "preprocessing.quality:Quality", "off": "preprocessing.steps:off"})
-CROP = Registry("crop", {"off": "preprocessing.steps:off", "square": "preprocessing.square:SquareCrop"})
+CROP = Registry("crop", {"off": "preprocessing.steps:off", "square": "preprocessing.videos.square:SquareCrop"})
 
 
 def off() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import IO
 
 from datamodules.clip import KEYS, BadSample, check, decode
-from datamodules.index import Index, IndexFileError, SampleEntry, ShardEntry
-from preprocessing.writer import BLOCK, END
+from datamodules.shards.index import Index, IndexFileError, SampleEntry, ShardEntry
+from preprocessing.runs.writer import BLOCK, END
 from settings import command
 from settings.progress import Progress
 
@@ -169,7 +169,7 @@ def _verify_values(members: dict[str, bytes], sample: SampleEntry) -> Iterator[s
 
 
 def _verify_video(data: bytes, frames: int, size: tuple[int, int]) -> Iterator[str]:
-    from datamodules.media import MediaError, read_frames
+    from datamodules.media.files import MediaError, read_frames
 
     count = 0
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datamodules.clip import KEYS, ClipInfo, encode
-from datamodules.index import Index, SampleEntry, ShardEntry
+from datamodules.shards.index import Index, SampleEntry, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
 
 Members = list[tuple[str, bytes]]
@@ -145,7 +145,7 @@ def make_clip(
 
         values["motion.npz"] = {"motion": make_motion(rng, round(seconds * 20))}
     if "video.mp4" in keys:
-        from datamodules.media import encode_video
+        from datamodules.media.files import encode_video
 
         height, width = video_size
         info = info.model_copy(update={"height": height, "width": width})

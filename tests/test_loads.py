@@ -16,7 +16,7 @@ from models.losses.vgg import WeightsError, read_weights
 from settings import ConfigError
 from settings.scalars import read_yaml
 from trainers.engines.pieces import load
-from trainers.errors import CheckpointError
+from trainers.run.errors import CheckpointError
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from datamodules.media import MediaError
+from datamodules.media.files import MediaError
 from settings import ConfigError, command
 from settings.device import device_of
 from settings.output import OutputError, check_writable, faults_of
@@ -94,7 +94,7 @@ def animate(
         MediaError: a file that cannot be read or used.
     """
     from trainers.animation.wanted import Wanted
-    from trainers.exports import check_steps, find_export
+    from trainers.run.exports import check_steps, find_export
 
     export = find_export(run)
     if export.stage not in ANIMATORS.names():

@@ -73,11 +73,11 @@ def compare(
     Raises:
         ConfigError: runs that cannot be compared, or nothing to measure them on.
     """
-    from datamodules.index import Index
+    from datamodules.shards.index import Index
     from trainers.evaluation.evaluator import describe, needed
     from trainers.evaluation.plan import Plan
     from trainers.evaluation.side_by_side import differences, names_of, write
-    from trainers.exports import find_export
+    from trainers.run.exports import find_export
 
     if len(runs) < _LEAST:
         raise ConfigError(f"compare needs two runs or more, got {len(runs)}: python -m trainers.compare RUN RUN")
@@ -141,7 +141,7 @@ def compare(
 
 def keep(evaluator: Any, out: Path) -> Path:
     """Copy an evaluator network to OUT/evaluators/SHA256 (once), with the config that says what it is."""
-    from trainers.run_folder import replace_folder
+    from trainers.run.folder import replace_folder
 
     folder = out / KEPT / evaluator.sha256
     if not (folder / "export").is_dir():
@@ -156,7 +156,7 @@ def keep(evaluator: Any, out: Path) -> Path:
 def _evaluator(given: str | None, out: Path, run: Path | None, shards: str, config: Path | None, stage: str) -> Any:
     """The network that all runs are measured by."""
     from trainers.evaluation.evaluator import find_or_train
-    from trainers.exports import find_export
+    from trainers.run.exports import find_export
 
     if given is not None:
         kept = _kept(Path(given), stage)
@@ -176,7 +176,7 @@ def _kept(folder: Path, stage: str) -> Any:
     Raises:
         ConfigError: there are several, or one whose weights are not those that its name says.
     """
-    from trainers.exports import find_export
+    from trainers.run.exports import find_export
 
     found = [find_export(path) for path in sorted((folder / KEPT).glob("*")) if (path / "export").is_dir()]
     found = [export for export in found if export.stage == stage]
@@ -191,7 +191,7 @@ def _kept(folder: Path, stage: str) -> Any:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `compare`; 0, or 2 with one line of explanation."""
-    from datamodules.index import IndexFileError
+    from datamodules.shards.index import IndexFileError
 
     values = command(compare, argv, prog="python -m trainers.compare", positional="runs")
     try:

@@ -81,7 +81,7 @@ def workspace(columns: Collection[str] | None, project: str, entity: str, name: 
     import wandb_workspaces.reports.v2 as reports
     import wandb_workspaces.workspaces as workspaces
 
-    from trainers.wandb_run import AXIS
+    from trainers.tracking.wandb_run import AXIS
 
     samples = reports.MediaBrowser(title="Real, generated", media_keys=["samples"], num_columns=1, gallery_axis="step")
     sections = {
@@ -144,15 +144,15 @@ def _rates(columns: Collection[str]) -> list[str]:
 def _plot(title: str, names: Sequence[str] = (), regex: str | None = None) -> Any:
     import wandb_workspaces.reports.v2 as reports
 
-    from trainers.wandb_run import AXIS
+    from trainers.tracking.wandb_run import AXIS
 
     return reports.LinePlot(title=title, x=AXIS, y=list(names), metric_regex=regex)
 
 
 def _of_run(folder: Path) -> tuple[list[str], str]:
     """Names of the figures of a run, and its W&B project."""
-    from trainers.loggers import read_metrics
-    from trainers.run_folder import RunFolder, read_config
+    from trainers.run.folder import RunFolder, read_config
+    from trainers.tracking.loggers import read_metrics
 
     run = RunFolder(folder)
     values = read_config(run)

@@ -82,12 +82,12 @@ def evaluate(
     Raises:
         ConfigError: no such network or data, or values that make no sense.
     """
-    from datamodules.index import Index, IndexFileError
+    from datamodules.shards.index import Index, IndexFileError
     from trainers.evaluation import tables
     from trainers.evaluation.comparison import without_clips
     from trainers.evaluation.plan import Plan
-    from trainers.exports import check_steps, find_export
-    from trainers.model_card import update_figures
+    from trainers.run.exports import check_steps, find_export
+    from trainers.run.model_card import update_figures
 
     started = time.perf_counter()
     if not seeds or len(set(seeds)) != len(seeds):
@@ -164,7 +164,7 @@ def _check_used(stage: str, given: dict[str, Any]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `evaluate`; 0, or 2 with one line of explanation."""
-    from datamodules.index import IndexFileError
+    from datamodules.shards.index import IndexFileError
 
     values = command(evaluate, argv, prog="python -m trainers.evaluate")
     try:

@@ -25,9 +25,9 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
         ConfigError: no run there, no checkpoint, or one that does not belong to the run's config.
         CheckpointError: a checkpoint that cannot be read.
     """
-    from trainers.checkpoints import fill, network_weights, newest_whole
-    from trainers.exports import write_export
-    from trainers.run_folder import RunFolder, read_config
+    from trainers.run.checkpoints import fill, network_weights, newest_whole
+    from trainers.run.exports import write_export
+    from trainers.run.folder import RunFolder, read_config
     from trainers.stages import STAGES
 
     folder = RunFolder(Path(run))
@@ -54,7 +54,7 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `export`; 0, or 2 with one line of explanation."""
-    from trainers.checkpoints import CheckpointError
+    from trainers.run.checkpoints import CheckpointError
 
     values = command(export, argv, prog="python -m trainers.export")
     try:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from trainers.errors import RunStopped
+from trainers.run.errors import RunStopped
 
 _STARTED = time.time()
 # What ranks say of others that are gone.

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 from settings import Choice, ConfigError, build, command
 from settings.ranges import Seed
-from trainers.errors import Interrupted, RunStopped
+from trainers.engines.strategies import STRATEGIES
 from trainers.failures import describe, record, wait_for_first, world
 from trainers.options import (
     CheckpointOptions,
@@ -24,10 +24,10 @@ from trainers.options import (
     WandbOptions,
     WatchdogOptions,
 )
-from trainers.run_folder import current, is_first_rank
-from trainers.signals import ask_to_requeue, forget, listen
+from trainers.run.errors import Interrupted, RunStopped
+from trainers.run.folder import current, is_first_rank
+from trainers.run.signals import ask_to_requeue, forget, listen
 from trainers.stages import DATAMODULES, STAGES
-from trainers.strategies import STRATEGIES
 
 
 def fit(

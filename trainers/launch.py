@@ -18,12 +18,12 @@ from cospeech import shipped
 from settings import ConfigError, build, command
 from settings.output import OutputError, faults_of
 from settings.schema import plain
-from trainers.errors import RunStopped
 from trainers.launching.chain import Link, Place, chain
 from trainers.launching.options import PreprocessOptions, SlurmOptions
 from trainers.launching.scripts import batch_script, submit_script
 from trainers.launching.snapshot import take
 from trainers.launching.summary import summary
+from trainers.run.errors import RunStopped
 
 
 def launch(

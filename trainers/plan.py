@@ -17,9 +17,9 @@ from pydantic import Field
 from settings import ConfigError, build, check, command
 from settings.load import load
 from settings.schema import REQUIRED, keys
-from trainers.batches import per_rank
 from trainers.fit import fit
 from trainers.options import TrainerOptions
+from trainers.stage.batches import per_rank
 from trainers.stages import DATAMODULES
 
 PROG = "python -m trainers.plan"
@@ -195,8 +195,8 @@ def _stage(build_stage: Any, values: Mapping[str, Any]) -> Any:
 
 def _check_strategy(values: Mapping[str, Any], stage: Any) -> None:
     """What the strategy cannot do and the stage does not log, as the training command would say it."""
-    from trainers.stage import check_monitor
-    from trainers.strategies import STRATEGIES, check
+    from trainers.engines.strategies import STRATEGIES, check
+    from trainers.stage.base import check_monitor
 
     name = values["strategy"]["name"]
     if not name.startswith("deepspeed") or find_spec("deepspeed"):

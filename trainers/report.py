@@ -15,8 +15,8 @@ from reports import Page
 from reports.charts import lines, thinned
 from settings import ConfigError, command, get_logger
 from settings.output import OutputError, faults_of
-from trainers.columns import by_figure, name_of, readable
-from trainers.run_folder import RunFolder, read_config
+from trainers.run.folder import RunFolder, read_config
+from trainers.tracking.columns import by_figure, name_of, readable
 
 logger = get_logger(__name__)
 
@@ -55,7 +55,7 @@ def write_report(run: RunFolder | str | Path) -> Path:
 
 def _rows(folder: RunFolder) -> list[dict[str, Any]]:
     # Imported here: brings Lightning, which a plain reading of the run folder can do without until now.
-    from trainers.loggers import read_metrics
+    from trainers.tracking.loggers import read_metrics
 
     return read_metrics(folder.metrics)
 
@@ -132,7 +132,7 @@ def steps_in_names(folder: RunFolder, rows: list[dict[str, Any]]) -> int:
     several = optimisers(rows)
     if several == 1:
         return 1
-    from trainers.checkpoints import names_count_batches
+    from trainers.run.checkpoints import names_count_batches
 
     known = names_count_batches(folder.checkpoints)
     if known is None:

@@ -23,11 +23,11 @@ STAGES = Registry(
 ANIMATORS = Registry(
     "animator",
     {
-        "mmgt.smga": "trainers.animation.smga:SMGAAnimator",
-        "implicit_motion.base": "trainers.animation.implicit_motion:Reenactor",
-        "implicit_motion.motion": "trainers.animation.implicit_motion:MotionAnimator",
-        "versa.text_motion": "trainers.animation.versa:VersaAnimator",
-        "versa.audio_motion": "trainers.animation.versa:VersaAnimator",
+        "mmgt.smga": "trainers.mmgt.animation:SMGAAnimator",
+        "implicit_motion.base": "trainers.implicit_motion.animation:Reenactor",
+        "implicit_motion.motion": "trainers.implicit_motion.animation:MotionAnimator",
+        "versa.text_motion": "trainers.versa.animation:VersaAnimator",
+        "versa.audio_motion": "trainers.versa.animation:VersaAnimator",
     },
 )
 """Stage to the class that turns its trained network into files: `Animator(export, fps, device).animate(wanted)`."""
@@ -35,12 +35,12 @@ ANIMATORS = Registry(
 EVALUATORS = Registry(
     "evaluator",
     {
-        "mmgt.smga": "trainers.evaluation.gestures:measure_gestures",
-        "implicit_motion.base": "trainers.evaluation.reenactment:measure_reenactment",
-        "implicit_motion.motion": "trainers.evaluation.speech_motion:measure_speech_motion",
-        "versa.tokenizer": "trainers.evaluation.tokenizer:measure_tokenizer",
-        "versa.text_motion": "trainers.evaluation.text_motion:measure_text_motion",
-        "versa.audio_motion": "trainers.evaluation.gesturing:measure_gesturing",
+        "mmgt.smga": "trainers.mmgt.evaluation.gestures:measure_gestures",
+        "implicit_motion.base": "trainers.implicit_motion.evaluation.reenactment:measure_reenactment",
+        "implicit_motion.motion": "trainers.implicit_motion.evaluation.speech_motion:measure_speech_motion",
+        "versa.tokenizer": "trainers.versa.evaluation.tokenizer:measure_tokenizer",
+        "versa.text_motion": "trainers.versa.evaluation.text_motion:measure_text_motion",
+        "versa.audio_motion": "trainers.versa.evaluation.gesturing:measure_gesturing",
     },
 )
 """Stage to the function that measures it: `measure(export, plan, folder)` gives figures, splits and the paper's own."""

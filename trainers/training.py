@@ -16,15 +16,13 @@ import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from datamodules.bad_samples import TooManyBadSamples
-from datamodules.cache import ShardError
-from datamodules.index import IndexFileError
-from datamodules.memory import keep_freed_memory
+from datamodules.shards.bad_samples import TooManyBadSamples
+from datamodules.shards.cache import ShardError
+from datamodules.shards.index import IndexFileError
+from datamodules.transport.memory import keep_freed_memory
 from settings import ConfigError, get_logger
 from settings.output import OutputError, faults_of
 from settings.schema import plain
-from trainers.agreement import agree
-from trainers.batches import per_rank
 from trainers.callbacks.checkpoints import Checkpoints
 from trainers.callbacks.ema import EMA
 from trainers.callbacks.epochs import Epochs
@@ -36,19 +34,21 @@ from trainers.callbacks.signals import Signals
 from trainers.callbacks.step_seed import StepSeed
 from trainers.callbacks.throughput import Throughput, WaitClock
 from trainers.callbacks.watchdog import Watchdog
-from trainers.checkpoints import AtomicCheckpointIO, count_batches, fill, init_from, network_weights, newest_whole
 from trainers.engines.fragments import shards_of
 from trainers.engines.pieces import MANIFEST
-from trainers.errors import CheckpointError, Interrupted, RunStopped
-from trainers.exports import write_export
-from trainers.loggers import check_wandb, loggers
+from trainers.engines.strategies import STRATEGIES, check
 from trainers.options import TrainerOptions
-from trainers.resuming import check_resume, state_of
-from trainers.run_folder import RunFolder, choose, hold, is_first_rank, open_run, read_config
-from trainers.signals import received
-from trainers.stage import Clip, Stage, check_monitor
+from trainers.run.checkpoints import AtomicCheckpointIO, count_batches, fill, init_from, network_weights, newest_whole
+from trainers.run.errors import CheckpointError, Interrupted, RunStopped
+from trainers.run.exports import write_export
+from trainers.run.folder import RunFolder, choose, hold, is_first_rank, open_run, read_config
+from trainers.run.resuming import check_resume, state_of
+from trainers.run.signals import received
+from trainers.stage.agreement import agree
+from trainers.stage.base import Clip, Stage, check_monitor
+from trainers.stage.batches import per_rank
 from trainers.stages import DATAMODULES, STAGES
-from trainers.strategies import STRATEGIES, check
+from trainers.tracking.loggers import check_wandb, loggers
 
 logger = get_logger(__name__)
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.cache import ShardFolder
 from datamodules.clip import BadSample, ClipInfo, check, decode
-from datamodules.index import SampleEntry, ShardEntry
-from datamodules.members import read_members
+from datamodules.shards.cache import ShardFolder
+from datamodules.shards.index import SampleEntry, ShardEntry
+from datamodules.shards.members import read_members
 from models.human.motion import FPS, from_smplx
 from preprocessing.motion.clips import Clip, LeftOut, Read, encode_clip
 

@@ -20,9 +20,9 @@ from datamodules.clip import Caption, ClipInfo
 from models.human.inverse_kinematics import rotations_of
 from models.human.motion import FPS, PARTS, recover_joints
 from models.human.rotations import matrix_to_6d
-from preprocessing.manifest import cut_spans, slug
 from preprocessing.motion.clips import LeftOut, Read, checked_motion, encode_clip, pieces
 from preprocessing.motion.options import Options
+from preprocessing.sources.manifest import cut_spans, slug
 from preprocessing.step import Source
 
 MOTIONS: Final = "new_joint_vecs"

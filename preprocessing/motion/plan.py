@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from datamodules.cache import ShardFolder
-from datamodules.index import FILE_NAME, Index
+from datamodules.shards.cache import ShardFolder
+from datamodules.shards.index import FILE_NAME, Index
 from models.human.motion import FPS
-from preprocessing.manifest import assign_splits
 from preprocessing.motion.clips import Read, speech_features
 from preprocessing.motion.from_shards import read_sample
 from preprocessing.motion.humanml3d import MOTIONS, TEXTS, read_humanml3d
 from preprocessing.motion.options import Options
 from preprocessing.motion.smplx_files import read_smplx_file, rest_of, speaker_of
+from preprocessing.sources.manifest import assign_splits
 from preprocessing.step import Source
 from settings import ConfigError
 
@@ -56,7 +56,7 @@ def make_plan(options: Options) -> Plan:
 
     Raises:
         ConfigError: nothing there that can be imported, or no body model at `model`, no pretrained model for speech.
-        datamodules.index.IndexFileError: shards without an index.
+        datamodules.shards.index.IndexFileError: shards without an index.
     """
     location = Path(options.input).expanduser()
     remote = "://" in options.input

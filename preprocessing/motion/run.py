@@ -16,14 +16,14 @@ from typing import Any
 
 import torch
 
-from datamodules.cache import ShardError
-from datamodules.index import IndexFileError
+from datamodules.shards.cache import ShardError
+from datamodules.shards.index import IndexFileError
 from preprocessing.motion.clips import Read
 from preprocessing.motion.options import Options
 from preprocessing.motion.plan import Plan, make_plan
 from preprocessing.motion.work import MotionWork
-from preprocessing.work import RunError
-from preprocessing.writer import OutputError
+from preprocessing.runs.work import RunError
+from preprocessing.runs.writer import OutputError
 from settings import ConfigError, build, command
 from settings.output import faults_of
 from settings.progress import Progress

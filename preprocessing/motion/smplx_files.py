@@ -22,11 +22,10 @@ import numpy as np
 import torch
 
 from datamodules.clip import SAMPLE_RATE, Caption, ClipInfo
-from datamodules.media import MediaError
+from datamodules.media.files import MediaError
 from models.human.body import offsets_of
 from models.human.body_model import BodyModelError, load_body_model
 from models.human.motion import FPS, from_smplx, pose_of
-from preprocessing.manifest import cut_spans, slug
 from preprocessing.motion.clips import (
     LeftOut,
     Read,
@@ -39,8 +38,9 @@ from preprocessing.motion.clips import (
 )
 from preprocessing.motion.options import Options
 from preprocessing.motion.words import Words, read_words
-from preprocessing.sound import Sound, read_sound
+from preprocessing.sources.manifest import cut_spans, slug
 from preprocessing.step import Source
+from preprocessing.videos.sound import Sound, read_sound
 from settings import ConfigError
 
 WIDTHS: Final = (165, 156, 72, 66)

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from datamodules.clip import VERSION, decode
-from datamodules.index import Index, ShardEntry
+from datamodules.shards.index import Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
 from preprocessing.motion.clips import REASONS, Read
 from preprocessing.motion.options import Options
 from preprocessing.motion.plan import Plan
-from preprocessing.shard_work import ShardWork
-from preprocessing.writer import SampleWriter, member, sample_entry, whole_file
+from preprocessing.runs.shard_work import ShardWork
+from preprocessing.runs.writer import SampleWriter, member, sample_entry, whole_file
 from settings import get_logger
 
 COUNTED: Final = ("pose.npz", "speech.npz", "motion.npz")

@@ -22,7 +22,7 @@ def detect_image(
     """Find the key points of the person in a picture with MediaPipe.
 
     Args:
-        image: (H, W, 3) uint8 RGB, as `datamodules.picture.read_image` gives it.
+        image: (H, W, 3) uint8 RGB, as `datamodules.media.picture.read_image` gives it.
         name: what to call the picture in messages, the file's name.
         side: the picture is made smaller so that its longer side has at most this many pixels.
         minimum_score: points with a lower score are missing.

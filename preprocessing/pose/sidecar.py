@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from datamodules.media import MediaError
+from datamodules.media.files import MediaError
 from models.human.keypoints import BODY, FACE, LEFT_HAND, POINTS, RIGHT_HAND
-from preprocessing.seek import frame_stamps
 from preprocessing.step import Draft
+from preprocessing.videos.seek import frame_stamps
 from settings import ConfigError
 from settings.ranges import Fps, Fraction
 

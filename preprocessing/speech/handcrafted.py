@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from datamodules.hearing import librosa
+from datamodules.media.hearing import librosa
 from preprocessing.step import Draft
 
 SAMPLE_RATE: Final = 16_000

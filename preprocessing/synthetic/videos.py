@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from datamodules.clip import encode
-from datamodules.media import write_video
+from datamodules.media.files import write_video
 from preprocessing.synthetic import rule
 from preprocessing.synthetic.draw import render
 from preprocessing.synthetic.figure import figure

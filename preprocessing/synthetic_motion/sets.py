@@ -15,12 +15,12 @@ from typing import Any, Final, NamedTuple
 import torch
 
 from datamodules.clip import check, decode, encode
-from datamodules.index import FILE_NAME, Index, ShardEntry
+from datamodules.shards.index import FILE_NAME, Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
 from models.human.motion import FPS
+from preprocessing.runs.writer import SampleWriter, make_folder, member, sample_entry, whole_file, write_json
 from preprocessing.synthetic_motion.actions import held_out
 from preprocessing.synthetic_motion.clips import Recipe, make_clip
-from preprocessing.writer import SampleWriter, make_folder, member, sample_entry, whole_file, write_json
 from settings import ConfigError, get_logger
 from settings.progress import Progress
 from settings.ranges import Count, Fraction, Seed, Whole
@@ -80,7 +80,7 @@ def generate(
 
     Raises:
         ConfigError: a number out of range, or another set in the folder.
-        preprocessing.writer.OutputError: the folder cannot be written.
+        preprocessing.runs.writer.OutputError: the folder cannot be written.
     """
     _check(clips, speakers, talking, sequences, captions, val, test, clips_per_shard, workers)
     recipe = Recipe(clips, speakers, seed, talking, sequences, captions, val, test, poses)

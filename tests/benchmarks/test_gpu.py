@@ -19,7 +19,7 @@ from cospeech import shipped
 from settings.load import load
 from trainers.fit import fit
 from trainers.plan import training_config
-from trainers.stage import SampleGenerator
+from trainers.stage.base import SampleGenerator
 
 
 @pytest.mark.slow

@@ -5,8 +5,8 @@ import gc
 import numpy as np
 import pytest
 
-from datamodules.buffers import HEADER, Borrower, Lender
 from datamodules.reader import ClipDataModule
+from datamodules.transport.buffers import HEADER, Borrower, Lender
 from tests.shards import write_shards
 
 

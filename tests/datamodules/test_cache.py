@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from datamodules.cache import ShardError, ShardFolder
 from datamodules.clips import read_clips
-from datamodules.index import Index, IndexFileError
 from datamodules.reader import ClipDataModule
+from datamodules.shards.cache import ShardError, ShardFolder
+from datamodules.shards.index import Index, IndexFileError
 from tests.shards import write_shards
 
 

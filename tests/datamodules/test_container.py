@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
-from datamodules.media import MediaError, read_audio, read_frames, read_metadata
-from datamodules.picture import read_image
-from preprocessing.decode import SourceVideo
+from datamodules.media.files import MediaError, read_audio, read_frames, read_metadata
+from datamodules.media.picture import read_image
+from preprocessing.videos.decode import SourceVideo
 from tests.preprocessing.clips import tone, write_clip
 
 RATE = 16_000
@@ -199,7 +199,7 @@ def whole_files(folder):
     """Small whole files of each kind, and what reads them."""
     from PIL import Image
 
-    from datamodules.media import encode_flac
+    from datamodules.media.files import encode_flac
 
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (24, 32, 3), np.uint8))
     files = {}

@@ -5,10 +5,10 @@ import logging
 import numpy as np
 import pytest
 
-from datamodules.fitting import Fit
-from datamodules.media import encode_video
+from datamodules.media.files import encode_video
+from datamodules.media.fitting import Fit
+from datamodules.media.video import read_window
 from datamodules.reader import ClipDataModule
-from datamodules.video import read_window
 from settings import ConfigError
 from tests.shards import write_shards
 

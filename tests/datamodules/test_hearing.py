@@ -9,7 +9,7 @@ import pytest
 
 CODE = """
 import numpy as np
-from datamodules.hearing import librosa
+from datamodules.media.hearing import librosa
 strength = librosa().onset.onset_strength(y=np.random.default_rng(0).normal(size=48000).astype(np.float32), sr=16000)
 tempo, beats = librosa().beat.beat_track(onset_envelope=strength, sr=16000)
 print(len(beats), __import__("os").environ["NUMBA_CACHE_DIR"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.media import (
+from datamodules.media.files import (
     MediaError,
     encode_video,
     read_audio,
@@ -14,7 +14,7 @@ from datamodules.media import (
     read_metadata,
     write_video,
 )
-from datamodules.picture import read_image
+from datamodules.media.picture import read_image
 
 
 def frames(count: int = 25, height: int = 64, width: int = 96) -> list[np.ndarray]:

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from datamodules.memory import keep_freed_memory
+from datamodules.transport.memory import keep_freed_memory
 
 STEPS = """
 import resource, sys, torch
-from datamodules.memory import keep_freed_memory
+from datamodules.transport.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 

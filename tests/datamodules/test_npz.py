@@ -3,7 +3,7 @@ import io
 import numpy as np
 import pytest
 
-from datamodules.npz import read_npz
+from datamodules.shards.npz import read_npz
 
 
 def packed(save=np.savez_compressed, **arrays):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.media import encode_video
-from datamodules.parcels import Parcel, Sent
+from datamodules.media.files import encode_video
 from datamodules.reader import ClipDataModule
+from datamodules.transport.parcels import Parcel, Sent
 from tests.shards import write_shards
 
 KEYS = ("pose.npz", "speech.npz", "face.npz", "audio.flac")

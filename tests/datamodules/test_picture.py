@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from datamodules.container import MediaError
-from datamodules.picture import read_image
+from datamodules.media.container import MediaError
+from datamodules.media.picture import read_image
 
 
 def test_pictures_are_turned_and_laid_on_white(tmp_path: Path) -> None:

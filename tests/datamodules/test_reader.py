@@ -6,8 +6,8 @@ import torch
 
 import settings
 from datamodules.clips import read_clips
-from datamodules.index import Index, IndexFileError
 from datamodules.reader import ClipDataModule
+from datamodules.shards.index import Index, IndexFileError
 from settings import ConfigError
 from tests.shards import write_shards
 

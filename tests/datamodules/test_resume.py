@@ -11,8 +11,8 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-from datamodules.index import Index
 from datamodules.reader import ClipDataModule
+from datamodules.shards.index import Index
 from tests.shards import write_shards
 
 KEYS = ("pose.npz", "speech.npz")

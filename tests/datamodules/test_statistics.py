@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.index import Index, IndexFileError, SampleEntry, ShardEntry
+from datamodules.shards.index import Index, IndexFileError, SampleEntry, ShardEntry
 from datamodules.statistics import FLOOR, StatisticsAccumulator
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from datamodules.streams import EpochOrder, Share, Shuffle
-from datamodules.windows import Cut
+from datamodules.order.streams import EpochOrder, Share, Shuffle
+from datamodules.order.windows import Cut
 
 RNG = np.random.default_rng(0)
 FRAMES = RNG.integers(60, 750, 300)

@@ -2,10 +2,10 @@ import json
 
 import pytest
 
-from datamodules.cache import ShardFolder
 from datamodules.clips import read_clips
-from datamodules.index import Index
-from datamodules.table import matches, select
+from datamodules.shards.cache import ShardFolder
+from datamodules.shards.index import Index
+from datamodules.shards.table import matches, select
 from settings import ConfigError
 from tests.shards import write_shards
 

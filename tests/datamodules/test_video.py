@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from datamodules.clip import BadSample
-from datamodules.media import encode_video
+from datamodules.media.files import encode_video
+from datamodules.media.video import read_window
 from datamodules.reader import ClipDataModule
-from datamodules.video import read_window
 from tests.shards import number_of, numbered_frame, write_shards
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from preprocessing.manifest import read_sources
+from preprocessing.sources.manifest import read_sources
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -13,7 +13,7 @@ import lightning.pytorch as L
 import torch
 
 from trainers.fit import main
-from trainers.run_folder import current
+from trainers.run.folder import current
 from trainers.stages import STAGES
 from trainers.versa.tokenizer import TokenizerStage
 

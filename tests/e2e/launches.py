@@ -9,7 +9,7 @@ import yaml
 
 from tests.e2e.cluster import Cluster
 from tests.e2e.processes import ROOT
-from trainers.checkpoints import newest_first, step_of
+from trainers.run.checkpoints import newest_first, step_of
 
 STEPS = 24
 # Two ranks, a node each, without GPUs.

@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from preprocessing.features import Options, make_features
+from preprocessing.features.run import Options, make_features
 from tests.e2e.strategies import COMMON, curve, train_all
 from tests.models.test_implicit_motion_base import SMALL
 from tests.shards import write_shards

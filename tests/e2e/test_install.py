@@ -58,7 +58,7 @@ def _launches(cospeech: str, here: Path) -> None:
     assert f"code: cospeech {version}, not under git\n" in said
     assert (here / "launched" / "jobs.txt").read_text() == "smga 7\n"
     # What the jobs will do: the code is taken from the copy, and names the version.
-    program = "import trainers.run_folder as r; print(r.__file__); print(r.environment())"
+    program = "import trainers.run.folder as r; print(r.__file__); print(r.environment())"
     copied = {"PYTHONPATH": str(here / "launched" / "code"), "PYTHONSAFEPATH": "1"}
     done = subprocess.run(
         [str(Path(cospeech).with_name("python")), "-c", program],

@@ -15,10 +15,10 @@ import pytest
 from tests.e2e.processes import run, start, wait_for
 from tests.e2e.strategies import COMMON, train_all
 from tests.shards import write_shards
-from trainers.checkpoints import damage, newest_whole
 from trainers.failures import first
 from trainers.failures import main as failures
-from trainers.loggers import read_metrics
+from trainers.run.checkpoints import damage, newest_whole
+from trainers.tracking.loggers import read_metrics
 
 TOY = ("stage=toy", "stage.network.dropout=0", *COMMON, "trainer.devices=2")
 

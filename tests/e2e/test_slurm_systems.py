@@ -9,14 +9,14 @@ import pytest
 from safetensors.torch import load_file
 
 from datamodules.clips import read_clips
-from datamodules.index import Index
+from datamodules.shards.index import Index
 from models.versa.token2pose import PoseBank
 from tests.e2e.cluster import Cluster
 from tests.e2e.launches import launch, log
 from tests.models.test_implicit_motion_base import SMALL
 from tests.motions import write_motion_shards
 from tests.shards import write_shards
-from trainers.run_folder import RunFolder, read_config
+from trainers.run.folder import RunFolder, read_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

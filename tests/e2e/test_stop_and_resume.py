@@ -9,8 +9,8 @@ import pytest
 from tests.e2e.processes import run, start, wait_for
 from tests.e2e.strategies import train_all
 from tests.shards import write_shards
-from trainers.checkpoints import newest_first, newest_whole, step_of
-from trainers.loggers import read_metrics
+from trainers.run.checkpoints import newest_first, newest_whole, step_of
+from trainers.tracking.loggers import read_metrics
 
 STEPS = 40
 

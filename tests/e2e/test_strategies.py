@@ -7,10 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from tests.e2e.strategies import GAN, SHARDED, SMGA, STRATEGIES, clips, curve, train, train_all, words
-from trainers.adan import STATE
-from trainers.checkpoints import read, read_state
 from trainers.export import main as export
 from trainers.fit import main
+from trainers.run.checkpoints import read, read_state
+from trainers.stage.adan import STATE
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -17,9 +17,9 @@ from tests.speech_models import saved_speech_model
 from trainers.animate import main as animate
 from trainers.animation.hearing import PretrainedHearing, mean_layer
 from trainers.evaluate import main as evaluate
-from trainers.evaluation.acting import Actor, load_acts
-from trainers.exports import find_export
 from trainers.fit import main as fit
+from trainers.run.exports import find_export
+from trainers.versa.evaluation.acting import Actor, load_acts
 
 pytestmark = pytest.mark.slow
 

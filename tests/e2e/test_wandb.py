@@ -10,8 +10,8 @@ import wandb
 
 from tests.e2e.processes import run, start, wait_for
 from tests.trainers import wandb_files
-from trainers.loggers import read_metrics
-from trainers.wandb_run import AXIS
+from trainers.tracking.loggers import read_metrics
+from trainers.tracking.wandb_run import AXIS
 
 pytestmark = pytest.mark.slow
 

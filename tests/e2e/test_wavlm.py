@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from datamodules.clips import read_clips
-from datamodules.index import Index
+from datamodules.shards.index import Index
 from models.mmgt import SMGA
 from preprocessing.run import main as preprocess
 from preprocessing.synthetic.videos import generate as make_videos

@@ -14,7 +14,7 @@ from models.diffusion.noise.edm import EDMNoise
 from models.diffusion.preconditioning import EDM, V, preconditioning
 from models.diffusion.samplers.ddim import DDIM
 from models.diffusion.weighting import loss_weight
-from trainers.stage import SampleGenerator
+from trainers.stage.base import SampleGenerator
 
 NOISES = {"ddpm": DDPMNoise(), "edm": EDMNoise(), "zero": DDPMNoise("scaled_linear", 1000, zero_terminal_snr=True)}
 MEAN, STD = 1.5, 0.3

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from models.human.keypoints import POINTS
+from models.human.motion_masks import motion_masks
 from models.mmgt.generate import generate, generate_chunks, seam_statistics, seams, windows
-from models.mmgt.masks import motion_masks
 from tests.models.small import statistics, tiny
 
 

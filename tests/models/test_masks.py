@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.human.keypoints import FACE, LEFT_HAND, LIPS, RIGHT_HAND
-from models.mmgt.masks import motion_masks, region_mask
+from models.human.motion_masks import motion_masks, region_mask
 
 H, W = 40, 60
 

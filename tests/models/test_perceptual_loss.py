@@ -14,7 +14,7 @@ from models.losses.perceptual import PerceptualLoss, downsample
 from models.losses.reconstruction import build_reconstruction_loss
 from models.losses.vgg import VGGFeatures, WeightsError
 from tests.models.pictures import noisy, pictures
-from trainers.stage import Stage
+from trainers.stage.base import Stage
 
 NARROW = [8, 8, "M", 8, 8, "M", 12, 12, 12, 12, "M", 12, 12, 12, 12, "M", 12, 12, 12, 12, "M"]
 TAPS = (0, 5, 10, 19, 28)

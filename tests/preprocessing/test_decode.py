@@ -6,8 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from datamodules.media import MediaError
-from preprocessing.decode import SourceVideo
+from datamodules.media.files import MediaError
+from preprocessing.videos.decode import SourceVideo
 from tests.preprocessing.clips import tone, write_clip
 
 RATE = 16_000
@@ -124,7 +124,7 @@ def test_audio_shorter_and_longer_than_the_video(tmp_path):
 
 
 def test_a_hole_in_the_sound_is_silence_and_shifts_nothing(tmp_path):
-    from preprocessing.sound import Sound
+    from preprocessing.videos.sound import Sound
 
     sound = Sound()
     sound.place(100, np.ones(50, np.float32))

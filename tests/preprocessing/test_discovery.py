@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from preprocessing.discovery import Skipped, readable
-from preprocessing.manifest import ManifestError, assign_splits, read_sources, slug
+from preprocessing.sources.discovery import Skipped, readable
+from preprocessing.sources.manifest import ManifestError, assign_splits, read_sources, slug
 from tests.preprocessing.clips import write_clip
 
 

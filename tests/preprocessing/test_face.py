@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datamodules.clip import ClipInfo, check
-from datamodules.media import encode_video, read_frames
+from datamodules.media.files import encode_video, read_frames
 from models.human.canonical_face import CANONICAL, RIGID
 from models.human.keypoints import FACE, POINTS
 from preprocessing.face.geometry import eye_openness, head_pose, lip_box
@@ -197,7 +197,7 @@ def test_a_real_face_the_three_ways_agree():
 
 @real
 def test_a_mirrored_face_looks_the_other_way():
-    from datamodules.picture import read_image
+    from datamodules.media.picture import read_image
     from preprocessing.pose import detect_image
 
     picture = read_image(MEDIA / "images" / "echomimicv2_flux_man_0324.png")

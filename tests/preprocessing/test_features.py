@@ -12,11 +12,11 @@ import torch
 
 from datamodules.clip import decode
 from datamodules.clips import read_clips
-from datamodules.fitting import Fit
-from datamodules.index import Index
+from datamodules.media.fitting import Fit
+from datamodules.shards.index import Index
 from models.implicit_motion import ImplicitMotion
-from preprocessing import features
-from preprocessing.features import Options, main, make_features
+from preprocessing.features import run as features
+from preprocessing.features.run import Options, main, make_features
 from preprocessing.verify import verify
 from settings import ConfigError
 from tests.models.test_implicit_motion_base import SMALL
@@ -222,7 +222,7 @@ def test_features_keep_the_schema(made):
     index = Index.load(made)
     shard = index.shards[0]
     data = (made / shard.name).read_bytes()[shard.samples[0].offset :]
-    from preprocessing.writer import read_members
+    from preprocessing.runs.writer import read_members
 
     members = dict(read_members(data[: shard.samples[0].size]))
     names = [name.partition(".")[2] for name in members]

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from preprocessing.manifest import ManifestError, assign_splits, cut_extra, cut_spans, read_sources, slug
-from preprocessing.span import Crop, Span
+from preprocessing.sources.manifest import ManifestError, assign_splits, cut_extra, cut_spans, read_sources, slug
 from preprocessing.step import Source
+from preprocessing.videos.span import Crop, Span
 
 
 def touch(folder, *names):

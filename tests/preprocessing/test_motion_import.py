@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 
 from datamodules.clip import ClipInfo, decode, encode
-from datamodules.index import Index
-from datamodules.members import read_members
+from datamodules.shards.index import Index
+from datamodules.shards.members import read_members
 from models.human.body import OFFSETS, PARENTS, forward_kinematics
 from models.human.motion import PARTS, from_smplx, recover_joints, recover_rotations
 from preprocessing.motion import run
 from preprocessing.motion.options import Options
 from preprocessing.motion.run import import_motion, main
+from preprocessing.runs.work import RunError
+from preprocessing.runs.writer import END, member
 from preprocessing.speech.pretrained import PretrainedSpeech
 from preprocessing.verify import verify
-from preprocessing.work import RunError
-from preprocessing.writer import END, member
 from settings import ConfigError
 from tests.models.body_motions import parameters
 from tests.preprocessing.body_model_file import write_body_model

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from av.video.reformatter import Colorspace
 
-from preprocessing.decode import SourceVideo
-from preprocessing.tonemap import hlg_decode, pq_decode, pq_encode, tone_map
+from preprocessing.videos.decode import SourceVideo
+from preprocessing.videos.tonemap import hlg_decode, pq_decode, pq_encode, tone_map
 from tests.preprocessing.clips import write_clip
 
 
@@ -70,7 +70,7 @@ def test_the_display_matrix_turns_and_mirrors(tmp_path, matrix):
 def test_pictures_with_every_exif_orientation_stand_upright(tmp_path, orientation):
     from PIL import Image
 
-    from datamodules.picture import read_image
+    from datamodules.media.picture import read_image
 
     # What has to be stored so that the picture is shown right (EXIF 2.3, tag 274).
     stored = {
@@ -97,7 +97,7 @@ def test_untagged_pictures_have_the_colours_of_their_size(tmp_path, size, matrix
 
 
 def test_what_is_written_here_is_read_with_its_own_colours(tmp_path):
-    from datamodules.media import read_frames, write_video
+    from datamodules.media.files import read_frames, write_video
 
     red = np.full((720, 1280, 3), (200, 40, 60), np.uint8)
     path = write_video(tmp_path / "a.mp4", [red, red], 25)

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from datamodules.clip import ClipInfo, check, decode, encode
-from datamodules.media import encode_video
+from datamodules.media.files import encode_video
 from models.human.keypoints import BODY, BODY_NAMES, FACE, FEET, FOOT_NAMES, LEFT_HAND, NECK, RIGHT_HAND
 from preprocessing.pose.dwpose import DWPose
 from preprocessing.pose.dwpose_math import Window, decode_people, decode_simcc, letterbox, suppress

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from datamodules.clip import ClipInfo, check, decode, encode
-from datamodules.media import encode_video, read_frames
-from datamodules.picture import read_image
+from datamodules.media.files import encode_video, read_frames
+from datamodules.media.picture import read_image
 from models.human.keypoints import (  # fmt: skip
     BODY_NAMES,
     FACE,

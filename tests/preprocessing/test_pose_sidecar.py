@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from datamodules.clip import ClipInfo, check
-from datamodules.media import MediaError, encode_video
+from datamodules.media.files import MediaError, encode_video
 from models.human.keypoints import BODY, FACE, FEET, LEFT_HAND, LEFT_WRIST, RIGHT_HAND, RIGHT_WRIST
 from preprocessing.pose.sidecar import SidecarPose, read_keypoints
 from preprocessing.step import Draft, Source

@@ -3,8 +3,8 @@
 from pathlib import Path
 from types import SimpleNamespace
 
-from preprocessing.job import Job
-from preprocessing.progress import VideoProgress
+from preprocessing.runs.job import Job
+from preprocessing.runs.progress import VideoProgress
 from preprocessing.step import Source
 
 
@@ -19,7 +19,7 @@ def test_time_left_goes_by_bytes_and_errors_are_said_at_once(slow_clock, capsys,
     def note(text, *of):
         said.append(text % of)
 
-    monkeypatch.setattr("preprocessing.progress.logger", SimpleNamespace(info=note, warning=note))
+    monkeypatch.setattr("preprocessing.runs.progress.logger", SimpleNamespace(info=note, warning=note))
     jobs = [job(0, 10_000_000), job(1, 30_000_000), job(2, 60_000_000)]
     with VideoProgress(jobs, jobs[1:]) as progress:
         progress.video_done(jobs[1], {"samples": [1, 2], "dropped": [1], "error": None})

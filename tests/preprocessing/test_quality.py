@@ -8,7 +8,7 @@ import pytest
 from scipy.signal import resample_poly
 
 from datamodules.clip import ClipInfo
-from datamodules.media import read_audio
+from datamodules.media.files import read_audio
 from models.human.keypoints import FACE, HANDS, INNER_LIP_BOTTOM, POINTS
 from preprocessing.quality import Quality, measure
 from preprocessing.speech.activity import clipped_share, lip_audio_correlation, loudness, speech_share

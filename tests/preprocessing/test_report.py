@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from datamodules.clip import ClipInfo
-from datamodules.index import Index
-from datamodules.media import encode_video
-from preprocessing.report import contact_row, write_report
+from datamodules.media.files import encode_video
+from datamodules.shards.index import Index
+from preprocessing.runs.report import contact_row, write_report
 from tests.shards import write_shards
 
 QUALITY = {"pose_confidence": 0.9, "face_size": 0.3, "loudness": -22.0, "hands": 0.5, "lip_movement": None}

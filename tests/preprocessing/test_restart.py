@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from preprocessing.manifest import assign_splits, read_sources
 from preprocessing.options import Options
-from preprocessing.work import Work
+from preprocessing.runs.work import Work
+from preprocessing.sources.manifest import assign_splits, read_sources
 from tests.preprocessing.clips import contents, kill_with_children, quick_run, start_quick_run
 
 
@@ -69,8 +69,9 @@ def test_a_polite_stop_is_no_error_of_a_video(five_videos, whole, tmp_path, numb
 
 
 def interrupted(five_videos, output, monkeypatch, where):
-    """A run in this process that stops when it gets to a function of `preprocessing.run` or `preprocessing.merge`."""
-    from preprocessing import merge, run
+    """A run in this process that stops at a function of `preprocessing.run` or `preprocessing.runs.merge`."""
+    from preprocessing import run
+    from preprocessing.runs import merge
     from settings import build
     from tests.preprocessing import quick_run as quick
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from datamodules.clip import decode
-from datamodules.index import Index
-from preprocessing.writer import read_members
+from datamodules.shards.index import Index
+from preprocessing.runs.writer import read_members
 from tests.preprocessing.clips import contents, kill_with_children, quick_run, start_quick_run, tone, write_clip
 from tests.preprocessing.test_decode import broken
 
@@ -343,7 +343,7 @@ def test_a_full_disk_ends_the_run_in_words(small_disk, tmp_path, workers):
 def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
     import errno
 
-    from preprocessing import writer
+    from preprocessing.runs import writer
 
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from preprocessing.pipeline import Dropped, process_video
-from preprocessing.scenes import ContentScenes
+from preprocessing.videos.scenes import ContentScenes
 from tests.preprocessing.clips import tone, write_clip
 
 MEDIA = os.environ.get("COSPEECH_MEDIA")
@@ -80,7 +80,7 @@ def test_one_detector_serves_many_videos():
 
 @pytest.mark.skipif(MEDIA is None, reason="COSPEECH_MEDIA is not set")
 def test_talking_people_are_no_scene_cuts():
-    from preprocessing.decode import SourceVideo
+    from preprocessing.videos.decode import SourceVideo
 
     for path in sorted(Path(MEDIA, "videos").glob("*.mp4"))[2:]:
         scenes = ContentScenes()

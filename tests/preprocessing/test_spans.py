@@ -5,12 +5,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from datamodules.media import MediaError
-from preprocessing.decode import PastEnd, SourceVideo
+from datamodules.media.files import MediaError
 from preprocessing.pipeline import Dropped, process_video
-from preprocessing.seek import video_seconds
-from preprocessing.span import Crop, Span, read_crop, seconds
 from preprocessing.step import Source, fragment
+from preprocessing.videos.decode import PastEnd, SourceVideo
+from preprocessing.videos.seek import video_seconds
+from preprocessing.videos.span import Crop, Span, read_crop, seconds
 from tests.preprocessing import quick_run  # noqa: F401 - registers pose=quick
 from tests.preprocessing.clips import tone, write_clip
 

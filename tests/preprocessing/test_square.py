@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from datamodules.clip import ClipInfo, check
-from datamodules.media import encode_video, read_frames
+from datamodules.media.files import encode_video, read_frames
 from models.human.keypoints import FACE
 from preprocessing.pipeline import process_video
-from preprocessing.square import FACE_AT, Square, SquareCrop
 from preprocessing.step import Draft, Source
+from preprocessing.videos.square import FACE_AT, Square, SquareCrop
 from settings import ConfigError, build
 from tests.preprocessing.clips import write_clip
 

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from datamodules.clip import ClipInfo, check
 from datamodules.clips import read_clips
-from datamodules.index import Index
+from datamodules.shards.index import Index
 from metrics.actions import NAMES, recognise, recognise_joints, strokes
 from models.human.body import JOINTS, OFFSETS, PARENTS
 from models.human.motion import PARTS, recover_joints

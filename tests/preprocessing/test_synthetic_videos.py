@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from datamodules.clip import ClipInfo, check, decode
-from datamodules.media import read_audio, read_frames
+from datamodules.media.files import read_audio, read_frames
 from models.human import keypoints as layout
-from preprocessing.manifest import read_sources
+from preprocessing.sources.manifest import read_sources
 from preprocessing.synthetic import rule
 from preprocessing.synthetic.draw import portrait, render
 from preprocessing.synthetic.figure import figure

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from datamodules.clip import decode, encode
-from datamodules.index import Index
+from datamodules.shards.index import Index
+from preprocessing.runs.writer import BLOCK, END, member, read_members
 from preprocessing.verify import main, verify
-from preprocessing.writer import BLOCK, END, member, read_members
 from tests.preprocessing.clips import quick_run
 
 
@@ -162,7 +162,7 @@ def test_pickles_are_not_opened(shards):
 
 
 def test_a_video_of_another_length(shards):
-    from datamodules.media import encode_video
+    from datamodules.media.files import encode_video
 
     other = encode_video([np.zeros((48, 64, 3), np.uint8)] * 3, 25)
     rebuild(shards, lambda members: [(n, other if n.endswith("video.mp4") else d) for n, d in members])

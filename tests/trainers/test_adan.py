@@ -7,8 +7,8 @@ import torch
 from pytorch_optimizer import Adan as LibraryAdan
 from torch import nn
 
-from trainers import adan
-from trainers.adan import Adan
+from trainers.stage import adan
+from trainers.stage.adan import Adan
 
 OPTIONS = {"lr": 0.02, "betas": (0.98, 0.92, 0.99), "eps": 1e-8, "weight_decay": 0.3}
 

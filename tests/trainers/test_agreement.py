@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 import torch
 
-from datamodules.index import Index
 from datamodules.reader import ClipDataModule
+from datamodules.shards.index import Index
 from models.implicit_motion import ImplicitMotion
 from models.versa.tokenizer import MotionTokenizer
-from preprocessing import features
+from preprocessing.features import run as features
 from settings import ConfigError, build
 from settings.command import command
 from tests.models.test_implicit_motion_base import SMALL as BASE
 from tests.shards import write_shards
-from trainers.agreement import Expected, agree
 from trainers.fit import fit
+from trainers.stage.agreement import Expected, agree
 from trainers.versa.frozen import same_tokenizer
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"

@@ -15,9 +15,9 @@ import torch
 import yaml
 from safetensors.torch import load, save
 
-from datamodules.media import MediaError, read_frames, read_metadata
+from datamodules.media.files import MediaError, read_frames, read_metadata
 from models.human.keypoints import BODY, FACE, LIPS
-from models.mmgt.masks import motion_masks
+from models.human.motion_masks import motion_masks
 from models.mmgt.smga import SMGA
 from settings import ConfigError
 from tests.speech_models import saved_speech_model
@@ -25,8 +25,8 @@ from tests.trainers.commands import status
 from trainers.animate import animate, main
 from trainers.animation.hearing import PretrainedHearing
 from trainers.animation.request import read_request, read_speech, video_size
-from trainers.animation.smga import SMGAAnimator
-from trainers.exports import file_hash, find_export
+from trainers.mmgt.animation import SMGAAnimator
+from trainers.run.exports import file_hash, find_export
 
 
 @pytest.fixture(scope="module")

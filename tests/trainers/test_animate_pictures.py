@@ -13,7 +13,7 @@ import torch
 import yaml
 from PIL import Image
 
-from datamodules.media import MediaError, read_frames, read_metadata, write_video
+from datamodules.media.files import MediaError, read_frames, read_metadata, write_video
 from models.implicit_motion import ImplicitMotion
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import MotionDiffusion
@@ -25,7 +25,7 @@ from tests.trainers.test_animate import media
 from trainers.animate import animate, main
 from trainers.animation.request import listen
 from trainers.animation.square import find_square
-from trainers.exports import file_hash
+from trainers.run.exports import file_hash
 
 FRAMES = 50
 
@@ -324,7 +324,7 @@ def test_the_square_is_placed_around_the_face():
 
 
 def test_real_portraits_are_cut_around_the_person(run, speech, tmp_path):
-    from datamodules.picture import read_image
+    from datamodules.media.picture import read_image
 
     images = media() / "images"
     for name in ("echomimicv2_flux_woman_0588.png", "liveportrait_s12.jpg"):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from models.mmgt.smga import SMGA
-from trainers.animation import smga
-from trainers.animation.smga import SMGAAnimator
-from trainers.exports import Export
+from trainers.mmgt import animation as smga
+from trainers.mmgt.animation import SMGAAnimator
+from trainers.run.exports import Export
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -9,7 +9,7 @@ import soundfile
 import torch
 import yaml
 
-from datamodules.media import read_frames, read_metadata
+from datamodules.media.files import read_frames, read_metadata
 from models.human.keypoints import FACE, LEFT_HAND, LEFT_WRIST, NECK, NOSE
 from models.human.projection import project_joints
 from models.human.retarget import BONES, lengths_of, target_of
@@ -21,7 +21,7 @@ from tests.models.test_token2pose import waving
 from tests.motions import make_motion, motion_statistics
 from tests.trainers.commands import status
 from trainers.animate import animate, main
-from trainers.animation.timed_text import read_texts
+from trainers.versa.timed_text import read_texts
 
 CODES = 16
 SIZES = {"codes": CODES, "width": 16, "layers": 1, "heads": 2, "feedforward": 16, "text_buckets": 64, "text_layers": 1}

@@ -19,7 +19,7 @@ from tests.nested import words as words_of
 from tests.shards import write_shards
 from trainers.fit import fit
 from trainers.implicit_motion.base import BaseStage
-from trainers.loggers import read_metrics
+from trainers.tracking.loggers import read_metrics
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "implicit_motion" / "base"
 OPTIONS = {**SMALL, "reconstruction": "structural", "discriminator_width": 4, "discriminator_layers": 3, "frames": 2}
@@ -210,7 +210,7 @@ def test_a_short_run_leaves_a_network_samples_and_figures(run):
     assert network.image_size == 32
     samples = list((run / "samples").glob("*.mp4"))
     assert samples
-    from datamodules.media import read_frames
+    from datamodules.media.files import read_frames
 
     frames = list(read_frames(samples[0]))
     assert len(frames) == 16

@@ -15,8 +15,8 @@ import torch
 from settings import ConfigError
 from tests.trainers.runs import rows, toy_run
 from tests.trainers.toy import ToyNetwork
-from trainers.checkpoints import AtomicCheckpointIO, damage, init_from, newest_first, newest_whole, read
-from trainers.errors import CheckpointError
+from trainers.run.checkpoints import AtomicCheckpointIO, damage, init_from, newest_first, newest_whole, read
+from trainers.run.errors import CheckpointError
 
 pytestmark = pytest.mark.usefixtures("logged")
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from datamodules.index import Index
+from datamodules.shards.index import Index
 from models.human.autoencoder import PoseAutoencoder
 from models.implicit_motion import ImplicitMotion
 from models.mmgt.smga import SMGA
@@ -17,7 +17,7 @@ from settings import ConfigError
 from tests.shards import write_shards
 from tests.trainers.test_evaluate_pictures import SMALL
 from trainers.compare import KEPT, compare, main
-from trainers.exports import file_hash
+from trainers.run.exports import file_hash
 
 
 @pytest.fixture(scope="module")

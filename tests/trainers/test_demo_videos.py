@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.media import write_video
-from preprocessing.square import FACE_AT
-from trainers import demo_videos
-from trainers.demo_steps import DemoError
-from trainers.demo_videos import LEAST, MOST, choose_size, cut_portrait, face_height
+from datamodules.media.files import write_video
+from preprocessing.videos.square import FACE_AT
+from trainers.demos import videos as demo_videos
+from trainers.demos.steps import DemoError
+from trainers.demos.videos import LEAST, MOST, choose_size, cut_portrait, face_height
 
 GREY = 128
 

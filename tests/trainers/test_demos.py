@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.media import write_video
-from trainers import demo, demo_portrait, demo_steps, demo_videos
+from datamodules.media.files import write_video
+from trainers.demos import steps as demo_steps
+from trainers.demos import videos as demo_videos
 from trainers.evaluation.comparison import FEWEST
+from trainers.implicit_motion import demo as demo_portrait
+from trainers.mmgt import demo
 
 
 class Started(NamedTuple):

@@ -10,7 +10,7 @@ from trainers.plan import training_config
 from trainers.planning.autocast import as_on_gpu
 from trainers.planning.measure import _alone, build_stage
 from trainers.planning.samples import sample_batch
-from trainers.stage import Stage
+from trainers.stage.base import Stage
 
 PLACES = (
     "mmgt/smga", "human/pose_autoencoder", "implicit_motion/base", "implicit_motion/motion", "versa/tokenizer",

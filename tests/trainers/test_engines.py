@@ -9,8 +9,8 @@ from torch import nn
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy
 
 from trainers.engines import fsdp as fsdp_module
+from trainers.engines.strategies import STRATEGIES
 from trainers.engines.zero import ZeroPrecision
-from trainers.strategies import STRATEGIES
 
 
 def on_cpu(options: dict[str, Any], precision: str) -> Any:

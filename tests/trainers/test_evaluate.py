@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from datamodules.index import Index
+from datamodules.shards.index import Index
 from models.human.autoencoder import PoseAutoencoder
 from models.human.keypoints import CHIN, INNER_LIP_BOTTOM, INNER_LIP_TOP
 from models.mmgt.smga import SMGA
@@ -19,13 +19,14 @@ from reports import Page
 from settings import ConfigError
 from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
-from trainers.evaluation import baselines, tables
+from trainers.evaluation import tables
 from trainers.evaluation.clips import Clip, load_clips, visible
 from trainers.evaluation.comparison import spread, without_clips
-from trainers.evaluation.figures import FIGURES, measure
-from trainers.evaluation.gestures import DIFFERENT, PAPER, PAPER_SOURCE, batches, evaluate_gestures
 from trainers.evaluation.plan import Plan
-from trainers.exports import file_hash
+from trainers.mmgt.evaluation import baselines
+from trainers.mmgt.evaluation.figures import FIGURES, measure
+from trainers.mmgt.evaluation.gestures import DIFFERENT, PAPER, PAPER_SOURCE, batches, evaluate_gestures
+from trainers.run.exports import file_hash
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "human" / "pose_autoencoder"
 

@@ -11,22 +11,29 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
-from datamodules.index import Index
+from datamodules.shards.index import Index
 from metrics.frames import as_bytes
 from metrics.weights import Source
 from models.implicit_motion import ImplicitMotion
-from preprocessing.features import Options, make_features
+from preprocessing.features.run import Options, make_features
 from settings import ConfigError
 from tests.models.motion_networks import small
 from tests.models.test_implicit_motion_base import SMALL
 from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
-from trainers.evaluation import speech_motion
 from trainers.evaluation.faces import FaceFinder
-from trainers.evaluation.reenactment import DILATION, load_shots, rebuild
-from trainers.evaluation.speech_motion import Probe, Talk, correlation, load_talks, measure, seam_figures
 from trainers.evaluation.tables import as_text
-from trainers.exports import file_hash, find_export
+from trainers.implicit_motion.evaluation import speech_motion
+from trainers.implicit_motion.evaluation.reenactment import DILATION, load_shots, rebuild
+from trainers.implicit_motion.evaluation.speech_motion import (
+    Probe,
+    Talk,
+    correlation,
+    load_talks,
+    measure,
+    seam_figures,
+)
+from trainers.run.exports import file_hash, find_export
 
 KEYS = ("video.mp4", "pose.npz", "audio.flac", "speech.npz")
 SPLITS = ("train", "train", "test", "test", "test_unseen")
@@ -141,7 +148,7 @@ def test_kvd_and_e_fid_tell_a_copy_of_the_truth_from_noise(base, tmp_path, monke
         return torch.rand(frames.shape, generator=torch.Generator().manual_seed(0)) ** 3
 
     for name, answer in (("copy", truth), ("noise", noise)):
-        monkeypatch.setattr("trainers.evaluation.reenactment.rebuild", answer)
+        monkeypatch.setattr("trainers.implicit_motion.evaluation.reenactment.rebuild", answer)
         made = evaluate(run=str(base), out=tmp_path / name, splits=["test"], clips=None, weights=weights)
         found[name] = made["splits"]["test"]["systems"]["model"]
     titles = {name: made["figures"][name]["title"] for name in ("fvd", "kvd", "fid_i3d", "efid", "expression")}

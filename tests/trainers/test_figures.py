@@ -8,12 +8,12 @@ import torch
 
 from settings import ConfigError
 from tests.trainers.runs import toy_run
+from trainers.engines.strategies import check
 from trainers.options import TrainerOptions
 from trainers.plan import plan, training_config
 from trainers.planning.measure import _Draws, build_stage
 from trainers.planning.samples import sample_batch
-from trainers.stage import check_monitor
-from trainers.strategies import check
+from trainers.stage.base import check_monitor
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TINY = sorted(CONFIGS.glob("*/*/tiny.yaml"))

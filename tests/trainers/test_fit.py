@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from settings import ConfigError
 from tests.trainers.runs import rows, toy_run
 from tests.trainers.toy import ToyData, ToyNetwork, ToyStage
-from trainers.errors import LossLost
 from trainers.fit import main
-from trainers.loggers import MetricsCSV, read_metrics
+from trainers.run.errors import LossLost
+from trainers.tracking.loggers import MetricsCSV, read_metrics
 from trainers.training import _operations
 
 # Validations after steps 4 and 8, though an epoch has 6.

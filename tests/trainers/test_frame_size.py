@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datamodules.media import write_video
+from datamodules.media.files import write_video
 from trainers.animation.files import write_poses
 from trainers.animation.frame_size import PLAIN, frame_size
 from trainers.animation.request import read_request

@@ -16,7 +16,7 @@ from settings import ConfigError
 from trainers.launch import main
 from trainers.launching.options import SlurmOptions
 from trainers.launching.snapshot import take
-from trainers.run_folder import RunFolder, read_config
+from trainers.run.folder import RunFolder, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -294,7 +294,7 @@ def test_run_from_a_copy_names_the_commit_of_the_copy(tmp_path: Path) -> None:
     for name in ("cospeech", *PACKAGES):
         shutil.copytree(ROOT / name, code / name)
     (code / ".snapshot").write_text("abc123 + changes\n")
-    program = "from trainers.run_folder import environment; print(environment())"
+    program = "from trainers.run.folder import environment; print(environment())"
     done = subprocess.run([sys.executable, "-c", program], cwd=code, capture_output=True, text=True, check=True)
     assert "code: abc123 + changes\n" in done.stdout
 

@@ -11,8 +11,8 @@ from huggingface_hub import ModelCard
 from models.mmgt.smga import SMGA
 from tests.shards import write_shards
 from tests.trainers.runs import toy_run
-from trainers.exports import find_export, write_export
-from trainers.model_card import update_figures
+from trainers.run.exports import find_export, write_export
+from trainers.run.model_card import update_figures
 
 LICENCES = ["CC-BY-4.0", "CC-BY-4.0", None]
 

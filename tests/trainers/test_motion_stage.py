@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from datamodules.batch import Batch
-from datamodules.index import Index
+from datamodules.shards.index import Index
 from models.implicit_motion import ImplicitMotion
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import MotionDiffusion
-from preprocessing import features
+from preprocessing.features import run as features
 from settings import ConfigError, build
 from settings.command import command
 from tests.models.filled import filled
@@ -21,11 +21,11 @@ from tests.models.test_implicit_motion_base import SMALL as BASE
 from tests.nested import nested
 from tests.nested import words as words_of
 from tests.shards import write_shards
-from trainers.exports import file_hash
 from trainers.fit import fit
 from trainers.implicit_motion.motion import MotionStage
-from trainers.loggers import read_metrics
+from trainers.run.exports import file_hash
 from trainers.stages import STAGES
+from trainers.tracking.loggers import read_metrics
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "implicit_motion" / "motion"
 SMALL: dict[str, Any] = {

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from settings import ConfigError
-from trainers.optimizers import OPTIMIZERS
-from trainers.schedules import SCHEDULES
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 
 
 def steps(options: dict, gradients: list[float], start: float = 1.0) -> list[float]:

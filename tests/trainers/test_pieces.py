@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from trainers.checkpoints import damage, newest_whole, read, remove
 from trainers.engines.pieces import MANIFEST, STATE, Reader, Writer, key_of
 from trainers.engines.state import SingleFile
-from trainers.errors import CheckpointError
+from trainers.run.checkpoints import damage, newest_whole, read, remove
+from trainers.run.errors import CheckpointError
 
 WEIGHT = torch.arange(12.0)
 SHAPES = {"network.weight": [4, 3]}

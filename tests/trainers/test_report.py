@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.trainers.runs import toy_run
-from trainers.columns import readable
 from trainers.report import main
-from trainers.steps import last_step, steps_done
+from trainers.run.steps import last_step, steps_done
+from trainers.tracking.columns import readable
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import torch
 
 from settings import ConfigError
 from tests.trainers.runs import Rows, rows, toy_run
-from trainers.checkpoints import read
+from trainers.run.checkpoints import read
 
 KINDS: dict[str, dict[str, Any]] = {
     "validation in the epoch": {"trainer": {"max_steps": 14}},

@@ -16,9 +16,9 @@ from settings.locks import alone
 from tests.trainers import toy
 from tests.trainers.runs import rows, toy_run
 from trainers.fit import main
-from trainers.loggers import read_metrics
 from trainers.report import write_report
-from trainers.resuming import RULES, rule_of
+from trainers.run.resuming import RULES, rule_of
+from trainers.tracking.loggers import read_metrics
 
 pytestmark = pytest.mark.usefixtures("logged")
 

@@ -10,8 +10,8 @@ import torch
 
 from tests.trainers.runs import rows, toy_run
 from trainers.callbacks.guard import LossGuard
-from trainers.checkpoints import STEPS, names_count_batches, newest_first, read
-from trainers.errors import LossLost
+from trainers.run.checkpoints import STEPS, names_count_batches, newest_first, read
+from trainers.run.errors import LossLost
 
 GAN: dict[str, Any] = {"stage": {"name": "toy_gan"}, "checkpoint": {"every_n_steps": 4, "keep_last": 0}}
 

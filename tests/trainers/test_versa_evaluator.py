@@ -13,10 +13,10 @@ from models.human.rotations import axis_angle_to_matrix
 from models.versa.decoding import Wish
 from models.versa.evaluator import TextMotionEvaluator
 from tests.motions import make_motion, motion_statistics
-from trainers.evaluation.acting import Act, ids_of, load_acts
-from trainers.evaluation.gesturing import matched
-from trainers.evaluation.gesturing import measure as measure_speech
-from trainers.evaluation.text_motion import by_action, done, measure, vectors
+from trainers.versa.evaluation.acting import Act, ids_of, load_acts
+from trainers.versa.evaluation.gesturing import matched
+from trainers.versa.evaluation.gesturing import measure as measure_speech
+from trainers.versa.evaluation.text_motion import by_action, done, measure, vectors
 
 SMALL = {"width": 16, "layers": 1, "heads": 2, "features": 8, "text_buckets": 64, "text_layers": 1}
 
@@ -108,7 +108,7 @@ def standing(seconds: float = 3.0) -> np.ndarray:
 
 
 def test_done_is_the_share_of_actions_that_are_seen(chain):
-    from datamodules.index import Index
+    from datamodules.shards.index import Index
 
     ids = ids_of(Index.load(chain["shards"]), "train", ("motion.npz",))
     acts = [one for one in load_acts(str(chain["shards"]), ids, ("motion.npz",)) if one.actions and one.text]
@@ -167,7 +167,7 @@ def chain(tmp_path_factory) -> dict[str, Path]:
     generate(folder / "shards", clips=40, talking=0.3)
     torch.manual_seed(0)
     tokenizer = MotionTokenizer(codes=16, code_width=8, width=16, depth=1)
-    from datamodules.index import Index
+    from datamodules.shards.index import Index
 
     tokenizer.set_statistics(Index.load(folder / "shards").statistics)
     torch.nn.init.normal_(tokenizer.quantizer.codebook)
@@ -221,9 +221,9 @@ def test_other_runs_stand_in_the_same_table(chain, tmp_path, capsys):
 
 
 def test_a_wish_is_as_long_as_its_clip(chain):
-    from trainers.evaluation.acting import Actor
     from trainers.evaluation.plan import Plan
-    from trainers.exports import find_export
+    from trainers.run.exports import find_export
+    from trainers.versa.evaluation.acting import Actor
 
     plan = Plan(str(chain["shards"]), None, [0], 2, None, None, None, 4, 0)
     actor = Actor(find_export(str(chain["text"])), "cpu")

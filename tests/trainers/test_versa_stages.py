@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from datamodules.batch import Batch
 from datamodules.clip import Caption, ClipInfo
 from datamodules.collate import collate, cut_window
-from datamodules.samples import Clip
+from datamodules.shards.samples import Clip
 from models.versa import MotionTokenizer
 from models.versa.decoding import generate
 from models.versa.text import SPEECH
@@ -22,7 +22,7 @@ from tests.models.test_versa_tokenizer import motions, tokenizer
 from tests.motions import write_motion_shards
 from tests.nested import nested
 from trainers.fit import fit
-from trainers.loggers import read_metrics
+from trainers.tracking.loggers import read_metrics
 from trainers.versa.audio_motion import AudioMotionStage
 from trainers.versa.captions import caption_layout, spans_of
 from trainers.versa.text_motion import TextMotionStage

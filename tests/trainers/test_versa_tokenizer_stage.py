@@ -17,14 +17,14 @@ from tests.models.test_versa_tokenizer import SMALL, motions
 from tests.motions import make_motion, motion_statistics, write_motion_shards
 from tests.nested import nested
 from tests.nested import words as words_of
-from trainers.checkpoints import read
 from trainers.evaluate import evaluate
-from trainers.evaluation.block_pca import BlockPCA, lloyd_max, share_out
 from trainers.evaluation.tables import as_text
-from trainers.evaluation.tokenizer import measure
 from trainers.fit import fit
-from trainers.loggers import read_metrics
+from trainers.run.checkpoints import read
+from trainers.tracking.loggers import read_metrics
 from trainers.versa.code_use import CodeUse
+from trainers.versa.evaluation.block_pca import BlockPCA, lloyd_max, share_out
+from trainers.versa.evaluation.tokenizer import measure
 from trainers.versa.tokenizer import TokenizerStage
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "versa" / "tokenizer"
@@ -166,7 +166,7 @@ def test_a_short_run_leaves_figures_samples_and_a_network_with_its_codebook(run)
     assert len(measured) == 2
     assert all(0 < row["val/code_use"] <= 1 for row in measured)
     samples = list((run / "samples").glob("*.mp4"))
-    from datamodules.media import read_frames
+    from datamodules.media.files import read_frames
 
     frames = list(read_frames(samples[0]))
     assert len(frames) == 31

@@ -13,10 +13,10 @@ from settings import ConfigError
 from tests.trainers import wandb_files
 from tests.trainers.runs import rows, toy_run
 from tests.trainers.wandb_files import logged_run
-from trainers.loggers import MetricsCSV, read_metrics
 from trainers.options import WandbOptions
-from trainers.run_folder import RunFolder
-from trainers.wandb_run import AXIS, Logged, WandbRun, history
+from trainers.run.folder import RunFolder
+from trainers.tracking.loggers import MetricsCSV, read_metrics
+from trainers.tracking.wandb_run import AXIS, Logged, WandbRun, history
 
 OFTEN: dict[str, Any] = {"checkpoint": {"every_n_steps": 3}}
 
@@ -123,7 +123,7 @@ def test_wandb_is_told_how_a_process_ended(
     )
     logger = WandbRun(RunFolder(tmp_path), WandbOptions(mode="offline"), {}, 0)
     logger._experiment = run
-    monkeypatch.setattr("trainers.wandb_run.received", lambda: number)
+    monkeypatch.setattr("trainers.tracking.wandb_run.received", lambda: number)
     logger.finalize("failed")
     logger.finalize("failed")  # Lightning does it, and the command
     assert said == [*(["preempting"] if preempting else []), code]

@@ -22,9 +22,9 @@ from torchdata.stateful_dataloader import StatefulDataLoader
 from datamodules.batch import Batch
 from settings import DEFAULTS, Choice, Section
 from settings.ranges import Count, Decay
-from trainers.optimizers import OPTIMIZERS
-from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, build_network
+from trainers.stage.base import Stage, build_network
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 from trainers.stages import DATAMODULES, STAGES
 
 FRAMES = 4

@@ -8,7 +8,7 @@ import wandb
 from wandb.sdk.internal.datastore import DataStore
 
 from tests.trainers.runs import toy_run
-from trainers.wandb_run import AXIS, history, records
+from trainers.tracking.wandb_run import AXIS, history, records
 
 
 def logged_run(folder: Path, **changes: Any) -> Path:

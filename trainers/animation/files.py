@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from datamodules.media import write_video
+from datamodules.media.files import write_video
 from models.human.draw import draw_poses
-from models.mmgt.masks import NAMES, motion_masks
+from models.human.motion_masks import NAMES, motion_masks
 from settings.progress import Progress
 from trainers.animation.request import SOUND_RATE, Request
 

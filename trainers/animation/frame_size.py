@@ -36,8 +36,8 @@ def _stated(path: Path) -> tuple[int, int] | None:
 
 
 def _beside(path: Path) -> tuple[int, int] | None:
-    from datamodules.media import MediaError
-    from preprocessing.decode import SourceVideo
+    from datamodules.media.files import MediaError
+    from preprocessing.videos.decode import SourceVideo
 
     stem = path.name.removesuffix(_CLIP) if path.name.endswith(_CLIP) else path.stem
     clip = path.with_name(f"{stem}.clip.json")

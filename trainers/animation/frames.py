@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.media import stream_audio, write_video
+from datamodules.media.files import stream_audio, write_video
 from models.implicit_motion.base import ImplicitMotion, Source
 from settings.progress import Progress
 from trainers.animation.files import Animation

@@ -5,10 +5,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from datamodules.media import SAMPLE_RATE
+from datamodules.media.files import SAMPLE_RATE
 from preprocessing.speech.pretrained import RATE, PretrainedSpeech
 from settings import ConfigError
-from trainers.exports import Export
+from trainers.run.exports import Export
 
 WHERE: Final = "the folder or hub name that preprocessing made them with, such as facebook/wav2vec2-large-960h"
 

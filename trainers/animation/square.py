@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from datamodules.media import MediaError
+from datamodules.media.files import MediaError
 from models.human.keypoints import FACE
-from preprocessing.square import Square
+from preprocessing.videos.square import Square
 from settings import ConfigError
 from trainers.animation.wanted import Crop
 

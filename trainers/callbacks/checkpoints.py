@@ -9,10 +9,10 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from settings import get_logger
 from trainers.callbacks.ema import own_weights
-from trainers.checkpoints import STEPS, newest_first, path_of, remove
-from trainers.loggers import MetricsCSV
 from trainers.options import CheckpointOptions
-from trainers.steps import steps_done
+from trainers.run.checkpoints import STEPS, newest_first, path_of, remove
+from trainers.run.steps import steps_done
+from trainers.tracking.loggers import MetricsCSV
 
 logger = get_logger(__name__)
 

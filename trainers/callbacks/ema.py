@@ -10,7 +10,7 @@ import lightning.pytorch as L
 import torch
 
 from trainers.engines.fragments import shards_of
-from trainers.stage import Stage
+from trainers.stage.base import Stage
 
 
 class EMA(L.Callback):

@@ -7,7 +7,7 @@ from typing import Any
 import lightning.pytorch as L
 
 from settings import get_logger
-from trainers.run_folder import write_text
+from trainers.run.folder import write_text
 
 logger = get_logger(__name__)
 

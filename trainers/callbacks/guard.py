@@ -8,9 +8,9 @@ from typing import Any
 import lightning.pytorch as L
 import torch
 
-from trainers.errors import LossLost
 from trainers.options import GuardOptions
-from trainers.steps import steps_done
+from trainers.run.errors import LossLost
+from trainers.run.steps import steps_done
 
 _ADVICE = "try a smaller learning rate (stage.optimizer.lr), a longer warm-up, trainer.gradient_clip_val=1, "
 _PRECISION = "trainer.precision=32-true or bf16-mixed instead of {precision}, "

@@ -9,7 +9,7 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from settings.progress import duration
 from trainers.callbacks.throughput import Throughput
-from trainers.steps import last_step, steps_done
+from trainers.run.steps import last_step, steps_done
 
 
 class Progress(ProgressBar):

@@ -12,8 +12,8 @@ from lightning.pytorch.loggers import WandbLogger
 
 from models.human.motion import FPS, recover_joints
 from trainers.options import SampleOptions
-from trainers.stage import Stage
-from trainers.steps import steps_done
+from trainers.run.steps import steps_done
+from trainers.stage.base import Stage
 
 
 class SampleVideos(L.Callback):
@@ -79,7 +79,7 @@ class SampleVideos(L.Callback):
         self._validations = state_dict["validations"]
 
     def _write(self, step: int, batch: Any, i: int, frames: Iterator[np.ndarray], fps: float) -> Path:
-        from datamodules.media import write_video  # brings the video encoder
+        from datamodules.media.files import write_video  # brings the video encoder
 
         clip = batch.ids[i].replace("@", "-")
         path = self.folder / f"step-{step:08d}_{clip}.mp4"

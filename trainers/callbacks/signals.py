@@ -8,8 +8,8 @@ import lightning.pytorch as L
 import torch
 
 from trainers.callbacks.checkpoints import Checkpoints
-from trainers.errors import Interrupted
-from trainers.signals import PatientWorker, listen, listening, received
+from trainers.run.errors import Interrupted
+from trainers.run.signals import PatientWorker, listen, listening, received
 
 
 class Signals(L.Callback):

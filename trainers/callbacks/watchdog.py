@@ -11,10 +11,10 @@ from typing import Any
 
 import lightning.pytorch as L
 
-from trainers.errors import RunStopped
 from trainers.failures import record
 from trainers.options import WatchdogOptions
-from trainers.signals import ask_to_requeue
+from trainers.run.errors import RunStopped
+from trainers.run.signals import ask_to_requeue
 
 HANGS = 75
 """Exit status of a run that hung: EX_TEMPFAIL, try again."""

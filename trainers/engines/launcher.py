@@ -54,7 +54,7 @@ def _watch(children: list[subprocess.Popen[bytes]]) -> None:
     time.sleep(GRACE)
     end_children(0)
     from trainers.failures import describe, first
-    from trainers.run_folder import current
+    from trainers.run.folder import current
 
     folder = current()
     failure = first(folder) if folder else None

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from trainers.errors import CheckpointError
+from trainers.run.errors import CheckpointError
 
 try:
     from isal.isal_zlib import crc32

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainers.engines.fragments import Shards, trained
 from trainers.engines.pieces import Reader, is_in_pieces, key_of, load
-from trainers.errors import CheckpointError
+from trainers.run.errors import CheckpointError
 
 # Of an optimiser's groups: how it computes, which is the strategy's affair and not the checkpoint's.
 _OWN = ("params", "foreach", "fused", "capturable", "differentiable")

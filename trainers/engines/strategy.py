@@ -21,7 +21,7 @@ from trainers.engines.state import (
     put_together,
     take_apart,
 )
-from trainers.errors import CheckpointError
+from trainers.run.errors import CheckpointError
 
 
 class SharesErrors(ParallelStrategy):
@@ -106,7 +106,7 @@ class InPieces(SharesErrors):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
         """Write what this rank holds; every rank calls it. Raises CheckpointError on all ranks when one cannot."""
-        from trainers.checkpoints import cannot_write
+        from trainers.run.checkpoints import cannot_write
 
         path = Path(self.broadcast(filepath))
         stage = self.stage

@@ -9,7 +9,7 @@ import numpy as np
 
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
-from datamodules.index import Index
+from datamodules.shards.index import Index
 
 VISIBLE: Final = 0.3  # points below this score are not drawn (`models.human.draw`), so they are not measured either
 MISSING: Final = np.array([-1, -1, 0], np.float32)

@@ -10,7 +10,7 @@ from cospeech import shipped
 from models.human.autoencoder import PoseAutoencoder
 from models.versa.evaluator import TextMotionEvaluator
 from settings import ConfigError, get_logger
-from trainers.exports import Export, find_export, load_network
+from trainers.run.exports import Export, find_export, load_network
 
 logger = get_logger(__name__)
 

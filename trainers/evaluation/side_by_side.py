@@ -12,8 +12,8 @@ from reports import Cell, Page
 from settings import ConfigError
 from trainers.evaluation.comparison import FEWEST, METHOD, best_of, difference
 from trainers.evaluation.tables import _arrow, _cell, _plain, _replace, name_of_split
-from trainers.exports import Export
-from trainers.run_folder import RunFolder
+from trainers.run.exports import Export
+from trainers.run.folder import RunFolder
 
 _VIDEOS: Final = 4
 
@@ -154,8 +154,8 @@ def write(made: Mapping[str, Any], runs: Mapping[str, Path | None], out: Path) -
 
 
 def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
-    from trainers.loggers import read_metrics
     from trainers.report import add_curves, steps_in_names
+    from trainers.tracking.loggers import read_metrics
 
     page = Page(f"{len(made['runs'])} runs compared", " · ".join(made["runs"]))
     for split, part in made["splits"].items():

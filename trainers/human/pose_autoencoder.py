@@ -6,10 +6,10 @@ from torch import Tensor
 
 from models.human.autoencoder import PoseAutoencoder
 from settings import DEFAULTS, Choice, Section
-from trainers.agreement import Expected, window_length
-from trainers.optimizers import OPTIMIZERS
-from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, build_network
+from trainers.stage.agreement import Expected, window_length
+from trainers.stage.base import Stage, build_network
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 
 
 class PoseAutoencoderStage(Stage):

@@ -13,10 +13,10 @@ from models.losses.reconstruction import build_reconstruction_loss
 from models.losses.threshold import threshold_loss
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, NonNegative
-from trainers.agreement import Expected, picture_size
-from trainers.optimizers import OPTIMIZERS
-from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both, build_network
+from trainers.stage.agreement import Expected, picture_size
+from trainers.stage.base import Stage, both, build_network
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 
 
 class BaseStage(Stage):

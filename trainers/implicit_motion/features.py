@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from models.implicit_motion.base import ImplicitMotion
 from models.implicit_motion.features import appearance_of, motion_of
 from settings import ConfigError
-from trainers.exports import Export, find_export, load_network
+from trainers.run.exports import Export, find_export, load_network
 
 STAGE: Final = "implicit_motion.base"
 RENDERED: Final = 8  # frames that are rendered together, to fit beside a training step

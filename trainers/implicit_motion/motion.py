@@ -6,18 +6,18 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from datamodules.samples import WHOLE
+from datamodules.shards.samples import WHOLE
 from models.diffusion.weighting import loss_weight
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import PRECEDING, MotionDiffusion, Spoken
 from models.implicit_motion.motion_loss import motion_diffusion_loss
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
-from trainers.agreement import Expected, frame_rate, picture_size, window_length
 from trainers.implicit_motion.features import FrozenBase, find_base, measure
-from trainers.optimizers import OPTIMIZERS
-from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both, build_network, check_sampling
+from trainers.stage.agreement import Expected, frame_rate, picture_size, window_length
+from trainers.stage.base import Stage, both, build_network, check_sampling
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 
 
 class MotionStage(Stage):

@@ -18,8 +18,8 @@ import yaml
 from cospeech import shipped
 from settings import ConfigError, build
 from settings.registry import nearest
-from trainers.batches import per_rank
 from trainers.launching.options import PreprocessOptions, SlurmOptions, StageOptions
+from trainers.stage.batches import per_rank
 
 PREPROCESS: Final = "preprocess"
 _TAKEN: Final = ("code", "shards", PREPROCESS)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from trainers.batches import per_rank
 from trainers.launching.chain import Link
+from trainers.stage.batches import per_rank
 
 
 def summary(links: list[Link], folder: Path) -> str:

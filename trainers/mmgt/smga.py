@@ -12,10 +12,10 @@ from models.mmgt.smga import HANDCRAFTED, SMGA
 from models.mmgt.speech import join_speech
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
-from trainers.agreement import Expected, frame_rate, window_length
-from trainers.optimizers import OPTIMIZERS
-from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both, build_network, check_sampling
+from trainers.stage.agreement import Expected, frame_rate, window_length
+from trainers.stage.base import Stage, both, build_network, check_sampling
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 
 
 class SMGAStage(Stage):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from trainers.planning.time import Step
-from trainers.stage import Stage
+from trainers.stage.base import Stage
 
 
 def batches_of(values: Mapping[str, Any], stage: Stage, windows: int | None, gpus: int) -> float | None:

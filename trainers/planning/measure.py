@@ -16,7 +16,7 @@ from trainers.engines.fsdp import blocks
 from trainers.planning.autocast import as_on_gpu
 from trainers.planning.live import LiveBytes
 from trainers.planning.samples import sample_batch
-from trainers.stage import SampleGenerator, Stage
+from trainers.stage.base import SampleGenerator, Stage
 from trainers.stages import STAGES
 
 logger = get_logger(__name__)

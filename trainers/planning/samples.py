@@ -8,7 +8,7 @@ from torch import Tensor
 
 from datamodules.batch import Batch
 from datamodules.clip import ARRAYS, SAMPLE_RATE, SPEECH_RATE
-from datamodules.samples import WHOLE
+from datamodules.shards.samples import WHOLE
 
 FPS = 25.0
 LONGEST = 30.0  # seconds of a clip

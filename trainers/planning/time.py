@@ -20,8 +20,10 @@ ROUNDS: Final = {"all-reduce": 2.0, "reduce-scatter": 1.0, "all-gather": 1.0}
 
 
 def measured_mfu(precision: str) -> float:
-    """Share of an H200's peak that SMGA `paper` reached by the training command (`python -m benchmarks.gpu --parts smga`,
-    2026-11-27): 0.047 in 16 bits, where starting kernels bounds it, and 0.38 in fp32."""
+    """Share of an H200's peak that SMGA `paper` reached by the training command (`benchmarks.gpu`).
+
+    In 16 bits it is low, for the card waits for kernels to be started.
+    """
     return 0.047 if precision in SIXTEEN else 0.38
 
 

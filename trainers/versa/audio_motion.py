@@ -13,11 +13,11 @@ from models.versa.text import SPEECH
 from models.versa.transformer import MotionTransformer
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fps, Fraction
-from trainers.agreement import Expected
-from trainers.exports import load_network
-from trainers.optimizers import OPTIMIZERS
-from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both, build_network
+from trainers.run.exports import load_network
+from trainers.stage.agreement import Expected
+from trainers.stage.base import Stage, both, build_network
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 from trainers.versa.frozen import (
     TEXT_MOTION,
     check_tokenizer,

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from models.versa.evaluator import TextMotionEvaluator
 from settings import DEFAULTS, Choice, ConfigError, Section
-from trainers.optimizers import OPTIMIZERS
-from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both, build_network
+from trainers.stage.base import Stage, both, build_network
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 from trainers.versa.captions import batch_layout
 from trainers.versa.frozen import FRAMES, motion_lengths
 

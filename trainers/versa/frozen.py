@@ -9,7 +9,7 @@ from models.human.motion import FPS
 from models.versa.spans import RATE
 from models.versa.tokenizer import MotionTokenizer
 from settings import ConfigError
-from trainers.exports import Export, find_export, load_network
+from trainers.run.exports import Export, find_export, load_network
 
 TOKENIZER: Final = "versa.tokenizer"
 TEXT_MOTION: Final = ("versa.text_motion", "versa.audio_motion")  # the one holds the branch of the other

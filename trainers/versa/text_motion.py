@@ -12,9 +12,9 @@ from models.versa.spans import RATE
 from models.versa.transformer import MotionTransformer
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fps, Fraction
-from trainers.optimizers import OPTIMIZERS
-from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both, build_network
+from trainers.stage.base import Stage, both, build_network
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 from trainers.versa.captions import batch_layout, drop, spans_of
 from trainers.versa.frozen import check_tokenizer, find_tokenizer, motion_tokens, same_codes
 

@@ -10,9 +10,9 @@ from models.versa.tokenizer import MotionTokenizer, Reconstruction
 from models.versa.tokenizer_loss import tokenizer_errors, tokenizer_loss
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import NonNegative
-from trainers.optimizers import OPTIMIZERS
-from trainers.schedules import SCHEDULES
-from trainers.stage import Stage, both, build_network
+from trainers.stage.base import Stage, both, build_network
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 from trainers.versa.code_use import CodeUse
 
 

@@ -1,0 +1,1 @@
+"""How batches come from the workers to the training process."""

@@ -1,0 +1,8 @@
+"""The command `python -m preprocessing.motion`."""
+
+import sys
+
+from preprocessing.features.run import main
+
+if __name__ == "__main__":
+    sys.exit(main())

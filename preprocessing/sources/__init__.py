@@ -1,0 +1,1 @@
+"""What there is to preprocess: files, manifests and their rows."""

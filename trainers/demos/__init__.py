@@ -1,0 +1,1 @@
+"""What the systems' demos share: their steps, and somebody's own videos."""

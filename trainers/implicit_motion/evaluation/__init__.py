@@ -1,0 +1,1 @@
+"""Pictures and motion features, measured beside what needs no network."""

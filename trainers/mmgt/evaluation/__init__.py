@@ -1,0 +1,1 @@
+"""Gestures from speech, measured beside what needs no network."""

@@ -1,0 +1,123 @@
+"""Keys that have to agree: what a stage expects of its data is compared with what the data are, before a run begins."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+from datamodules.shards.samples import WHOLE
+from settings import ConfigError
+
+Facts = Mapping[str, Any]
+"""What data are, by name (`ClipDataModule.facts`)."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One thing that a stage and its data have to agree on.
+
+    Attributes:
+        fact: name of the data's fact.
+        value: what the stage wants it to be.
+        said: the key that says so, and its value, such as "stage.network.fps is 30".
+        found: what the data are, in words, with {} for the fact.
+        mend: what to change, with {} for the fact.
+    """
+
+    fact: str
+    value: Any
+    said: str
+    found: str
+    mend: str
+
+
+class Expecting(Protocol):
+    """What `agree` needs to know of a stage."""
+
+    needs: ClassVar[tuple[str, ...]]
+
+    def expects(self) -> Iterable[Expected]: ...
+
+
+def agree(stage: Expecting, facts: Facts) -> None:
+    """Compare a stage with its data; a fact that the data do not tell is passed over.
+
+    Raises:
+        ConfigError: they do not agree; the message has both values, and what to change.
+    """
+    _same_keys(stage.needs, facts)
+    for one in stage.expects():
+        if one.fact not in facts or same(facts[one.fact], one.value):
+            continue
+        found, mend = (text.format(shown(facts[one.fact])) for text in (one.found, one.mend))
+        raise ConfigError(f"{one.said}, but {found}: {mend}")
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are the same; numbers up to a thousandth, as frame rates are stored."""
+    numbers = (int, float)
+    if isinstance(one, numbers) and isinstance(other, numbers):
+        return abs(one - other) <= 1e-3
+    return bool(one == other)
+
+
+def shown(value: Any) -> str:
+    """A value as it is written on a command line; a hash by its beginning."""
+    if isinstance(value, (tuple, list)):
+        return "[" + ",".join(map(shown, value)) + "]"
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value[:16] if isinstance(value, str) else str(value)
+
+
+def frame_rate(fps: float, key: str = "stage.network.fps") -> Expected:
+    """The clips have to have so many frames a second."""
+    return Expected(
+        "fps",
+        float(fps),
+        f"{key} is {fps:g}",
+        "the clips of data.shards have {} frames a second",
+        f"set {key}={{}}, or make shards with `python -m preprocessing.run fps={fps:g}`",
+    )
+
+
+def window_length(frames: int, key: str = "stage.network.window") -> Expected:
+    """The windows have to have so many frames."""
+    return Expected(
+        "window",
+        frames,
+        f"{key} is {frames}",
+        "data.window (or data.window_seconds, data.windows) gives {} frames",
+        f"set both to one number of frames, such as data.window={frames}",
+    )
+
+
+def picture_size(size: int, said: str) -> Expected:
+    """The frames have to be square, of so many pixels."""
+    return Expected(
+        "picture",
+        (size, size),
+        said,
+        "the clips' frames (height, width) come as {}",
+        f"set data.video_size=[{size},{size}] (data.video_fit says how oblong ones are fitted)",
+    )
+
+
+def _same_keys(needs: Iterable[str], facts: Facts) -> None:
+    held: Mapping[str, int] = facts.get("keys", {})
+    asked = [key.removeprefix(WHOLE) for key in needs]
+    missing = [key for key in asked if held and not held.get(key)]
+    if missing:
+        raise ConfigError(
+            f"the stage reads {missing[0]}, but none of the clips of data.shards has it (they have "
+            f"{', '.join(held)}); {_MAKERS.get(missing[0], 'make shards with it')}"
+        )
+
+
+_MAKERS = {
+    "implicit.npz": "make shards with it by `python -m preprocessing.features`, or set stage.features=video",
+    "motion.npz": "make shards of motion with `python -m preprocessing.motion`",
+    "speech.npz": "make shards from videos with sound, with speech features (`python -m preprocessing.run`)",
+    "audio.flac": "make shards from videos with sound",
+    "video.mp4": "make shards from videos with `python -m preprocessing.run`, and do not drop it later",
+    "pose.npz": "make shards from videos with `python -m preprocessing.run`",
+}

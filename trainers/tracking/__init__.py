@@ -1,0 +1,1 @@
+"""Where figures go: metrics.csv, TensorBoard and W&B, and how they are called there."""
