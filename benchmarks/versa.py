@@ -25,7 +25,7 @@ from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from datamodules.transport.memory import keep_freed_memory
 from models.versa import MotionTokenizer
-from models.versa.decoding import generate
+from models.versa.generate import generate
 from models.versa.masking import hidden_tokens, token_loss
 from models.versa.spans import speech_layout
 from models.versa.transformer import MotionTransformer

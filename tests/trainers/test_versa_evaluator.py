@@ -10,7 +10,7 @@ from datamodules.clip import Caption
 from models.human.body import forward_kinematics
 from models.human.motion import put_on_floor, to_motion
 from models.human.rotations import axis_angle_to_matrix
-from models.versa.decoding import Wish
+from models.versa.generate import Wish
 from models.versa.evaluator import TextMotionEvaluator
 from tests.motions import make_motion, motion_statistics
 from trainers.versa.evaluation.acting import Act, ids_of, load_acts

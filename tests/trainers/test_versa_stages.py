@@ -12,7 +12,7 @@ from datamodules.clip import Caption, ClipInfo
 from datamodules.collate import collate, cut_window
 from datamodules.shards.samples import Clip
 from models.versa import MotionTokenizer
-from models.versa.decoding import generate
+from models.versa.generate import generate
 from models.versa.text import SPEECH
 from models.versa.transformer import MotionTransformer
 from settings import ConfigError, build

@@ -15,7 +15,7 @@ from models.human.keypoints import FACE, LEFT_HAND, LEFT_WRIST, NECK, NOSE, RIGH
 from models.human.motion import FPS as MOTION_FPS
 from models.human.motion import recover_joints
 from models.human.retarget import lengths_of, retarget, target_of
-from models.versa.decoding import generate
+from models.versa.generate import generate
 from models.versa.token2pose import FPS, PoseBank
 from models.versa.tokenizer import MotionTokenizer
 from models.versa.transformer import MotionTransformer

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from models.versa.decoding import Wish, generate_all
+from models.versa.generate import Wish, generate_all
 from models.versa.masking import hidden_tokens, token_loss
 from models.versa.spans import RATE, speech_layout
 from models.versa.text import SPEECH

@@ -11,7 +11,7 @@ from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
 from datamodules.shards.index import Index
 from models.human.motion import FPS
-from models.versa.decoding import Wish, generate_all
+from models.versa.generate import Wish, generate_all
 from models.versa.text import SPEECH
 from models.versa.tokenizer import MotionTokenizer
 from models.versa.transformer import MotionTransformer

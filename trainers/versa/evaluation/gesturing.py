@@ -12,7 +12,7 @@ import torch
 from datamodules.shards.index import Index
 from models.human.motion import FPS, recover_joints
 from models.human.projection import project_joints
-from models.versa.decoding import Wish
+from models.versa.generate import Wish
 from models.versa.text import SPEECH
 from settings import ConfigError, get_logger
 from trainers.evaluation.comparison import Figure, spread, verdict

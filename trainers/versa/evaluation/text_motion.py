@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from datamodules.shards.index import Index
-from models.versa.decoding import Wish
+from models.versa.generate import Wish
 from models.versa.evaluator import TextMotionEvaluator
 from settings import ConfigError, get_logger
 from trainers.evaluation.comparison import Figure, spread, verdict

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.versa.decoding import Wish, generate, generate_all
+from models.versa.generate import Wish, generate, generate_all
 from models.versa.spans import read_spans
 from models.versa.text import SPEECH
 from models.versa.transformer import MotionTransformer
