@@ -24,11 +24,9 @@ class Batch:
         speech_layers: (B, L, S, C) features of a pretrained model at 50 Hz.
         audio: (B, N) in [-1, 1] at 16 kHz, N = round(T / fps * 16000).
         video: (B, T, 3, H, W) uint8, with the colours last in memory.
-        face: arrays of face.npz by name, each (B, T, ...).
-        smplx: arrays of smplx.npz by name, each (B, T, ...).
         motion: (B, M, 263) at 20 fps.
-        latents: (B, F, C, h, w) scaled VAE latents.
-        implicit: arrays of implicit.npz by name: motion (B, T, 768), appearance (B, A), network (B, 32) uint8.
+        arrays: those of every other key by its name, `arrays["face"]["boxes"]`, each (B, T, ...), or (B, ...) where it
+            does not grow with time; shapes and units stand in `datamodules/keys.py`.
         whole: of each window's clip in full length, padded at the end: audio (B, N), speech (B, F, 35), and frames
             (B, 1), how long each is. Windows of one clip each bring it.
         infos: clip.json of each window's clip.
@@ -43,11 +41,8 @@ class Batch:
     speech_layers: torch.Tensor | None = None
     audio: torch.Tensor | None = None
     video: torch.Tensor | None = None
-    face: dict[str, torch.Tensor] | None = None
-    smplx: dict[str, torch.Tensor] | None = None
     motion: torch.Tensor | None = None
-    latents: torch.Tensor | None = None
-    implicit: dict[str, torch.Tensor] | None = None
+    arrays: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     whole: dict[str, torch.Tensor] | None = None
     lengths: torch.Tensor | None = None
     captions: list[list[Caption]] = field(default_factory=list)
@@ -59,10 +54,7 @@ class Batch:
 
     def to(self, device: torch.device | str, **options: Any) -> "Batch":
         """The same batch with every tensor on a device."""
-        moved = {
-            name: _move(value, device, options) if isinstance(value, (torch.Tensor, dict)) else value
-            for name, value in vars(self).items()
-        }
+        moved = {name: _move(value, device, options) for name, value in vars(self).items()}
         return Batch(**moved)
 
     def pin_memory(self) -> "Batch":
@@ -73,9 +65,9 @@ class Batch:
 def _move(value: Any, device: torch.device | str, options: dict[str, Any]) -> Any:
     if isinstance(value, torch.Tensor):
         return value.to(device, **options)
-    return {
-        name: _move(item, device, options) if isinstance(item, torch.Tensor) else item for name, item in value.items()
-    }
+    if isinstance(value, dict):
+        return {name: _move(item, device, options) for name, item in value.items()}
+    return value
 
 
 def _pin(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a clip is: every key of a sample, every array's shape, unit and range, written once.
+"""What a clip is: how each key of a sample is encoded, decoded and checked; the table of keys is `datamodules/keys.py`.
 
 A sample of a shard is one continuous clip of at most 30 s. `clip.json` is required, every other key optional. Values
 are checked on writing and on reading; a bad one raises `BadSample`, which readers count and name.
@@ -7,27 +7,14 @@ are checked on writing and on reading; a bad one raises `BadSample`, which reade
 import io
 import json
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from datamodules.keys import KEYS, SAMPLE_RATE, SPEECH_RATE
+
 VERSION: Final = 1
-SAMPLE_RATE: Final = 16_000
-SPEECH_RATE: Final = 50
-KEYS: Final = (
-    "clip.json",
-    "video.mp4",
-    "audio.flac",
-    "pose.npz",
-    "motion.npz",
-    "face.npz",
-    "smplx.npz",
-    "speech.npz",
-    "latents.npz",
-    "implicit.npz",
-)
 _ID: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -82,79 +69,13 @@ class ClipInfo(BaseModel):
     extra: dict[str, Any] = Field(default={}, description="figures of the quality filter, phonemes, ...")
 
 
-@dataclass(frozen=True)
-class Array:
-    """One array of an npz key.
-
-    Attributes:
-        shape: sizes, or letters for a size: T frames at the clip's fps, S steps at 50 Hz, any other letter free.
-        dtype: as stored.
-        low, high: range of every number, None where open.
-        optional: may be left out.
-        meaning: unit and order, for the documentation.
-    """
-
-    shape: tuple[int | str, ...]
-    dtype: str
-    meaning: str
-    low: float | None = None
-    high: float | None = None
-    optional: bool = False
-
-
-ARRAYS: Final[dict[str, dict[str, Array]]] = {
-    "pose.npz": {
-        "keypoints": Array(("T", 134, 2), "float32", "x, y as fractions of the frame; (-1, -1) where missing"),
-        "scores": Array(("T", 134), "float32", "confidence; 0 where missing", 0, 1),
-    },
-    "motion.npz": {
-        "motion": Array(("M", 263), "float32", "HumanML3D motion vector at 20 fps (VA-1)"),
-    },
-    "face.npz": {
-        "boxes": Array(
-            ("T", 4), "float32", "face: left, top, right, bottom as fractions of the frame; -1 where missing"
-        ),
-        "lip_boxes": Array(("T", 4), "float32", "lips: as boxes"),
-        "scores": Array(("T",), "float32", "confidence; 0 where missing", 0, 1),
-        "blink": Array(("T",), "float32", "eye height over eye width, mean of both eyes; 0 where missing", 0),
-        "head_pose": Array(("T", 3), "float32", "yaw, pitch, roll in degrees; 0 where missing", -180, 180),
-        "landmarks": Array(("T", "L", 3), "float32", "x, y, depth as fractions of the frame; -1 where missing"),
-    },
-    "smplx.npz": {
-        "global_orient": Array(("T", 3), "float32", "axis-angle"),
-        "body_pose": Array(("T", 63), "float32", "axis-angle of 21 joints"),
-        "left_hand_pose": Array(("T", 45), "float32", "axis-angle of 15 joints"),
-        "right_hand_pose": Array(("T", 45), "float32", "axis-angle of 15 joints"),
-        "jaw_pose": Array(("T", 3), "float32", "axis-angle"),
-        "expression": Array(("T", "E"), "float32", "coefficients"),
-        "transl": Array(("T", 3), "float32", "metres"),
-        "betas": Array(("K",), "float32", "shape coefficients"),
-        "camera": Array(("C",), "float32", "focal length and principal point as fractions of the frame width"),
-        "error": Array(("T",), "float32", "mean 2D distance of the fit as a fraction of body height", 0),
-    },
-    "speech.npz": {
-        "handcrafted": Array(("T", 35), "float32", "onset strength, 20 MFCC, 12 chroma, onset peak, beat (MMGT-6)"),
-        "layers": Array(("N", "S", "C"), "float16", "features of a pretrained model at 50 Hz", optional=True),
-        "layer_ids": Array(("N",), "int16", "which layers these are", optional=True),
-    },
-    "latents.npz": {
-        "latents": Array(("F", "C", "H", "W"), "float16", "scaled VAE latents"),
-    },
-    "implicit.npz": {
-        "motion": Array(("T", 768), "float32", "motion features of implicit_motion.base (IM-4)"),
-        "appearance": Array(("A",), "float32", "appearance of the first frame (IM-3)"),
-        "network": Array((32,), "uint8", "SHA-256 of the weights of the network that made them"),
-    },
-}
-
-
 def encode(key: str, value: Any) -> bytes:
     """Bytes of one key of a sample; the same value always gives the same bytes.
 
     Args:
         key: one of `KEYS`.
         value: `ClipInfo` for clip.json, bytes for video.mp4, (N,) float32 in [-1, 1] at 16 kHz for audio.flac, else a
-            dict of arrays as in `ARRAYS`.
+            dict of arrays as in `KEYS`.
     """
     _known(key)
     if key == "clip.json":
@@ -165,7 +86,7 @@ def encode(key: str, value: Any) -> bytes:
         from datamodules.media.files import encode_flac
 
         return encode_flac(value, SAMPLE_RATE)
-    fields = ARRAYS[key]
+    fields = KEYS[key].arrays
     unknown = sorted(set(value) - set(fields))
     if unknown:
         raise BadSample(f"{key}: unknown array {unknown[0]}")
@@ -227,7 +148,7 @@ def _check_audio(value: np.ndarray, info: ClipInfo, clip_id: str) -> None:
 
 
 def _check_arrays(key: str, value: dict[str, np.ndarray], info: ClipInfo, clip_id: str) -> None:
-    fields = ARRAYS[key]
+    fields = KEYS[key].arrays
     for name in value:
         if name not in fields:
             raise BadSample(f"{key}: unknown array {name}", clip_id)

@@ -2,21 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 
 from datamodules.batch import Batch
-from datamodules.clip import ARRAYS, SAMPLE_RATE, SPEECH_RATE, Caption, ClipInfo
+from datamodules.clip import Caption, ClipInfo
+from datamodules.keys import KEYS, Array, array_of, as_arrays
 from datamodules.shards.samples import Clip
-
-_MOTION_RATE: Final = 20.0
-_WHOLE: Final[Mapping[str, Any]] = {
-    "audio.flac": lambda value: {"whole.audio": value},
-    "speech.npz": lambda value: {"whole.speech": value["handcrafted"]},
-}
-_PADDING: Final = {"pose": (-1.0, -1.0, 0.0)}  # a missing point; everything else is padded with 0
 
 
 @dataclass(frozen=True)
@@ -39,35 +33,29 @@ def cut_window(clip: Clip, start: int, length: int | None) -> Window:
     """Frames `start` to `start + length` (the clip's end where None) of every array of a clip."""
     info, frames = clip.info, length or clip.info.frames
     arrays: dict[str, np.ndarray] = {}
-
-    def at(rate: float, values: np.ndarray) -> np.ndarray:
-        count = round(frames / info.fps * rate)
-        first = max(0, min(round(start / info.fps * rate), len(values) - count))  # two roundings may step over the end
-        return values[first : first + count]
-
-    for key, value in clip.values.items():
-        if key == "pose.npz":
-            arrays["pose"] = value["pose"][start : start + frames]
-        elif key == "speech.npz":
-            arrays["speech"] = value["handcrafted"][start : start + frames]
-            if "layers" in value:
-                arrays["speech_layers"] = at(SPEECH_RATE, value["layers"].swapaxes(0, 1)).swapaxes(0, 1)
-        elif key == "audio.flac":
-            arrays["audio"] = at(SAMPLE_RATE, value)
-        elif key == "motion.npz":
-            arrays["motion"] = at(_MOTION_RATE, value["motion"])
-        elif key == "latents.npz":
-            arrays["latents"] = at(info.fps * len(value["latents"]) / info.frames, value["latents"])
-        elif key != "video.mp4":  # its frames are decoded window by window
-            name = key.partition(".")[0]
-            for part, array in value.items():
-                along_time = ARRAYS[key][part].shape[0] == "T"
-                arrays[f"{name}.{part}"] = array[start : start + frames] if along_time else array
-    for key in clip.whole:
-        arrays |= _WHOLE[key](clip.values[key])
+    for name, value in clip.values.items():
+        if isinstance(value, bytes):  # a video: its frames are decoded window by window
+            continue
+        key, values = KEYS[name], as_arrays(KEYS[name], value)
+        for part, field_name, array in key.places:
+            if part in values:
+                arrays[field_name] = _cut(values[part], array, info, start, frames)
+        if name in clip.whole:
+            arrays |= {f"whole.{place.field}": values[place.name] for place in key.in_full if place.name in values}
     if clip.whole:
         arrays["whole.frames"] = np.array([info.frames])
     return Window(info, start, frames, arrays)
+
+
+def _cut(values: np.ndarray, array: Array, info: ClipInfo, start: int, frames: int) -> np.ndarray:
+    """What of an array belongs to some frames; all of one that does not grow with time."""
+    axis, rate = array.time, array.rate or info.fps
+    if axis is None:
+        return values
+    count = round(frames / info.fps * rate)
+    # Two roundings may step over the end.
+    first = max(0, min(round(start / info.fps * rate), values.shape[axis] - count))
+    return values[(slice(None),) * axis + (slice(first, first + count),)]
 
 
 @dataclass(frozen=True)
@@ -87,14 +75,15 @@ class Stack:
 
     @classmethod
     def of(cls, name: str, arrays: Sequence[np.ndarray], windows: Sequence[Window]) -> "Stack":
-        """Where T differs they are padded at its end; it comes first, but in `speech_layers` (L, S, C).
+        """Where T differs they are padded at its end.
 
         Raises:
             ValueError: they differ in another size; names the clips.
         """
         shape = arrays[0].shape
         if any(array.shape != shape for array in arrays):
-            time = 1 if name == "speech_layers" else 0
+            known = array_of(name)
+            time = 0 if known is None else known.time or 0
             if len({array.shape[:time] + array.shape[time + 1 :] for array in arrays}) > 1:
                 ids = [window.info.id for window in windows]
                 named = sorted({f"{clip} {array.shape}" for clip, array in zip(ids, arrays, strict=True)})[:3]
@@ -106,7 +95,8 @@ class Stack:
     def write(self, target: np.ndarray) -> None:
         """Write the batch's array."""
         if any(array.shape != self.shape[1:] for array in self.arrays):
-            target[:] = _PADDING.get(self.name, 0)
+            known = array_of(self.name)
+            target[:] = 0 if known is None else known.padding
         for row, array in zip(target, self.arrays, strict=True):
             row[tuple(map(slice, array.shape))] = array
 
@@ -151,13 +141,7 @@ def make_batch(windows: Sequence[Window], arrays: Mapping[str, torch.Tensor]) ->
         windows: what they show; their own arrays are not looked at.
         arrays: field of the batch to (B, T, ...); `video` is (B, T, H, W, 3).
     """
-    fields: dict[str, Any] = {}
-    for name, array in arrays.items():
-        group, _, part = name.partition(".")
-        if part:
-            fields.setdefault(group, {})[part] = array
-        else:
-            fields[group] = array
+    fields = fields_of(arrays)
     if "video" in fields:
         # Colours stay last in memory, as decoded: turning every frame round costs half as much as decoding it.
         fields["video"] = fields["video"].permute(0, 1, 4, 2, 3)
@@ -170,6 +154,20 @@ def make_batch(windows: Sequence[Window], arrays: Mapping[str, torch.Tensor]) ->
         infos=[window.info for window in windows],
         **fields,
     )
+
+
+def fields_of(arrays: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Fields of a `Batch` by their names: "pose" is one, "whole.audio" in a dict, "face.boxes" in `arrays["face"]`."""
+    fields: dict[str, Any] = {}
+    for name, array in arrays.items():
+        group, _, part = name.partition(".")
+        if not part:
+            fields[name] = array
+        elif group == "whole":
+            fields.setdefault(group, {})[part] = array
+        else:
+            fields.setdefault("arrays", {}).setdefault(group, {})[part] = array
+    return fields
 
 
 def _captions(window: Window) -> list[Caption]:

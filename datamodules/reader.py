@@ -7,7 +7,8 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import torch
 
-from datamodules.clip import KEYS, BadSample
+from datamodules.clip import BadSample
+from datamodules.keys import KEYS
 from datamodules.media.fitting import FitMode
 from datamodules.order.streams import Share, Shuffle
 from datamodules.order.windows import Cut
@@ -165,8 +166,8 @@ class ClipDataModule(L.LightningDataModule):
 
         `fps`; `window` in frames, "clip" for whole clips; `keys`, the number of clips that have each; and, of the first
         clip of the training split that can be read, where it has them: `picture` (height and width as frames come),
-        `speech_channels`, `layer_channels` (0 without layers), `appearance_channels`, `features_of` (SHA-256 of the
-        network that made the motion features).
+        each array's `channels` of the table of keys (`speech_channels`, `layer_channels`, ...; 0 where it is left out),
+        and "implicit.network" and the like, SHA-256 of the network that made a key.
 
         Raises:
             ConfigError: no clip can be read.
@@ -187,14 +188,12 @@ class ClipDataModule(L.LightningDataModule):
         if "video.mp4" in clip.values:
             found["picture"] = self._wanted.video_size or (clip.info.height, clip.info.width)
             self._oblong([clip.info])
-        if "speech.npz" in clip.values:
-            layers = clip.values["speech.npz"].get("layers")
-            found["layer_channels"] = 0 if layers is None else layers.shape[-1]
-            found["speech_channels"] = clip.values["speech.npz"]["handcrafted"].shape[-1]
-        if "implicit.npz" in clip.values:
-            made = clip.values["implicit.npz"]
-            found["appearance_channels"] = made["appearance"].shape[-1]
-            found["features_of"] = made["network"].tobytes().hex()
+        for name, value in clip.values.items():
+            for part, array in KEYS[name].arrays.items():
+                if array.channels is not None:
+                    found[array.channels] = value[part].shape[-1] if part in value else 0
+                elif part == "network":
+                    found[f"{KEYS[name].stem}.{part}"] = value[part].tobytes().hex()
         return found
 
     def _first_clip(self) -> Clip | None:

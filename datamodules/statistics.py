@@ -1,11 +1,15 @@
 """Statistics for normalisation, over the training split, made once and stored with the index."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import numpy as np
 
+from datamodules.keys import KEYS
+
 FLOOR: Final = 1e-4  # a standard deviation is never smaller, so that dividing by it is safe
-COLLECTED: Final = ("pose", "motion", "speech", "body")  # moments of the accumulator
+_BEFORE: Final = {"pose_motion": "motion", "handcrafted": "speech", "body_motion": "body"}
+"""What records of unfinished runs of earlier versions call them."""
 
 
 class Moments:
@@ -47,71 +51,80 @@ class Moments:
 
 
 class StatisticsAccumulator:
-    """Collects what networks need to normalise their inputs.
+    """Collects what networks need to normalise their inputs: the statistics of the table of keys.
 
-    `pose`: mean and std of each coordinate in fractions of the frame, over scored points. `pose_motion`: std of each
-    coordinate about its own clip's mean: how far a point moves. `handcrafted`: mean and std of the 35 speech features.
-    `body_motion`, where there is any: mean of the 263 numbers of a motion vector, and their std averaged within each
-    part, as HumanML3D does, so that the numbers of a part keep their sizes to each other (VA-1).
+    Args:
+        keys: whose statistics.
     """
 
-    def __init__(self) -> None:
-        self.pose = Moments((134, 2))
-        self.motion = Moments((134, 2))
-        self.speech = Moments((35,))
-        self.body = Moments((263,))
+    def __init__(self, keys: Iterable[str] = KEYS) -> None:
+        self._keys = [KEYS[name] for name in counted(keys)]
+        self._moments = {each.name: Moments(each.shape) for key in self._keys for each in key.statistics}
         self.clips = 0
         self.frames = 0
 
-    def add(self, arrays: dict[str, Any]) -> None:
+    def add(self, arrays: Mapping[str, Any]) -> None:
         """Add one clip: a dict of decoded keys as `datamodules.clip.decode` gives them; absent keys are left out."""
         self.clips += 1
-        if "pose.npz" in arrays:
-            keypoints = arrays["pose.npz"]["keypoints"]
-            seen = (arrays["pose.npz"]["scores"] > 0)[..., None]
-            self.frames += len(keypoints)
-            self.pose.add(keypoints, seen)
-            mean = (keypoints * seen).sum(0) / np.maximum(seen.sum(0), 1)
-            self.motion.add(keypoints - mean, seen)
-        if "handcrafted" in arrays.get("speech.npz", {}):
-            self.speech.add(arrays["speech.npz"]["handcrafted"])
-        if "motion.npz" in arrays:
-            self.body.add(arrays["motion.npz"]["motion"])
-            self.frames += 0 if "pose.npz" in arrays else len(arrays["motion.npz"]["motion"])
+        frames = None
+        for key in self._keys:
+            values = arrays.get(key.name, {})
+            for each in key.statistics:
+                if each.array not in values:
+                    continue
+                rows = values[each.array]
+                frames = len(rows) if frames is None else frames
+                weights = None if each.weights is None else _like(values[each.weights] > 0, rows)
+                if each.about_clip:
+                    rows = rows - _mean(rows, weights)
+                self._moments[each.name].add(rows, weights)
+        self.frames += frames or 0
 
-    def merge(self, state: dict[str, Any]) -> None:
+    def merge(self, state: Mapping[str, Any]) -> None:
         """Add the clips of another accumulator, given as its `state`; the same order gives the same bits."""
         self.clips += state["clips"]
         self.frames += state["frames"]
-        for name in COLLECTED:
-            if name in state:  # a record of an earlier version knows no body motion
-                getattr(self, name).merge(state[name])
+        for name, moments in self._moments.items():
+            if (known := state.get(name, state.get(_BEFORE.get(name, name)))) is not None:
+                moments.merge(known)
 
     def state(self) -> dict[str, Any]:
         """Plain numbers for a JSON file, from which `merge` goes on without loss."""
-        known = [name for name in COLLECTED if name != "body" or self.body.count.any()]
-        moments = {name: getattr(self, name).state() for name in known}
+        moments = {name: moments.state() for name, moments in self._moments.items() if moments.count.any()}
         return {"clips": self.clips, "frames": self.frames, **moments}
 
     def result(self) -> dict[str, Any]:
-        """Plain numbers for `index.json`, rounded to 8 digits."""
-        return {
-            "clips": self.clips,
-            "frames": self.frames,
-            "pose": {"mean": _plain(self.pose.mean), "std": _plain(self.pose.std())},
-            "pose_motion": {"std": _plain(self.motion.std())},
-            "handcrafted": {"mean": _plain(self.speech.mean), "std": _plain(self.speech.std())},
-            **({"body_motion": self._body_motion()} if self.body.count.any() else {}),
-        }
+        """Plain numbers for `index.json`, rounded to 8 digits: "clips", "frames", and each statistic by its name."""
+        return {"clips": self.clips, "frames": self.frames, **self.of_keys(8)}
 
-    def _body_motion(self) -> dict[str, list[float]]:
-        from models.human import motion  # brings torch, which the other statistics need not wait for
-
-        std = self.body.std()
-        for part in motion.PARTS.values():
-            std[part] = std[part].mean()
-        return {"mean": _plain(self.body.mean), "std": _plain(std)}
+    def of_keys(self, digits: int | None = None) -> dict[str, Any]:
+        """Each statistic by its name, "mean" and "std"; where nothing was counted, those that are always there."""
+        found = {}
+        for key in self._keys:
+            for each in key.statistics:
+                moments = self._moments[each.name]
+                if each.always or moments.count.any():
+                    std = moments.std() if each.finish is None else each.finish(moments.std())
+                    mean = {} if each.about_clip else {"mean": _plain(moments.mean, digits)}
+                    found[each.name] = mean | {"std": _plain(std, digits)}
+        return found
 
 
-def _plain(array: np.ndarray) -> list[Any]:
-    return np.round(array, 8).tolist()
+def counted(keys: Iterable[str]) -> list[str]:
+    """Those of some keys that statistics are kept of, in the order of the table."""
+    keys = set(keys)
+    return [name for name, key in KEYS.items() if name in keys and key.statistics]
+
+
+def _like(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return weights.reshape(*weights.shape, *(1,) * (rows.ndim - weights.ndim))
+
+
+def _mean(rows: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    if weights is None:
+        return rows.mean(0)
+    return (rows * weights).sum(0) / np.maximum(weights.sum(0), 1)
+
+
+def _plain(array: np.ndarray, digits: int | None) -> list[Any]:
+    return array.tolist() if digits is None else np.round(array, digits).tolist()

@@ -7,11 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from datamodules.clip import VERSION, decode
 from datamodules.shards.index import Index, ShardEntry
-from datamodules.statistics import StatisticsAccumulator
+from datamodules.statistics import StatisticsAccumulator, counted
 from preprocessing.motion.clips import REASONS, Read
 from preprocessing.motion.options import Options
 from preprocessing.motion.plan import Plan
@@ -19,7 +19,6 @@ from preprocessing.runs.shard_work import ShardWork
 from preprocessing.runs.writer import SampleWriter, member, sample_entry, whole_file
 from settings import get_logger
 
-COUNTED: Final = ("pose.npz", "speech.npz", "motion.npz")
 logger = get_logger(__name__)
 
 
@@ -58,8 +57,8 @@ class MotionWork(ShardWork):
                     sizes = {key: len(value) for key, value in clip.members.items()}
                     writer.append(data, sample_entry(clip.info, sizes, 0, len(data)))
                     if clip.info.split == "train":
-                        known = {key: value for key, value in clip.members.items() if key in COUNTED}
-                        statistics.add({key: decode(key, value, clip.info.id) for key, value in known.items()})
+                        known = counted(clip.members)
+                        statistics.add({key: decode(key, clip.members[key], clip.info.id) for key in known})
             entry = writer.end(name)
         if not writer.samples:
             (self.output / name).unlink()

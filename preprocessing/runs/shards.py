@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.clip import BadSample, decode
-from datamodules.statistics import StatisticsAccumulator
+from datamodules.statistics import StatisticsAccumulator, counted
 from preprocessing.runs.job import Job
 from preprocessing.runs.work import Work
 from preprocessing.runs.writer import END, read_members, whole_file, write_json
@@ -135,7 +135,7 @@ def _add(statistics: StatisticsAccumulator, data: bytes, clip: str, job: Job) ->
         raise _remove(job) from None
     for name, value in members:
         key = Path(name).name.removeprefix(f"{clip}.")
-        if key in ("pose.npz", "speech.npz"):
+        if counted([key]):
             try:
                 arrays[key] = decode(key, value, clip)
             except BadSample:

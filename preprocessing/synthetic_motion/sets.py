@@ -16,7 +16,7 @@ import torch
 
 from datamodules.clip import check, decode, encode
 from datamodules.shards.index import FILE_NAME, Index, ShardEntry
-from datamodules.statistics import StatisticsAccumulator
+from datamodules.statistics import StatisticsAccumulator, counted
 from models.human.motion import FPS
 from preprocessing.runs.writer import SampleWriter, make_folder, member, sample_entry, whole_file, write_json
 from preprocessing.synthetic_motion.actions import held_out
@@ -194,7 +194,7 @@ def _make(recipe: Recipe, number: int) -> _Made:
         check(key, decode(key, value, info.id), info, info.id)
     data = b"".join(member(f"{info.id}.{key}", value) for key, value in encoded.items())
     entry = sample_entry(info, {key: len(value) for key, value in encoded.items()}, 0, len(data))
-    arrays = {key: value for key, value in values.items() if key in ("motion.npz", "speech.npz")}
+    arrays = {key: values[key] for key in counted(values)}
     return _Made(entry, data, info.extra["truth"]["kind"], arrays)
 
 

@@ -5,7 +5,8 @@ import io
 import numpy as np
 import pytest
 
-from datamodules.clip import ARRAYS, BadSample, ClipInfo, check, decode, encode
+from datamodules.clip import BadSample, ClipInfo, check, decode, encode
+from datamodules.keys import KEYS
 
 INFO = ClipInfo(id="clip-0", source="a.mp4", end=2.0, fps=25, frames=50, sample_rate=16000, samples=32000)
 
@@ -99,4 +100,4 @@ def test_an_unknown_key_is_a_mistake_of_the_code() -> None:
 
 
 def test_every_array_says_what_it_means() -> None:
-    assert all(field.meaning for fields in ARRAYS.values() for field in fields.values())
+    assert all(field.meaning for key in KEYS.values() for field in key.arrays.values())

@@ -27,8 +27,9 @@ def batches(shards, workers, keys=KEYS, **options):
 
 
 def tensors(batch):
-    for name, value in vars(batch).items():
-        for part, array in value.items() if isinstance(value, dict) else [("", value)]:
+    flat = {name: {"": value} for name, value in vars(batch).items()} | {"whole": batch.whole or {}} | batch.arrays
+    for name, values in flat.items():
+        for part, array in values.items():
             if isinstance(array, torch.Tensor):
                 yield f"{name}.{part}", array
 

@@ -59,7 +59,9 @@ def test_windows_are_slices_of_their_clips(shards):
             np.testing.assert_array_equal(batch.speech_layers[row], layers[:, start * 2 : start * 2 + 160])
             sound = values["audio.flac"]
             np.testing.assert_array_equal(batch.audio[row], sound[start * 640 : start * 640 + 51200])
-            np.testing.assert_array_equal(batch.face["head_pose"][row], values["face.npz"]["head_pose"][frames])
+            np.testing.assert_array_equal(
+                batch.arrays["face"]["head_pose"][row], values["face.npz"]["head_pose"][frames]
+            )
             assert batch.infos[row] == info
     assert batch.fps == 25
     assert batch.video is None

@@ -59,9 +59,11 @@ def batch(size: int = B) -> Batch:
         fps=25.0,
         speech=torch.randn(size, T, 35, generator=g),
         audio=0.1 * torch.randn(size, T * 640, generator=g),
-        implicit={
-            "motion": torch.randn(size, T, 768, generator=g),
-            "appearance": torch.randn(size, 16, generator=g),
+        arrays={
+            "implicit": {
+                "motion": torch.randn(size, T, 768, generator=g),
+                "appearance": torch.randn(size, 16, generator=g),
+            }
         },
         whole={
             "speech": torch.randn(size, 2 * T, 35, generator=g),
@@ -114,7 +116,7 @@ def test_every_config_builds_its_stage_and_takes_a_step(name):
     some = batch(2)
     frames = made.network.window
     some.audio, some.speech = torch.randn(2, frames * 640), torch.randn(2, frames, 35)
-    some.implicit = {
+    some.arrays["implicit"] = {
         "motion": torch.randn(2, frames, 768), "appearance": torch.randn(2, options["network"]["appearance_channels"])
     }  # fmt: skip
     assert torch.isfinite(made.training_step(some, 0))
@@ -175,12 +177,12 @@ def test_a_step_predicts_the_noise_at_random_steps(audio):
         seen_steps += asked["timesteps"].tolist()
         dropped += asked["drop_speech"].tolist()
         again += asked["again"].tolist()
-        x0 = made.network.space.encode(some.implicit["motion"], asked["source"])[:, 4:-2]
+        x0 = made.network.space.encode(some.arrays["implicit"]["motion"], asked["source"])[:, 4:-2]
         alpha = made.network.noise.alphas_cumprod[asked["timesteps"]][:, None, None]
         noise = (asked["noisy"] - alpha.sqrt() * x0) / (1 - alpha).sqrt()
         noisy_enough = asked["timesteps"] > 50
         assert noise[noisy_enough].std().item() == pytest.approx(1, abs=0.1) or not noisy_enough.any()
-        assert torch.equal(asked["appearance"], some.implicit["appearance"])
+        assert torch.equal(asked["appearance"], some.arrays["implicit"]["appearance"])
         assert torch.equal(asked["speech"], some.audio if audio == "raw" else some.speech)
     assert min(seen_steps) < 100
     assert 900 < max(seen_steps) < 1000
@@ -198,7 +200,7 @@ def test_some_windows_go_on_from_true_frames_and_the_others_from_zero(share):
         made.seed = seed
         made.training_step(some, 0)
         asked = spy.asked[-1]
-        true = made.network.space.encode(some.implicit["motion"], asked["source"])[:, :4]
+        true = made.network.space.encode(some.arrays["implicit"]["motion"], asked["source"])[:, :4]
         for before, frames in zip(asked["before"], true, strict=True):
             assert torch.equal(before, frames) or not before.any()
             continued.append(bool(before.any()))
@@ -212,7 +214,7 @@ def test_half_of_the_source_pictures_are_the_first_frame_and_the_others_any():
     for seed in range(60):
         made.seed = seed
         made.training_step(some, 0)
-        for source, motion in zip(spy.asked[-1]["source"], some.implicit["motion"], strict=True):
+        for source, motion in zip(spy.asked[-1]["source"], some.arrays["implicit"]["motion"], strict=True):
             frames += (motion == source).all(-1).nonzero().flatten().tolist()
     assert len(frames) == 60 * B
     assert frames.count(0) / len(frames) == pytest.approx(0.5 + 0.5 / T, abs=0.1)
@@ -227,7 +229,7 @@ def test_the_loss_is_of_what_the_network_said():
     spy = Spy(made)
     loss = made.training_step(batch(), 0)
     asked, said = spy.asked[0], spy.said[0]
-    x0 = made.network.space.encode(batch().implicit["motion"], asked["source"])[:, 4:-2]
+    x0 = made.network.space.encode(batch().arrays["implicit"]["motion"], asked["source"])[:, 4:-2]
     alpha = made.network.noise.alphas_cumprod[asked["timesteps"]][:, None, None]
     noise = (asked["noisy"] - alpha.sqrt() * x0) / (1 - alpha).sqrt()
     simple = ((said.noise - noise) ** 2).flatten(1).mean(1)
@@ -255,7 +257,7 @@ def test_padding_behind_shorter_clips_does_not_count():
     for fill in (0.1, 0.9):
         made, short = stage(), batch()
         short.lengths = torch.tensor([T, 9, T, T, T, T])
-        short.implicit["motion"][1, 9:] = fill
+        short.arrays["implicit"]["motion"][1, 9:] = fill
         x0 = torch.zeros(B, T - 6, 768)
         # What stands in the padding reaches the other frames through attention, so the network is left out here.
         made.network.forward = lambda *args, x0=x0, **kwargs: type("Said", (), {"noise": x0, "x0": x0})
@@ -278,7 +280,7 @@ def test_ablations_train(switch):
         (("use_global", "use_local"), lambda some: (some.audio.mul_(3), some.whole["audio"].mul_(3))),
         (("use_global",), lambda some: some.whole["audio"].mul_(3)),
         (("use_local",), lambda some: some.audio.mul_(3)),
-        (("use_appearance",), lambda some: some.implicit["appearance"].add_(2)),
+        (("use_appearance",), lambda some: some.arrays["implicit"]["appearance"].add_(2)),
     ],
 )
 def test_what_is_switched_off_changes_nothing_and_what_is_on_does(switches, change):

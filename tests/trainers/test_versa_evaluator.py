@@ -10,8 +10,8 @@ from datamodules.clip import Caption
 from models.human.body import forward_kinematics
 from models.human.motion import put_on_floor, to_motion
 from models.human.rotations import axis_angle_to_matrix
-from models.versa.generate import Wish
 from models.versa.evaluator import TextMotionEvaluator
+from models.versa.generate import Wish
 from tests.motions import make_motion, motion_statistics
 from trainers.versa.evaluation.acting import Act, ids_of, load_acts
 from trainers.versa.evaluation.gesturing import matched

@@ -102,7 +102,7 @@ class MotionStage(Stage):
         if self.base_sha256:
             expected.append(
                 Expected(
-                    "features_of",
+                    "implicit.network",
                     self.base_sha256,
                     f"stage.base is a network with the hash {self.base_sha256[:16]}",
                     "the features of data.shards were made by {}",
@@ -202,7 +202,7 @@ class MotionStage(Stage):
     def _features(self, batch: Any, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Motion features (B, T, 768), and the appearance (B, A) of one frame of each window, or of its clip."""
         if self.base is None:
-            return batch.implicit["motion"], batch.implicit["appearance"]
+            return batch.arrays["implicit"]["motion"], batch.arrays["implicit"]["appearance"]
         rows = torch.arange(len(batch), device=self.device)
         return self.base.motion(batch.video), self.base.appearance(batch.video[rows, frame])
 

@@ -137,7 +137,7 @@ def _run(
     for p in stage.parameters():
         if p.requires_grad:
             p.register_post_accumulate_grad_hook(lambda p: leave_out(p.grad))
-    leave_out(*stage.parameters(), *stage.buffers(), *_tensors(batch))
+    leave_out(*stage.parameters(), *stage.buffers(), *_tensors(vars(batch)))
     _alone(stage, len(batch), device)
     calls = _watch_blocks(stage)
     with under, _precision(precision, device, copy):
@@ -177,8 +177,10 @@ def _alone(stage: Any, count: int, device: str) -> None:
     stage.manual_backward = lambda loss, *args, **kwargs: loss.backward()
 
 
-def _tensors(batch: Any) -> Iterator[Tensor]:
-    for value in vars(batch).values():
-        for each in value.values() if isinstance(value, dict) else [value]:
-            if isinstance(each, Tensor):
-                yield each
+def _tensors(values: Mapping[str, Any]) -> Iterator[Tensor]:
+    """All of nested values."""
+    for value in values.values():
+        if isinstance(value, Mapping):
+            yield from _tensors(value)
+        elif isinstance(value, Tensor):
+            yield value

@@ -3,20 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.batch import Batch
-from datamodules.clip import ARRAYS, SAMPLE_RATE, SPEECH_RATE
+from datamodules.collate import fields_of
+from datamodules.keys import KEYS, RATES, Place
 from datamodules.shards.samples import WHOLE
 
 FPS = 25.0
 LONGEST = 30.0  # seconds of a clip
 PICTURE = (512, 512)
-MOTION_RATE = 20
-MOTION, APPEARANCE = 768, 512  # of implicit motion's base network
-SPEECH_CHANNELS, SPEECH_LAYERS = 1024, 1  # of a large pretrained model; layers are averaged
-LETTERS = {"L": 478, "E": 10, "K": 10, "C": 3}  # sizes that the clip schema leaves open: MediaPipe's and SMPL-X's
 
 
 def sample_batch(
@@ -36,54 +34,46 @@ def sample_batch(
     fps = float(stage.get("fps") or FPS)
     frames = _frames(data, fps)
     height, width = data.get("video_size") or PICTURE
+    sizes = {"H": height, "W": width, "h": height // 8, "w": width // 8}
+    sizes |= {letter: round(frames / fps * (rate or fps)) for letter, rate in RATES.items()}
+    longest = {letter: round(LONGEST * (rate or fps)) for letter, rate in RATES.items()}
+    said = {**stage, **_layers(data, stage)}
 
-    def floats(*shape: int) -> Tensor:
+    def made(place: Place, sizes: Mapping[str, int]) -> Tensor:
+        array = place.array
+        shape = [size if isinstance(size, int) else {**array.usual, **sizes}[size] for size in array.shape]
+        if array.channels in said and isinstance(array.shape[-1], str):
+            shape[-1] = int(said[array.channels])
+        if place.field == "speech_layers" and data.get("speech_layers"):
+            shape[0] = len(data["speech_layers"])
+        if not np.issubdtype(array.dtype, np.floating):
+            return torch.zeros(size, *shape, dtype=getattr(torch, array.dtype), device=device)
         return torch.rand(size, *shape, device=device)
 
-    def arrays(key: str) -> dict[str, Tensor]:
-        sizes: dict[Any, int] = {"T": frames, **LETTERS}
-        return {name: floats(*(int(sizes.get(s, s)) for s in array.shape)) for name, array in ARRAYS[key].items()}
-
-    batch = Batch(
+    arrays: dict[str, Tensor] = {}
+    for name in needs:
+        key, whole = KEYS[name.removeprefix(WHOLE)], name.startswith(WHOLE)
+        for place in key.in_full if whole else key.places:
+            if place.array.optional and place.array.channels not in said:
+                continue
+            arrays[f"whole.{place.field}" if whole else place.field] = made(place, longest if whole else sizes)
+        if whole:
+            arrays["whole.frames"] = torch.full((size, 1), longest["T"], device="cpu")
+    return Batch(
         ids=[f"clip-{number:06d}@0" for number in range(size)],
         starts=torch.zeros(size, dtype=torch.long, device=device),
         fps=fps,
+        **fields_of(arrays),
     )
-    if "pose.npz" in needs:
-        batch.pose = floats(frames, 134, 3)
-    if "audio.flac" in needs:
-        batch.audio = floats(round(frames / fps * SAMPLE_RATE))
-    if "video.mp4" in needs:
-        batch.video = torch.zeros(size, frames, 3, height, width, dtype=torch.uint8, device=device)
-    if "face.npz" in needs:
-        batch.face = arrays("face.npz")
-    if "implicit.npz" in needs:
-        appearance = floats(int(stage.get("appearance_channels") or APPEARANCE))
-        batch.implicit = {"motion": floats(frames, MOTION), "appearance": appearance}
-    if "smplx.npz" in needs:
-        batch.smplx = arrays("smplx.npz")
-    if any(key.startswith(WHOLE) for key in needs):
-        longest = round(LONGEST * fps)
-        batch.whole = {"frames": torch.full((size, 1), longest, device="cpu")}
-        if f"{WHOLE}audio.flac" in needs:
-            batch.whole["audio"] = floats(round(LONGEST * SAMPLE_RATE))
-        if f"{WHOLE}speech.npz" in needs:
-            batch.whole["speech"] = floats(longest, 35)
-    if "motion.npz" in needs:
-        batch.motion = floats(round(frames / fps * MOTION_RATE), 263)
-    if "latents.npz" in needs:
-        batch.latents = floats(frames, 4, height // 8, width // 8)
-    if "speech.npz" in needs:
-        known = ARRAYS["speech.npz"]["handcrafted"].shape[1]
-        batch.speech = floats(frames, int(known))
-        layers = data.get("speech_layers")
-        channels = int(stage.get("audio_channels") or 0) - int(known)
-        if layers or channels > 0:
-            steps = round(frames / fps * SPEECH_RATE)
-            batch.speech_layers = floats(
-                len(layers) if layers else SPEECH_LAYERS, steps, channels if channels > 0 else SPEECH_CHANNELS
-            )
-    return batch
+
+
+def _layers(data: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, int]:
+    """Channels of a pretrained model's layers, where a config reads any: what comes behind the hand-crafted ones."""
+    handcrafted, layers = (KEYS["speech.npz"].arrays[name] for name in ("handcrafted", "layers"))
+    channels = int(stage.get("audio_channels") or 0) - int(handcrafted.shape[-1])
+    if channels > 0 or data.get("speech_layers"):
+        return {"layer_channels": channels if channels > 0 else layers.usual["C"]}
+    return {}
 
 
 def _frames(data: Mapping[str, Any], fps: float) -> int:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+from datamodules.keys import KEYS
 from datamodules.shards.samples import WHOLE
 from settings import ConfigError
 
@@ -109,15 +110,5 @@ def _same_keys(needs: Iterable[str], facts: Facts) -> None:
     if missing:
         raise ConfigError(
             f"the stage reads {missing[0]}, but none of the clips of data.shards has it (they have "
-            f"{', '.join(held)}); {_MAKERS.get(missing[0], 'make shards with it')}"
+            f"{', '.join(held)}); {KEYS[missing[0]].made_by}"
         )
-
-
-_MAKERS = {
-    "implicit.npz": "make shards with it by `python -m preprocessing.features`, or set stage.features=video",
-    "motion.npz": "make shards of motion with `python -m preprocessing.motion`",
-    "speech.npz": "make shards from videos with sound, with speech features (`python -m preprocessing.run`)",
-    "audio.flac": "make shards from videos with sound",
-    "video.mp4": "make shards from videos with `python -m preprocessing.run`, and do not drop it later",
-    "pose.npz": "make shards from videos with `python -m preprocessing.run`",
-}

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from datamodules.shards.index import Index
-from models.versa.generate import Wish
 from models.versa.evaluator import TextMotionEvaluator
+from models.versa.generate import Wish
 from settings import ConfigError, get_logger
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.evaluator import describe, load_text_motion_evaluator
