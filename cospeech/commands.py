@@ -25,9 +25,9 @@ def _one(module: str, attribute: str, line: str, main: str = "", target: str = "
 
 COMMANDS: Final = {
     "fit": _one("trainers.fit", "fit", "train a stage; writes a run folder"),
-    "animate": _one("trainers.animate", "animate", "a picture and speech to a video"),
-    "evaluate": _one("trainers.evaluate", "evaluate", "measure a trained stage beside baselines"),
-    "compare": _one("trainers.compare", "compare", "several runs in one table and on one page"),
+    "animate": _one("trainers.animate", "OPTIONS", "a picture and speech to a video"),
+    "evaluate": _one("trainers.evaluate", "OPTIONS", "measure a trained stage beside baselines"),
+    "compare": _one("trainers.compare", "OPTIONS", "several runs in one table and on one page"),
     "export": _one("trainers.export", "export", "a checkpoint to a saved network"),
     "report": _one("trainers.report", "report", "write the report of a run anew"),
     "plan": _one("trainers.plan", "plan", "memory, time and scaling before a training is started"),
@@ -45,7 +45,10 @@ COMMANDS: Final = {
         "preprocessing.motion", "Options", "motion capture (SMPL-X, HumanML3D) to shards",
         main="preprocessing.motion.run", target="preprocessing.motion.options",
     ),
-    "features": _one("preprocessing.features", "Options", "motion features of a trained base network into shards"),
+    "features": _one(
+        "preprocessing.features", "Options", "motion features of a trained base network into shards",
+        main="preprocessing.features.run", target="preprocessing.features.run",
+    ),
     "bank": _one("preprocessing.bank", "Options", "real 2D poses by motion token"),
     "synthetic": _one(
         "preprocessing.synthetic", "generate", "synthetic talking people with known truth",

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 from cospeech import started
 from settings.load import COMMAND_LINE, holds_texts, load
 from settings.registry import ConfigError
-from settings.schema import REQUIRED, check, choice_of, keys, list_choice_of, section_of, type_name
+from settings.schema import REQUIRED, Target, check, choice_of, keys, list_choice_of, section_of, type_name
 
 
 def command(
-    target: Callable[..., Any],
+    target: Target,
     argv: Sequence[str] | None = None,
     *,
     prog: str,
@@ -71,6 +71,17 @@ def command(
     return resolved
 
 
+def value_of(argv: Sequence[str] | None, target: Target, name: str, positional: str | None = None) -> Any:
+    """The value that a command line gives a key, before the others are checked; None where it gives none, or where what
+    it says cannot be read, which `command` then says."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        path, overrides, _, _ = _split(_named(words, target, positional), target)
+        return load(path, overrides, target)[0].get(name)
+    except ConfigError:
+        return None
+
+
 def _say(text: str) -> None:
     """Print; a reader that stops early (`| head`) is no error."""
     try:
@@ -79,7 +90,7 @@ def _say(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _named(words: list[str], target: Callable[..., Any], positional: str | None) -> list[str]:
+def _named(words: list[str], target: Target, positional: str | None) -> list[str]:
     """Put the name of the positional key before a word that names no key."""
     if positional is None:
         return words

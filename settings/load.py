@@ -1,7 +1,7 @@
 """YAML files that extend one another, and `key=value` on top; every key remembers where it was set."""
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,15 +12,13 @@ from omegaconf.errors import OmegaConfBaseException
 from cospeech.shipped import find, presets
 from settings.registry import ConfigError
 from settings.scalars import RepeatedKey, Scalar, read_yaml, settle
-from settings.schema import choice_of, keys, list_choice_of, section_of
+from settings.schema import Target, choice_of, keys, list_choice_of, section_of
 
 COMMAND_LINE = "command line"
 _NONE = ("none", "null", "")
 
 
-def load(
-    path: str | Path | None, overrides: Sequence[str], target: Callable[..., Any]
-) -> tuple[dict[str, Any], dict[str, str]]:
+def load(path: str | Path | None, overrides: Sequence[str], target: Target) -> tuple[dict[str, Any], dict[str, str]]:
     """Values of a config file, its `extends:` chain and overrides, later ones winning.
 
     Where a later layer chooses another part by name (`optimizer: {name: adamw}`), the options of the earlier choice go.

@@ -35,9 +35,38 @@ class Key:
     meaning: str
 
 
+class Joined:
+    """Keys of several signatures as one: a command's own, and those of what it turns out to be for.
+
+    Args:
+        first: gives the name and the help; where two have a key of one name, the earlier one's counts.
+        others: the other signatures.
+        elsewhere: keys that are none here, and why.
+    """
+
+    def __init__(self, first: Callable[..., Any], *others: Any, elsewhere: Mapping[str, str] | None = None):
+        self.parts, self.elsewhere = (first, *others), elsewhere or {}
+        self.__name__, self.__doc__ = first.__name__, first.__doc__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Joined) and self.parts == other.parts
+
+    def __hash__(self) -> int:
+        return hash(self.parts)
+
+
+Target = Callable[..., Any] | Section | Joined
+"""What has config keys."""
+
+
 @cache
-def keys(target: Callable[..., Any] | Section) -> dict[str, Key]:
-    """The config keys of a class, function, dataclass or section, in order."""
+def keys(target: Target) -> dict[str, Key]:
+    """The config keys of a class, function, dataclass, section or several of them, in order."""
+    if isinstance(target, Joined):
+        found: dict[str, Key] = {}
+        for part in target.parts:
+            found |= {name: key for name, key in keys(part).items() if name not in found}
+        return found
     if isinstance(target, Section):
         found = {name: key for name, key in keys(target.target).items() if name not in target.given}
         changed = {name: dataclasses.replace(found[name], default=value) for name, value in target.defaults.items()}
@@ -70,7 +99,7 @@ def _hints(target: Callable[..., Any], annotations: dict[str, Any]) -> dict[str,
 
 def check(
     values: Mapping[str, Any],
-    target: Callable[..., Any] | Section,
+    target: Target,
     source: str = "config",
     origins: Origins = {},
     missing: Any = REQUIRED,
@@ -146,7 +175,9 @@ def _section(
         if key not in known:
             sections = {name: s for name, each in known.items() if isinstance(s := section_of(each.hint), Section)}
             inside = {each: f"{name}.{each}" for name, section in sections.items() for each in keys(section)}
-            if moved := [f"{_join(where, inside[each])}={values[each]}" for each in values if each in inside]:
+            if isinstance(target, Joined) and key in target.elsewhere:
+                hint = target.elsewhere[key]
+            elif moved := [f"{_join(where, inside[each])}={values[each]}" for each in values if each in inside]:
                 hint = f"stands in a section now: write {' '.join(moved)}"
             else:
                 hint = f"unknown key of {_title(target)}; {nearest(str(key), list(known), inside)}"

@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from settings import ConfigError, command
+from settings import ConfigError, check, command
+from settings.command import value_of
 from settings.output import OutputError, faults_of
-from settings.ranges import Count, NonNegative, Positive, Seed
+from trainers.evaluate import told
+from trainers.evaluation.options import GIVEN
+from trainers.record import keys_of, load_tool, stage_of
 from trainers.stages import EVALUATORS
+
+NO_KEYS: Final = (*GIVEN, "beside")
 
 KEPT: Final = "evaluators"
 OF_THE_CLIPS: Final = (
@@ -27,21 +32,12 @@ def compare(
     data: str | None = None,
     evaluator: str | None = None,
     evaluator_config: Path | None = None,
-    splits: list[str] | None = None,
-    seeds: list[Seed] = [0, 1, 2],
-    steps: Count | None = None,
-    guidance: NonNegative | None = None,
-    clips: Count | None = 24,
-    seconds: Positive | None = 8.0,
-    batch: Count = 32,
-    weights: dict[str, str] = {},
-    videos: bool = False,
-    tokenizer: str | None = None,
-    device: str = "auto",
+    **options: Any,
 ) -> dict[str, Any]:
     """Measure runs on the same clips with one evaluator network; writes a table and a page with curves and videos.
 
-    Baselines that need no network, such as the held first pose, and the truth are rows of the table, too.
+    Baselines that need no network, such as the held first pose, and the truth are rows of the table, too. Further
+    options are those that `trainers.evaluate` takes for the runs' stage: `RUN --help` shows them.
 
     Writes comparison.json, comparison.csv, comparison.md and comparison.html. Figures that live in the features of an
     evaluator network (FGD, Diversity, R-precision) are of one and the same for all runs: it is copied to
@@ -55,17 +51,7 @@ def compare(
         evaluator: the network that all are measured by: a run folder, an export, or an earlier comparison; left out,
             the one kept in the output folder, else that of the first run's own evaluation, else one is trained.
         evaluator_config: how that one is trained; left out, its tiny.yaml in configs/.
-        splits: which splits; left out, what is held out.
-        seeds: of the noise; figures are means over these.
-        steps: denoising steps; left out, each network's own.
-        guidance: weight of classifier-free guidance; left out, each network's own.
-        clips: at most so many clips of a split; none is all.
-        seconds: only the first seconds of each clip; none is all.
-        batch: clips generated at once.
-        weights: files of pretrained networks, as for `trainers.evaluate`.
-        videos: render and measure videos of implicit_motion.motion too, likewise.
-        tokenizer: the motion tokenizer of networks of versa, where it is not where their runs say.
-        device: cpu, cuda, or auto.
+        options: those of the runs' stage, in `trainers/<system>/system.py`.
 
     Returns:
         What comparison.json holds.
@@ -74,8 +60,7 @@ def compare(
         ConfigError: runs that cannot be compared, or nothing to measure them on.
     """
     from datamodules.shards.index import Index
-    from trainers.evaluation.evaluator import describe, needed
-    from trainers.evaluation.plan import Plan
+    from trainers.evaluation.evaluator import describe
     from trainers.evaluation.side_by_side import differences, names_of, write
     from trainers.run.exports import find_export
 
@@ -85,9 +70,9 @@ def compare(
     labels = names_of(exports)
     first = exports[0]
     for export, label in zip(exports, labels, strict=True):
-        if export.stage not in EVALUATORS.names():
+        if export.stage not in EVALUATORS:
             raise ConfigError(f"{label} is a network of {export.stage}, which nothing measures")
-        if EVALUATORS.get(export.stage) is not EVALUATORS.get(first.stage):
+        if EVALUATORS[export.stage] != EVALUATORS[first.stage]:
             raise ConfigError(
                 f"{labels[0]} ({first.stage}) and {label} ({export.stage}) are measured by different figures and "
                 "cannot stand in one table; compare runs of one stage"
@@ -97,33 +82,22 @@ def compare(
         raise ConfigError(f"{labels[0]} comes without its run's config: say which clips to measure on, data=SHARDS")
     Index.load(str(shards))
     out = Path(out)
-    stage = needed(first.stage)
+    tool = EVALUATORS[first.stage]
+    check({**options, "runs": runs}, keys_of(compare, EVALUATORS, first.stage, NO_KEYS))
     network = None
-    if stage is not None:
-        found = _evaluator(evaluator, out, first.run, str(shards), evaluator_config, stage)
+    if tool.measured_by is not None:
+        found = _evaluator(evaluator, out, first.run, str(shards), evaluator_config, tool.measured_by)
         network = find_export(keep(found, out))
+        options["evaluator"] = str(network.folder)
+    elif evaluator is not None:
+        raise ConfigError(f"evaluator={evaluator}: means nothing here, {first.stage} is measured without a network")
     results: dict[str, Any] = {}
     for number, (export, label) in enumerate(zip(exports, labels, strict=True), 1):
-        plan = Plan(
-            shards=str(shards),
-            splits=splits,
-            seeds=list(seeds),
-            steps=steps,
-            guidance=guidance,
-            clips=clips,
-            seconds=seconds,
-            batch=batch,
-            neighbours=2000,
-            evaluator=str(network.folder) if network else None,
-            weights=weights,
-            videos=videos,
-            tokenizer=tokenizer,
-            systems=("model", *(OF_THE_CLIPS if number == 1 else ())),
-            device=device,
-        )
-        plan.progress.what = f"measuring {label} ({number} of {len(runs)})"
-        with plan.progress:
-            results[label] = EVALUATORS.get(export.stage)(export, plan, out)
+        rows = ("model", *(OF_THE_CLIPS if number == 1 else ()))
+        asked = told(tool, options, shards=str(shards), systems=rows)
+        asked.progress.what = f"measuring {label} ({number} of {len(runs)})"
+        with asked.progress:
+            results[label] = load_tool(tool)(export, asked, out)
     made = {
         "runs": {
             label: {"run": str(run), "stage": export.stage, "sha256": export.sha256}
@@ -131,7 +105,11 @@ def compare(
         },
         "shards": str(shards),
         "evaluator": describe(network) if network else None,
-        "settings": {"seeds": list(seeds), "clips": clips, "seconds": seconds, "steps": steps, "guidance": guidance},
+        "settings": {
+            name: getattr(asked, name)
+            for name in ("seeds", "clips", "seconds", "steps", "guidance")
+            if hasattr(asked, name)
+        },
         "figures": results[labels[0]]["figures"],
         "splits": differences(results),
     }
@@ -189,12 +167,19 @@ def _kept(folder: Path, stage: str) -> Any:
     return found[0] if found else None
 
 
+OPTIONS: Final = keys_of(compare, EVALUATORS, given=NO_KEYS)
+"""The keys of all stages together."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `compare`; 0, or 2 with one line of explanation."""
     from datamodules.shards.index import IndexFileError
 
-    values = command(compare, argv, prog="python -m trainers.compare", positional="runs")
     try:
+        runs = value_of(argv, OPTIONS, "runs", positional="runs")
+        stage = stage_of(runs[0]) if isinstance(runs, list) and runs else None
+        target = keys_of(compare, EVALUATORS, stage, NO_KEYS) if stage in EVALUATORS else OPTIONS
+        values = command(target, argv, prog="python -m trainers.compare", positional="runs")
         with faults_of(Path(values["out"])):
             made = compare(**values)
     except (ConfigError, IndexFileError, OutputError) as error:

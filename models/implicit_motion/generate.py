@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from models.diffusion.chaining import jumps, smooth, streams
 from models.diffusion.conditions import stacked
 from models.diffusion.guiders import Guider
 from models.diffusion.guiders.classifier_free import ClassifierFree
@@ -87,7 +88,7 @@ def generate_chunks(
         source_motion, appearance, audio = source_motion[None], appearance[None], audio[None]
     length = _check(network, source_motion, appearance, audio)
     size, channels = source_motion.shape
-    streams = [torch.Generator().manual_seed(seed + 1_000_003 * number) for number in range(size)]
+    own = streams(seed, size)
     before: Tensor | None = None
     training = network.training
     network.eval()
@@ -99,7 +100,7 @@ def generate_chunks(
                 spoken = Spoken(audio, frames)
             whole = network.hear_all(spoken)
         for begin in range(0, length, network.hop):
-            noise = torch.stack([torch.randn(network.hop, channels, generator=stream) for stream in streams])
+            noise = torch.stack([torch.randn(network.hop, channels, generator=stream) for stream in own])
             speech = _window(network, audio, begin)
             heard = network.listen(speech, network.hop, whole)
             x0 = _denoise(network, noise.to(device), source_motion, appearance, heard, before, steps, guidance)
@@ -132,22 +133,7 @@ def seam_statistics(motion: Tensor, seam_frames: Sequence[int], reach: int = 0) 
     """
     motion = motion.double()
     motion = motion[None] if motion.ndim == 2 else motion
-    steps = (motion[:, 1:] - motion[:, :-1]).norm(dim=-1)
-    at_seam = torch.zeros(steps.shape[1], dtype=torch.bool, device=motion.device)
-    for frame in seam_frames:
-        at_seam[frame - 1 : frame + reach] = True  # the step from frame - 1 to frame
-    if not at_seam.any() or at_seam.all():
-        raise ValueError(f"{motion.shape[1]} frames, {len(seam_frames)} seams: both seams and other frames are needed")
-    inside, at = steps[:, ~at_seam].flatten(), steps[:, at_seam].flatten()
-    median_at, median_inside = at.quantile(0.5).item(), inside.quantile(0.5).item()
-    return {
-        "seams": len(seam_frames) * len(motion),
-        "median_at_seams": median_at,
-        "median_inside": median_inside,
-        "ratio": median_at / median_inside if median_inside > 0 else float("inf"),
-        "largest_at_seams": at.max().item(),
-        "percentile_99_9_inside": inside.quantile(0.999).item(),
-    }
+    return jumps((motion[:, 1:] - motion[:, :-1]).norm(dim=-1), seam_frames, reach)
 
 
 def go_on(x0: Tensor, before: Tensor) -> Tensor:
@@ -166,8 +152,7 @@ def go_on(x0: Tensor, before: Tensor) -> Tensor:
         step = (step + x0[:, 1:2] - x0[:, :1]) / 2
     moved = before[:, -1:] + step - x0[:, :1]
     length = min(EASE, x0.shape[1])
-    ease = torch.linspace(1, 0, EASE + 1, device=x0.device)[:length]
-    ease = (ease * ease * (3 - 2 * ease))[:, None]  # no kink at either end
+    ease = smooth(torch.linspace(1, 0, EASE + 1, device=x0.device)[:length])[:, None]
     return torch.cat([x0[:, :length] + moved * ease, x0[:, length:]], 1)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from models.diffusion.chaining import NoiseTape, jumps, smooth, windows
 from models.diffusion.guiders.classifier_free import ClassifierFree
 from models.diffusion.guiders.unguided import Unguided
 from models.diffusion.samplers.ddim import DDIM
@@ -85,7 +86,7 @@ def generate_chunks(
     training = network.training
     network.eval()
     try:
-        noises = _NoiseTape(seed, len(first_pose))
+        noises = NoiseTape(seed, len(first_pose), CHANNELS)
         reference, kept, start = first_pose, None, 0
         for begin, end in spans:
             if kept is not None:
@@ -99,27 +100,6 @@ def generate_chunks(
             kept = made
     finally:
         network.train(training)
-
-
-def windows(length: int, window: int, overlap: int | None = None) -> list[tuple[int, int]]:
-    """First and last (not included) frame of the chained windows of a sequence; the last one is moved back to fit.
-
-    Raises:
-        ValueError: an overlap that is negative or not smaller than the window.
-    """
-    overlap = window // 4 if overlap is None else overlap
-    if not 0 <= overlap < window:
-        raise ValueError(f"overlap has to be from 0 to {window - 1} (the window has {window} frames), got {overlap}")
-    spans = [(0, min(window, length))]
-    while spans[-1][1] < length:
-        end = min(spans[-1][1] + window - overlap, length)
-        spans.append((max(0, end - window), end))
-    return spans
-
-
-def seams(length: int, window: int = 80, overlap: int | None = None) -> list[int]:
-    """Frames at which a new window takes over: the first ones that it generated."""
-    return [end for _, end in windows(length, window, overlap)[:-1]]
 
 
 def seam_statistics(poses: Tensor | np.ndarray, seam_frames: Sequence[int], reach: int = 0) -> dict[str, float]:
@@ -142,22 +122,7 @@ def seam_statistics(poses: Tensor | np.ndarray, seam_frames: Sequence[int], reac
     poses = poses[None] if poses.ndim == 3 else poses
     there = (poses[:, 1:, :, 2] > 0) & (poses[:, :-1, :, 2] > 0)
     distance = (poses[:, 1:, :, :2] - poses[:, :-1, :, :2]).norm(dim=-1) * there
-    steps = distance.sum(-1) / there.sum(-1).clamp(min=1)
-    at_seam = torch.zeros(steps.shape[1], dtype=torch.bool)
-    for frame in seam_frames:
-        at_seam[frame - 1 : frame + reach] = True  # the step from frame - 1 to frame
-    if not at_seam.any() or at_seam.all():
-        raise ValueError(f"{poses.shape[1]} frames, {len(seam_frames)} seams: both seams and other frames are needed")
-    inside, at = steps[:, ~at_seam].flatten(), steps[:, at_seam].flatten()
-    median_at, median_inside = at.quantile(0.5).item(), inside.quantile(0.5).item()
-    return {
-        "seams": len(seam_frames) * len(poses),
-        "median_at_seams": median_at,
-        "median_inside": median_inside,
-        "ratio": median_at / median_inside if median_inside > 0 else float("inf"),
-        "largest_at_seams": at.max().item(),
-        "percentile_99_9_inside": inside.quantile(0.999).item(),
-    }
+    return jumps(distance.sum(-1) / there.sum(-1).clamp(min=1), seam_frames, reach)
 
 
 def _check(network: SMGA, first_pose: Tensor, speech: Tensor) -> None:
@@ -172,25 +137,6 @@ def _check(network: SMGA, first_pose: Tensor, speech: Tensor) -> None:
         raise ValueError("speech has no frames: there is nothing to generate")
 
 
-class _NoiseTape:
-    """Starting noise by absolute frame, so that windows agree where they overlap; keeps one window's worth."""
-
-    def __init__(self, seed: int, batch: int):
-        self._streams = [torch.Generator().manual_seed(seed + 1_000_003 * number) for number in range(batch)]
-        self._tape = torch.zeros(batch, 0, CHANNELS)
-        self._start = 0
-
-    def read(self, begin: int, end: int) -> Tensor:
-        """(B, end - begin, 402); begin never goes back."""
-        missing = end - self._start - self._tape.shape[1]
-        if missing > 0:
-            fresh = [torch.randn(missing, CHANNELS, generator=stream) for stream in self._streams]
-            self._tape = torch.cat([self._tape, torch.stack(fresh)], 1)
-        self._tape = self._tape[:, begin - self._start :].clone()
-        self._start = begin
-        return self._tape[:, : end - begin]
-
-
 def _hold_on(known: Tensor, seen: Tensor) -> Callable[[Tensor], Tensor]:
     """What makes a predicted x0 (B, T, 402) go on from known frames (B, K, 402).
 
@@ -198,8 +144,7 @@ def _hold_on(known: Tensor, seen: Tensor) -> Callable[[Tensor], Tensor]:
     moved too, less and less: so position goes on without a step, and the predicted movement stays.
     """
     shared = known.shape[1]
-    ease = torch.linspace(1, 0, EASE + 2, device=known.device)[1:-1]
-    ease = (ease * ease * (3 - 2 * ease))[:, None]  # no kink at either end
+    ease = smooth(torch.linspace(1, 0, EASE + 2, device=known.device)[1:-1])[:, None]
 
     def hold(x0: Tensor) -> Tensor:
         before, after = x0[:, :shared], x0[:, shared:]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from models.mmgt.generate import windows
+from models.diffusion.chaining import windows
 from models.versa.spans import NONE, RATE, Layout, lay_out, read_spans
 from models.versa.text import SPEECH
 from models.versa.transformer import Guidance, MotionTransformer

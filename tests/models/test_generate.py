@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from models.diffusion.chaining import seams, windows
 from models.human.keypoints import POINTS
 from models.human.motion_masks import motion_masks
-from models.mmgt.generate import generate, generate_chunks, seam_statistics, seams, windows
+from models.mmgt.generate import generate, generate_chunks, seam_statistics
 from tests.models.small import statistics, tiny
 
 

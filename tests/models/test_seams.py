@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from models.diffusion.chaining import seams
 from models.diffusion.noise.ddpm import DDPMNoise
 from models.mmgt import SMGA
-from models.mmgt.generate import generate, seam_statistics, seams
+from models.mmgt.generate import generate, seam_statistics
 from models.mmgt.loss import smga_loss
 
 WINDOW = 40

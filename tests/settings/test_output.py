@@ -69,7 +69,7 @@ def test_an_input_that_may_not_be_read_is_not_the_output(tmp_path: Path) -> None
 
 COMMANDS = {
     "preprocessing.run": ("preprocess", "input=. output={out}"),
-    "preprocessing.features": ("make_features", "input=. output={out} network=."),
+    "preprocessing.features.run": ("make_features", "input=. output={out} network=."),
     "preprocessing.bank": ("make_bank", "input=. output={out} tokenizer=."),
     "preprocessing.motion.run": ("import_motion", "input=. output={out}"),
     "preprocessing.synthetic.__main__": ("generate", "output={out}"),

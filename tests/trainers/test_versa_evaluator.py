@@ -13,7 +13,8 @@ from models.human.rotations import axis_angle_to_matrix
 from models.versa.evaluator import TextMotionEvaluator
 from models.versa.generate import Wish
 from tests.motions import make_motion, motion_statistics
-from trainers.versa.evaluation.acting import Act, ids_of, load_acts
+from trainers.evaluation.clips import ids_of
+from trainers.versa.evaluation.acting import Act, load_acts
 from trainers.versa.evaluation.gesturing import matched
 from trainers.versa.evaluation.gesturing import measure as measure_speech
 from trainers.versa.evaluation.text_motion import by_action, done, measure, vectors
@@ -221,11 +222,11 @@ def test_other_runs_stand_in_the_same_table(chain, tmp_path, capsys):
 
 
 def test_a_wish_is_as_long_as_its_clip(chain):
-    from trainers.evaluation.plan import Plan
     from trainers.run.exports import find_export
     from trainers.versa.evaluation.acting import Actor
+    from trainers.versa.system import ActingOptions
 
-    plan = Plan(str(chain["shards"]), None, [0], 2, None, None, None, 4, 0)
+    plan = ActingOptions(shards=str(chain["shards"]), seeds=[0], steps=2, clips=None, seconds=None, batch=4)
     actor = Actor(find_export(str(chain["text"])), "cpu")
     wishes = [Wish("waves", seconds=seconds) for seconds in (2.05, 3.5, 2.0)]
     made = actor.perform(wishes, plan, 0)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,10 +13,8 @@ from datamodules.media.files import stream_audio, write_video
 from models.implicit_motion.base import ImplicitMotion, Source
 from settings.progress import Progress
 from trainers.animation.files import Animation
+from trainers.animation.options import Frames
 from trainers.animation.request import SOUND_RATE, notice
-from trainers.animation.wanted import Wanted
-
-BATCH: Final = 16  # frames rendered at once
 
 
 class Track(NamedTuple):
@@ -31,7 +29,7 @@ def sound_of(path: Path) -> Track:
     return Track(stream_audio(path, SOUND_RATE), SOUND_RATE)
 
 
-def half_precision(device: torch.device, wanted: bool | None) -> AbstractContextManager:
+def half_precision(device: torch.device, wanted: bool) -> AbstractContextManager:
     """Autocast to float16 on a GPU, to bfloat16 on a CPU; nothing unless it is wanted."""
     if not wanted:
         return nullcontext()
@@ -40,16 +38,16 @@ def half_precision(device: torch.device, wanted: bool | None) -> AbstractContext
 
 @torch.no_grad()
 def rendered(
-    network: ImplicitMotion, source: Source, motion: Iterable[Tensor], wanted: Wanted, size: int
+    network: ImplicitMotion, source: Source, motion: Iterable[Tensor], options: Frames, size: int
 ) -> Iterator[np.ndarray]:
     """Frames (size, size, 3) uint8 of pieces of motion features (n, 768), one after another."""
     import cv2
 
     device = source.motion.device
     for piece in motion:
-        for part in piece.split(wanted.batch or BATCH):
-            with half_precision(device, wanted.half):
-                made = network.render(source, part[None].to(device), wanted.beta)[0]
+        for part in piece.split(options.batch):
+            with half_precision(device, options.half):
+                made = network.render(source, part[None].to(device), options.beta)[0]
             pixels = (made.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
             for frame in pixels:
                 same = frame.shape[0] == size
@@ -57,7 +55,7 @@ def rendered(
 
 
 def write(
-    wanted: Wanted,
+    out: Path,
     frames: Iterator[np.ndarray],
     fps: float,
     sound: Track | None,
@@ -69,7 +67,7 @@ def write(
     """Write the video, frames and sound as they come.
 
     Args:
-        wanted: what was asked for.
+        out: the video.
         frames: (S, S, 3) uint8 in turn.
         fps: frames a second.
         sound: what goes with it; None for none.
@@ -90,5 +88,5 @@ def write(
     pieces, rate = (None, SOUND_RATE) if sound is None else sound
     with Progress("making and writing frames", total, pause=10.0) as bar:
         made = bar.over(counted())
-        video = write_video(wanted.out, made, fps, audio=pieces, sample_rate=rate, metadata=metadata)
+        video = write_video(out, made, fps, audio=pieces, sample_rate=rate, metadata=metadata)
     return Animation(video, count, fps, metadata)

@@ -6,7 +6,7 @@ from datamodules.media.files import MediaError
 from models.human.keypoints import FACE
 from preprocessing.videos.square import Square
 from settings import ConfigError
-from trainers.animation.wanted import Crop
+from trainers.animation.options import Crop
 
 
 def find_square(picture: np.ndarray, crop: Crop, name: str, pose: np.ndarray | None = None) -> Square:

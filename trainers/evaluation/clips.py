@@ -1,6 +1,6 @@
 """The clips that are measured, in memory, as plain arrays."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +10,8 @@ import numpy as np
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
 from datamodules.shards.index import Index
+from settings import ConfigError
+from trainers.evaluation.options import EvaluateOptions
 
 VISIBLE: Final = 0.3  # points below this score are not drawn (`models.human.draw`), so they are not measured either
 MISSING: Final = np.array([-1, -1, 0], np.float32)
@@ -69,7 +71,7 @@ def load_clips(
     from metrics.beats import audio_onsets
 
     clips = []
-    for info, values in read_clips(shards, KEYS, where={"id": choose_ids(Index.load(shards), split, limit)}):
+    for info, values in read_clips(shards, KEYS, where={"id": ids_of(Index.load(shards), split, KEYS, limit)}):
         frames = info.frames if seconds is None else min(info.frames, round(seconds * info.fps))
         audio = values["audio.flac"][: round(frames / info.fps * 16_000)]
         clips.append(
@@ -84,11 +86,32 @@ def load_clips(
     return clips
 
 
-def choose_ids(index: Index, split: str, limit: int | None) -> list[str]:
-    """Ids of a split's clips that have pose, speech features and sound: at most `limit`, spread over all of them."""
+def present_splits(index: Index, options: EvaluateOptions, keys: Sequence[str], what: str = "") -> list[str]:
+    """The splits to measure: those asked for, else test and test_unseen, else val, else train; those that have clips.
+
+    Args:
+        index: of the shards.
+        options: of the command.
+        keys: that a clip has to have.
+        what: the keys in words, for the message.
+
+    Raises:
+        ConfigError: none of them has clips.
+    """
+    for group in [options.splits] if options.splits else [["test", "test_unseen"], ["val"], ["train"]]:
+        if found := [split for split in group if ids_of(index, split, keys)]:
+            return found
+    asked = ", ".join(options.splits or ["any split"])
+    raise ConfigError(
+        f"{options.shards} has no clips with {what or ' and '.join(keys)} in {asked}; give splits=[...], or "
+        "data=FOLDER with held-out clips"
+    )
+
+
+def ids_of(index: Index, split: str, keys: Sequence[str], limit: int | None = None) -> list[str]:
+    """Clips of a split that have all of these keys: at most `limit`, spread over all of them."""
     samples = [sample for shard in index.shards for sample in shard.samples]
-    ids = [sample.id for sample in samples if sample.split == split and set(KEYS) <= set(sample.keys)]
-    return evenly(ids, limit)
+    return evenly([s.id for s in samples if s.split == split and set(keys) <= set(s.keys)], limit)
 
 
 def evenly(items: list[str], limit: int | None) -> list[str]:

@@ -44,11 +44,6 @@ def load_text_motion_evaluator(
     return load_network(TextMotionEvaluator, export), export
 
 
-def needed(stage: str) -> str | None:
-    """The stage of the network that a stage's figures are taken with; None where they need none."""
-    return {"mmgt.smga": STAGE, "versa.text_motion": TEXT_MOTION}.get(stage)
-
-
 def find_or_train(given: str | None, folder: Path, shards: str, config: Path | str | None, stage: str) -> Export:
     """A network of that stage: the given one, the one trained in `folder` before, or one trained now."""
     if given is None:

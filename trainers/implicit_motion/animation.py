@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from trainers.animation import frames
 from trainers.animation.files import Animation
 from trainers.animation.request import LARGEST, check_files, hashes, listen, read_first_pose
 from trainers.animation.square import find_square
-from trainers.animation.wanted import Wanted
+from trainers.implicit_motion.system import ReenactOptions, SpeakOptions
 from trainers.run.exports import Export, find_export, load_network
 
 if TYPE_CHECKING:
@@ -39,55 +39,53 @@ class Reenactor:
         device: where it runs; `auto` is a GPU where there is one.
     """
 
-    takes: ClassVar = frozenset({"image", "pose", "video", "audio", "crop", "beta", "relative", "batch", "half"})
-
     def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export, self.fps = export, 25.0 if fps is None else fps
         self.device = chosen(device)
         self.network = load_network(ImplicitMotion, export).to(self.device)
 
-    def animate(self, wanted: Wanted) -> Animation:
+    def animate(self, options: ReenactOptions) -> Animation:
         """Re-enact and write what was asked for."""
         from preprocessing.videos.decode import SourceVideo
 
-        if wanted.video is None:
+        if options.video is None:
             raise ConfigError(
                 f"{self.export.name} is a base network, which knows nothing of speech: give video=FILE that drives the "
                 "picture, or the run of an implicit_motion.motion network with audio=FILE"
             )
-        files = {"image": wanted.image, "video": wanted.video, "audio": wanted.audio, "pose": wanted.pose}
+        files = {"image": options.image, "video": options.video, "audio": options.audio, "pose": options.pose}
         check_files(files)
-        picture = read_picture(wanted, self.network.image_size)
+        picture = read_picture(options, self.network.image_size)
         source = encode(self.network, picture, self.device)
-        settings = {"beta": wanted.beta, "relative": bool(wanted.relative), "crop": wanted.crop or "person"}
-        with SourceVideo(wanted.video, self.fps, LARGEST) as driving:
-            motion = self._motion(driving, wanted, source.motion)
-            made = frames.rendered(self.network, source, motion, wanted, wanted.size or self.network.image_size)
+        settings = {"beta": options.beta, "relative": options.relative, "crop": options.crop}
+        with SourceVideo(options.video, self.fps, LARGEST) as driving:
+            motion = self._motion(driving, options, source.motion)
+            made = frames.rendered(self.network, source, motion, options, options.size or self.network.image_size)
             sound: frames.Track | None = None
-            if wanted.audio is not None:
-                sound = frames.sound_of(wanted.audio)
+            if options.audio is not None:
+                sound = frames.sound_of(options.audio)
             elif driving.sound is not None:
                 sound = frames.Track(_pieces(driving.sound), SAMPLE_RATE)
             model, total = described(self.export), driving.expected
-            return frames.write(wanted, made, self.fps, sound, model, hashes(files), settings, total)
+            return frames.write(options.out, made, self.fps, sound, model, hashes(files), settings, total)
 
     @torch.no_grad()
-    def _motion(self, driving: "SourceVideo", wanted: Wanted, still: Tensor) -> Iterator[Tensor]:
+    def _motion(self, driving: "SourceVideo", options: ReenactOptions, still: Tensor) -> Iterator[Tensor]:
         """Motion features (n, 768) of the driving video; relative ones are its way from its first frame."""
         first: Tensor | None = None
-        for held in batched(self._pictures(driving, wanted), wanted.batch or frames.BATCH):
+        for held in batched(self._pictures(driving, options), options.batch):
             pictures = torch.from_numpy(np.stack(held)).permute(0, 3, 1, 2).contiguous().to(self.device)
-            with frames.half_precision(self.device, wanted.half):
+            with frames.half_precision(self.device, options.half):
                 motion = self.network.encode_motion(pictures.float() / 255).float()
             first = motion[:1] if first is None else first
-            yield still + motion - first if wanted.relative else motion
+            yield still + motion - first if options.relative else motion
 
-    def _pictures(self, driving: "SourceVideo", wanted: Wanted) -> Iterator[np.ndarray]:
+    def _pictures(self, driving: "SourceVideo", options: ReenactOptions) -> Iterator[np.ndarray]:
         """Frames (S, S, 3) of the driving video, all cut as the first is."""
         square: Square | None = None
         for slot in driving.slots():
             if square is None:
-                square = find_square(slot.rgb, wanted.crop or "person", f"the first frame of {wanted.video}")
+                square = find_square(slot.rgb, options.crop, f"the first frame of {options.video}")
             yield square.cut(slot.rgb, self.network.image_size)
 
 
@@ -103,10 +101,6 @@ class MotionAnimator:
         ConfigError: another frame rate than the network was trained at.
     """
 
-    takes: ClassVar = frozenset(
-        {"image", "pose", "audio", "base", "crop", "beta", "batch", "half", "steps", "guidance"}
-    )
-
     def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export = export
         self.device = chosen(device)
@@ -118,34 +112,34 @@ class MotionAnimator:
                 f"{fps / self.fps:.2f} times as fast; leave fps out"
             )
 
-    def animate(self, wanted: Wanted) -> Animation:
+    def animate(self, options: SpeakOptions) -> Animation:
         """Generate and write what was asked for."""
-        if wanted.audio is None:
+        if options.audio is None:
             raise ConfigError("give audio=FILE: the speech to move to")
-        files = {"image": wanted.image, "audio": wanted.audio, "pose": wanted.pose}
+        files = {"image": options.image, "audio": options.audio, "pose": options.pose}
         check_files(files)
-        base = self.base(wanted.base)
-        audio = listen(wanted.audio)
+        base = self.base(options.base)
+        audio = listen(options.audio)
         speech, total = self.listen(audio), max(1, round(len(audio) / SAMPLE_RATE * self.fps))
-        picture = read_picture(wanted, base.image_size)
+        picture = read_picture(options, base.image_size)
         source = encode(base, picture, self.device)
-        steps = self.network.sampling_steps if wanted.steps is None else wanted.steps
-        guidance = self.network.guidance if wanted.guidance is None else wanted.guidance
+        steps = self.network.sampling_steps if options.steps is None else options.steps
+        guidance = self.network.guidance if options.guidance is None else options.guidance
         chunks = generate_chunks(
             self.network,
             source.motion,
             source.appearance,
             torch.from_numpy(speech)[None].to(self.device),
-            seed=wanted.seed,
+            seed=options.seed,
             steps=steps,
             guidance=guidance,
         )
         motion = (chunk[0] for chunk in chunks)
-        made = frames.rendered(base, source, motion, wanted, wanted.size or base.image_size)
-        settings: dict[str, Any] = {"seed": wanted.seed, "steps": steps, "guidance": guidance, "beta": wanted.beta}
-        settings["crop"] = wanted.crop or "person"
-        sound = frames.sound_of(wanted.audio)
-        return frames.write(wanted, made, self.fps, sound, described(self.export), hashes(files), settings, total)
+        made = frames.rendered(base, source, motion, options, options.size or base.image_size)
+        settings: dict[str, Any] = {"seed": options.seed, "steps": steps, "guidance": guidance, "beta": options.beta}
+        settings["crop"] = options.crop
+        sound = frames.sound_of(options.audio)
+        return frames.write(options.out, made, self.fps, sound, described(self.export), hashes(files), settings, total)
 
     def base(self, given: str | None) -> ImplicitMotion:
         """The base network: the one given, else the one of the run's config.
@@ -193,18 +187,18 @@ def described(export: Export) -> dict[str, str]:
     return {"name": export.name, "stage": export.stage, "sha256": export.sha256}
 
 
-def read_picture(wanted: Wanted, size: int) -> np.ndarray:
+def read_picture(options: ReenactOptions | SpeakOptions, size: int) -> np.ndarray:
     """The source picture, cut square, (size, size, 3) uint8 RGB.
 
     Raises:
         ConfigError: no picture was given.
         MediaError: it cannot be read, or shows nobody, or several people.
     """
-    if wanted.image is None:
+    if options.image is None:
         raise ConfigError("give image=PICTURE of the person")
-    picture = read_image(wanted.image)
-    pose = None if wanted.pose is None else read_first_pose(wanted.pose)
-    return find_square(picture, wanted.crop or "person", str(wanted.image), pose).cut(picture, size)
+    picture = read_image(options.image)
+    pose = None if options.pose is None else read_first_pose(options.pose)
+    return find_square(picture, options.crop, str(options.image), pose).cut(picture, size)
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ def demo_portrait(
     speakers: Count = 4,
     clips_per_speaker: Count = 12,
     workers: Whole = 2,
-    base_steps: Count = 4000,
+    base_steps: Count = 2000,
     motion_steps: Count = 1500,
 ) -> Path:
     """Go the whole way; what is finished already is not done again. About 25 minutes on two cores.

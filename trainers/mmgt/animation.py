@@ -1,7 +1,7 @@
 """Audio and a first pose to poses with MMGT's first stage, SMGA (MMGT-1)."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from settings.progress import Progress
 from trainers.animation.files import PoseAnimation, write_animation
 from trainers.animation.hearing import PretrainedHearing, handcrafted, layer_numbers, layers_wanted, mean_layer
 from trainers.animation.request import read_request
-from trainers.animation.wanted import Wanted
+from trainers.mmgt.system import SMGAOptions
 from trainers.run.exports import Export, load_network
 
 PAPER_FPS: Final = 25.0
@@ -33,8 +33,6 @@ class SMGAAnimator:
     Raises:
         ConfigError: another frame rate than the network was trained at.
     """
-
-    takes: ClassVar = frozenset({"image", "audio", "pose", "speech", "steps", "guidance"})
 
     def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export = export
@@ -98,21 +96,21 @@ class SMGAAnimator:
         arrays = made.float().cpu().numpy()
         return [poses[: len(one)] for poses, one in zip(arrays, speech, strict=True)]
 
-    def animate(self, wanted: Wanted) -> PoseAnimation:
+    def animate(self, options: SMGAOptions) -> PoseAnimation:
         """Generate and write what was asked for."""
-        if wanted.audio is None:
+        if options.audio is None:
             raise ConfigError("give audio=FILE: the speech to move to")
-        layers = layers_wanted(self.export, wanted.speech, self.layer_channels, self.device.type)
+        layers = layers_wanted(self.export, options.speech, self.layer_channels, self.device.type)
         request = read_request(
-            image=wanted.image,
-            audio=wanted.audio,
-            pose=wanted.pose,
-            out=wanted.out,
-            size=wanted.size,
-            seed=wanted.seed,
-            steps=self.network.sampling_steps if wanted.steps is None else wanted.steps,
-            guidance=self.network.guidance if wanted.guidance is None else wanted.guidance,
-            more={} if wanted.speech is None else {"speech": wanted.speech},
+            image=options.image,
+            audio=options.audio,
+            pose=options.pose,
+            out=options.out,
+            size=options.size,
+            seed=options.seed,
+            steps=self.network.sampling_steps if options.steps is None else options.steps,
+            guidance=self.network.guidance if options.guidance is None else options.guidance,
+            more={} if options.speech is None else {"speech": options.speech},
         )
         poses = self.poses(
             [request.first_pose],

@@ -233,7 +233,7 @@ def _use(network: type, stage: str) -> list[str]:
         f'network = {network.__name__}.from_pretrained(".").eval()  # this folder, its run, or owner/name on the hub',
         "```",
         "",
-        *(command if stage in ANIMATORS.names() else []),
+        *(command if stage in ANIMATORS else []),
     ]
 
 

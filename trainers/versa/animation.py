@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import ClassVar, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -35,8 +35,8 @@ from trainers.animation.request import (
     read_speech,
     video_size,
 )
-from trainers.animation.wanted import Wanted
 from trainers.run.exports import Export, find_export, load_network
+from trainers.versa.system import BodyOptions
 from trainers.versa.timed_text import read_texts
 
 TOKENIZER: Final = "versa.tokenizer"
@@ -58,10 +58,6 @@ class VersaAnimator:
         ConfigError: another frame rate.
     """
 
-    takes: ClassVar = frozenset(
-        {"image", "audio", "pose", "text", "seconds", "tokenizer", "bank", "speech", "steps", "guidance"}
-    )
-
     def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export = export
         self.device = device_of(device)
@@ -69,28 +65,28 @@ class VersaAnimator:
         if fps not in (None, FPS):
             raise ConfigError(f"fps={fps:g}: {export.name} makes poses at {FPS:g} frames a second; leave fps out")
 
-    def animate(self, wanted: Wanted) -> PoseAnimation:
+    def animate(self, options: BodyOptions) -> PoseAnimation:
         """Generate and write what was asked for."""
-        if wanted.audio is None and wanted.text is None:
+        if options.audio is None and options.text is None:
             raise ConfigError("give audio=FILE to speak to, or text=WORDS, or both")
-        if wanted.audio is not None and self.network.audio is None:
+        if options.audio is not None and self.network.audio is None:
             raise ConfigError(
                 f"{self.export.name} was trained on text alone; for speech take a run of versa.audio_motion"
             )
-        tokenizer = self._tokenizer(wanted.tokenizer)
-        bank = self._bank(wanted.bank, tokenizer)
-        hearing = self._hearing(wanted)
-        request, text = self._request(wanted), read_texts(wanted.text)
+        tokenizer = self._tokenizer(options.tokenizer)
+        bank = self._bank(options.bank, tokenizer)
+        hearing = self._hearing(options)
+        request, text = self._request(options), read_texts(options.text)
         try:
             with Progress("generating motion tokens", pause=10.0) as bar:
                 tokens = generate(
                     self.network,
                     text,
-                    hearing(request.audio) if wanted.audio else None,
-                    wanted.seconds,
-                    seed=wanted.seed,
-                    steps=wanted.steps,
-                    guidance=wanted.guidance,
+                    hearing(request.audio) if options.audio else None,
+                    options.seconds,
+                    seed=options.seed,
+                    steps=options.steps,
+                    guidance=options.guidance,
                     fps=MOTION_FPS,
                     told=bar.reach,
                 )
@@ -99,7 +95,7 @@ class VersaAnimator:
         with torch.no_grad():
             motion = tokenizer.decode(tokens[None].to(self.device))[0].cpu()
         poses = poses_of(tokens, recover_joints(motion), bank, request.first_pose, (request.height, request.width))
-        seconds = wanted.seconds or len(request.audio) / SAMPLE_RATE
+        seconds = options.seconds or len(request.audio) / SAMPLE_RATE
         if not seconds and isinstance(text, list):
             seconds = max(end for _, end, _ in text)
         frames = max(1, math.ceil(round(seconds * FPS, 6)))  # the last token may reach further
@@ -135,31 +131,31 @@ class VersaAnimator:
             raise ConfigError(f"bank={given} was made with another tokenizer; make it again with this one")
         return bank
 
-    def _request(self, wanted: Wanted) -> Request:
-        if wanted.image is None and wanted.pose is None:
+    def _request(self, options: BodyOptions) -> Request:
+        if options.image is None and options.pose is None:
             raise ConfigError("give image=PICTURE of the person, or pose=FILE")
-        files = {"image": wanted.image, "audio": wanted.audio, "pose": wanted.pose}
+        files = {"image": options.image, "audio": options.audio, "pose": options.pose}
         check_files(files)
-        speech, sound = (np.zeros(0, np.float32), None) if wanted.audio is None else read_speech(wanted.audio)
-        picture = None if wanted.image is None else read_image(wanted.image)
-        if wanted.pose is not None:
-            first_pose = read_first_pose(wanted.pose, face=False)
+        speech, sound = (np.zeros(0, np.float32), None) if options.audio is None else read_speech(options.audio)
+        picture = None if options.image is None else read_image(options.image)
+        if options.pose is not None:
+            first_pose = read_first_pose(options.pose, face=False)
         else:
-            first_pose = detect_first_pose(picture, wanted.image)  # type: ignore[arg-type]
-        shape = frame_size(wanted.pose) if picture is None else picture.shape[:2]  # type: ignore[arg-type]
-        height, width = video_size(shape, wanted.size)
-        steps = self.network.steps if wanted.steps is None else wanted.steps
-        guidance = self.network.guidance if wanted.guidance is None else wanted.guidance
+            first_pose = detect_first_pose(picture, options.image)  # type: ignore[arg-type]
+        shape = frame_size(options.pose) if picture is None else picture.shape[:2]  # type: ignore[arg-type]
+        height, width = video_size(shape, options.size)
+        steps = self.network.steps if options.steps is None else options.steps
+        guidance = self.network.guidance if options.guidance is None else options.guidance
         return Request(
-            picture, first_pose, speech, sound, height, width, wanted.out, wanted.seed, steps, guidance, hashes(files),
-            {name: value for name in ("text", "speech") if (value := getattr(wanted, name))},
+            picture, first_pose, speech, sound, height, width, options.out, options.seed, steps, guidance,
+            hashes(files), {name: value for name in ("text", "speech") if (value := getattr(options, name))},
         )  # fmt: skip
 
-    def _hearing(self, wanted: Wanted) -> Callable[[np.ndarray], np.ndarray]:
+    def _hearing(self, options: BodyOptions) -> Callable[[np.ndarray], np.ndarray]:
         """What makes features of a sound, before anything else is begun."""
-        reader = self.network.hearing.audio if wanted.audio is not None else None
+        reader = self.network.hearing.audio if options.audio is not None else None
         channels = reader.channels if reader is not None and reader.kind == "layers" else 0
-        layers = layers_wanted(self.export, wanted.speech, channels, self.device.type)
+        layers = layers_wanted(self.export, options.speech, channels, self.device.type)
         return layers or partial(handcrafted, fps=MOTION_FPS)
 
 

@@ -17,14 +17,14 @@ from datamodules.media.video import read_window
 from datamodules.shards.index import Index
 from models.human.keypoints import LEFT_HAND, LIPS, RIGHT_HAND
 from models.implicit_motion import ImplicitMotion
-from settings import ConfigError, get_logger
+from settings import get_logger
 from settings.device import device_of
-from trainers.evaluation.clips import evenly, joined
+from trainers.evaluation.clips import ids_of, joined, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import PerClip
-from trainers.evaluation.plan import Plan
 from trainers.evaluation.pretrained import Pretrained
 from trainers.evaluation.tables import meanings
+from trainers.implicit_motion.system import ReenactmentOptions
 from trainers.run.exports import Export, load_network
 
 logger = get_logger(__name__)
@@ -68,22 +68,22 @@ class Shot:
     pose: Tensor | None
 
 
-def measure_reenactment(export: Export, plan: Plan, folder: Path) -> dict[str, Any]:
+def measure_reenactment(export: Export, options: ReenactmentOptions, folder: Path) -> dict[str, Any]:
     """Figures of the base network for `trainers.evaluate`: each clip rebuilt from its first frame.
 
     Raises:
         ConfigError: no clips with video in the splits.
     """
-    device = device_of(plan.device)
+    device = device_of(options.device)
     network = load_network(ImplicitMotion, export).to(device)
-    pretrained = Pretrained(plan.weights)
+    pretrained = Pretrained(options.weights)
     if pretrained.missing:
         logger.info("left out, for want of weights: %s", ", ".join(pretrained.missing))
     splits = {}
     fit: FitMode = export.settings.get("data", {}).get("video_fit", "crop")
-    for split in _present(Index.load(plan.shards), plan):
+    for split in present_splits(Index.load(options.shards), options, ("video.mp4",), "video"):
         started = time.perf_counter()
-        splits[split] = _measure_split(network, plan, split, pretrained, fit)
+        splits[split] = _measure_split(network, options, split, pretrained, fit)
         logger.info("%s: %d clips, %.0f s", split, splits[split]["clips"], time.perf_counter() - started)
     return {
         "figures": meanings({**FIGURES, **pretrained.figures}),
@@ -104,31 +104,20 @@ def rebuild(network: ImplicitMotion, frames: Tensor, batch: int, beta: float | N
     return torch.cat(made)
 
 
-def _present(index: Index, plan: Plan) -> list[str]:
-    held = {s.split for shard in index.shards for s in shard.samples if "video.mp4" in s.keys}
-    for wanted in [plan.splits] if plan.splits else [["test", "test_unseen"], ["val"], ["train"]]:
-        if found := [split for split in wanted if split in held]:
-            return found
-    raise ConfigError(
-        f"{plan.shards} has no clips with video in {', '.join(plan.splits or ['any split'])}; give splits=[...], or "
-        "data=FOLDER with held-out clips"
-    )
-
-
 def _measure_split(
-    network: ImplicitMotion, plan: Plan, split: str, pretrained: Pretrained, fit: FitMode = "crop"
+    network: ImplicitMotion, options: ReenactmentOptions, split: str, pretrained: Pretrained, fit: FitMode = "crop"
 ) -> dict[str, Any]:
-    shots = load_shots(plan.shards, split, plan.clips, plan.seconds, network.image_size, fit)
+    shots = load_shots(options.shards, split, options.clips, options.seconds, network.image_size, fit)
     meters = {name: Meters(pretrained) for name in LABELS}
-    plan.progress.expect(len(shots))
+    options.progress.expect(len(shots))
     for shot in shots:
         still = shot.frames[:1].expand_as(shot.frames)
         mean = (shot.frames.float().mean(0, keepdim=True) / 255).expand(shot.frames.shape)
-        meters["model"].update(rebuild(network, shot.frames, plan.batch), shot)
+        meters["model"].update(rebuild(network, shot.frames, options.batch), shot)
         meters["source"].update(still, shot)
         meters["mean_frame"].update(mean, shot)
-        plan.progress.advance(1, "clips rebuilt")
-    systems = {name: spread([meter.compute()]) for name, meter in meters.items() if plan.wants(name)}
+        options.progress.advance(1, "clips rebuilt")
+    systems = {name: spread([meter.compute()]) for name, meter in meters.items() if options.wants(name)}
     deciding = [name for name in DECIDING if name in systems["model"]]
     return {
         "clips": len(shots),
@@ -149,10 +138,10 @@ def load_shots(
 
     Oblong frames are fitted as in training (`data.video_fit`), and poses with them.
     """
-    samples = [s for shard in Index.load(shards).shards for s in shard.samples]
-    there = [s for s in samples if s.split == split and "video.mp4" in s.keys]
-    with_pose = all("pose.npz" in s.keys for s in there)
-    return list(read_shots(shards, evenly([s.id for s in there], limit), seconds, size, how, with_pose))
+    index = Index.load(shards)
+    there = ids_of(index, split, ("video.mp4",), limit)
+    with_pose = set(there) <= set(ids_of(index, split, ("video.mp4", "pose.npz")))
+    return list(read_shots(shards, there, seconds, size, how, with_pose))
 
 
 def read_shots(

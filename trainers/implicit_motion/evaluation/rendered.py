@@ -12,9 +12,9 @@ from models.implicit_motion import ImplicitMotion
 from settings import ConfigError
 from trainers.evaluation.comparison import Figure
 from trainers.evaluation.per_clip import PerClip
-from trainers.evaluation.plan import Plan
 from trainers.evaluation.pretrained import Pretrained
 from trainers.implicit_motion.evaluation.reenactment import read_shots
+from trainers.implicit_motion.system import SpeechMotionOptions
 
 FIGURES: Final = {
     "psnr": Figure("PSNR", "higher", "peak signal-to-noise ratio of frames, dB"),
@@ -27,13 +27,13 @@ class Rendered:
 
     Args:
         network: the base network that the features are of.
-        plan: which clips, and which pretrained networks are there.
+        options: which clips, and which pretrained networks are there.
         fit: how oblong frames were fitted when the network was trained (`data.video_fit`).
     """
 
-    def __init__(self, network: ImplicitMotion, plan: Plan, fit: FitMode) -> None:
-        self.network, self.plan, self.fit = network, plan, fit
-        self.pretrained = Pretrained(plan.weights)
+    def __init__(self, network: ImplicitMotion, options: SpeechMotionOptions, fit: FitMode) -> None:
+        self.network, self.options, self.fit = network, options, fit
+        self.pretrained = Pretrained(options.weights)
 
     @property
     def figures(self) -> dict[str, Figure]:
@@ -46,12 +46,12 @@ class Rendered:
         Raises:
             ConfigError: a clip without video.
         """
-        plan, size = self.plan, self.network.image_size
+        options, size = self.options, self.network.image_size
         pixels = {name: self._pixels() for name in answers}
         beyond = {name: self.pretrained.meters() for name in answers}
         seen: list[str] = []
-        plan.progress.expect(len(answers) * len(ids))
-        for shot in read_shots(plan.shards, list(ids), plan.seconds, size, self.fit):
+        options.progress.expect(len(answers) * len(ids))
+        for shot in read_shots(options.shards, list(ids), options.seconds, size, self.fit):
             seen.append(shot.info.id)
             number = ids.index(shot.info.id)
             for name, motions in answers.items():
@@ -61,9 +61,9 @@ class Rendered:
                 self.pretrained.update(beyond[name], made, shot.frames)
                 for meter in (*pixels[name].values(), *beyond[name].values()):
                     meter.end_clip()
-            plan.progress.advance(len(answers), "clips rendered")
+            options.progress.advance(len(answers), "clips rendered")
         if missing := sorted(set(ids) - set(seen)):
-            raise ConfigError(f"{plan.shards} has no video of {', '.join(missing[:3])}; measure without videos=true")
+            raise ConfigError(f"{options.shards} has no video of {', '.join(missing[:3])}; measure without videos=true")
         found = {
             name: {figure: meter.compute() for figure, meter in {**pixels[name], **beyond[name]}.items()}
             for name in answers
@@ -75,7 +75,7 @@ class Rendered:
         """Frames (T, 3, S, S) in [0, 1] of features (T, 768), from the first true frame (1, 3, S, S)."""
         device = next(self.network.parameters()).device
         source = self.network.encode_source(first.to(device).float() / 255)
-        parts = torch.from_numpy(motion).float().split(self.plan.batch)
+        parts = torch.from_numpy(motion).float().split(self.options.batch)
         made = [self.network.render(source, part[None].to(device))[0].float().cpu() for part in parts]
         return torch.cat(made).clamp(0, 1)
 

@@ -18,13 +18,13 @@ from datamodules.shards.index import Index
 from models.human.keypoints import LEFT_WRIST, RIGHT_WRIST, lip_opening
 from models.implicit_motion.generate import generate, seam_statistics, seams
 from settings import ConfigError, get_logger
-from trainers.evaluation.clips import evenly, joined
+from trainers.evaluation.clips import ids_of, joined, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import PerClip, mean_over_clips
-from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
 from trainers.implicit_motion.animation import MotionAnimator
 from trainers.implicit_motion.evaluation.rendered import Rendered
+from trainers.implicit_motion.system import SpeechMotionOptions
 from trainers.run.exports import Export, find_export
 
 logger = get_logger(__name__)
@@ -84,38 +84,38 @@ class Talk:
     seen: np.ndarray
 
 
-def measure_speech_motion(export: Export, plan: Plan, folder: Path) -> dict[str, Any]:
+def measure_speech_motion(export: Export, options: SpeechMotionOptions, folder: Path) -> dict[str, Any]:
     """Figures of the motion stage for `trainers.evaluate`, on shards with cached features.
 
     Lips and wrists are read from features by a ridge regression that is fitted to true features of training clips; the
-    column "truth" is what it reads from true features, the most that can be reached. With `plan.videos`, or weights
+    column "truth" is what it reads from true features, the most that can be reached. With `options.videos`, or weights
     for figures of videos, all answers are rendered by the base network as well; "truth" is then what that makes of true
     features.
 
     Raises:
         ConfigError: shards without features, of another base network, or without clips in the splits.
     """
-    index = Index.load(plan.shards)
-    models = {"model": MotionAnimator(export, device=plan.device)}
+    index = Index.load(options.shards)
+    models = {"model": MotionAnimator(export, device=options.device)}
     labels = dict(LABELS)
-    for name, run in plan.beside.items():
-        models[name] = MotionAnimator(find_export(run), device=plan.device)
+    for name, run in options.beside.items():
+        models[name] = MotionAnimator(find_export(run), device=options.device)
         labels[name] = name
     for name, model in models.items():
         made_by = index.statistics.get("implicit", {}).get("network")
         if made_by != model.network.space.base_sha256:
-            raise ConfigError(f"{plan.shards} has no features of the base network that {name} was trained on")
-    probe = Probe(load_talks(plan.shards, "train", 64, None))
+            raise ConfigError(f"{options.shards} has no features of the base network that {name} was trained on")
+    probe = Probe(load_talks(options.shards, "train", 64, None))
     rendered = None
-    if plan.videos or plan.weights:
-        base = models["model"].base(None)
-        rendered = Rendered(base, plan, _fit_of(find_export(export.settings["stage"]["base"])))
+    if options.videos or options.weights:
+        base = models["model"].base(options.base)
+        rendered = Rendered(base, options, _fit_of(find_export(options.base or export.settings["stage"]["base"])))
         if lacking := rendered.pretrained.missing:
             logger.info("left out, for want of weights: %s", "; ".join(lacking))
     splits = {}
-    for split in _present(index, plan):
-        talks = load_talks(plan.shards, split, plan.clips, plan.seconds)
-        splits[split] = _measure_split(models, labels, plan, talks, probe, rendered)
+    for split in present_splits(index, options, KEYS, "features (`python -m preprocessing.features`), sound and pose"):
+        talks = load_talks(options.shards, split, options.clips, options.seconds)
+        splits[split] = _measure_split(models, labels, options, talks, probe, rendered)
         splits[split]["seen_in_training"] = split == "train"
     return {
         "figures": meanings({**FIGURES, **(rendered.figures if rendered else {})}),
@@ -163,7 +163,7 @@ class Probe:
 def load_talks(shards: str, split: str, limit: int | None, seconds: float | None) -> list[Talk]:
     """Clips of a split with features, sound and key points, at most `limit` of them, evenly taken."""
     talks = []
-    for info, values in read_clips(shards, KEYS, where={"id": evenly(_ids(Index.load(shards), split), limit)}):
+    for info, values in read_clips(shards, KEYS, where={"id": ids_of(Index.load(shards), split, KEYS, limit)}):
         frames = info.frames if seconds is None else min(info.frames, round(seconds * info.fps))
         pose = joined(values["pose.npz"])[:frames]
         wrists = np.where(pose[:, [RIGHT_WRIST, LEFT_WRIST], 2] > 0, pose[:, [RIGHT_WRIST, LEFT_WRIST], 1], np.nan)
@@ -175,47 +175,32 @@ def load_talks(shards: str, split: str, limit: int | None, seconds: float | None
     return talks
 
 
-def _ids(index: Index, split: str) -> list[str]:
-    samples = [sample for shard in index.shards for sample in shard.samples]
-    return [sample.id for sample in samples if sample.split == split and set(KEYS) <= set(sample.keys)]
-
-
-def _present(index: Index, plan: Plan) -> list[str]:
-    for wanted in [plan.splits] if plan.splits else [["test", "test_unseen"], ["val"], ["train"]]:
-        if found := [split for split in wanted if _ids(index, split)]:
-            return found
-    raise ConfigError(
-        f"{plan.shards} has no clips with features, sound and pose in {', '.join(plan.splits or ['any split'])}; make "
-        "them with `python -m preprocessing.features`, or give data=FOLDER"
-    )
-
-
 def _measure_split(
     models: dict[str, MotionAnimator],
     labels: dict[str, str],
-    plan: Plan,
+    options: SpeechMotionOptions,
     talks: Sequence[Talk],
     probe: Probe,
     rendered: Rendered | None,
 ) -> dict[str, Any]:
     own, mean = [talk.audio for talk in talks], probe.mean.astype(np.float32)
     answers: dict[str, Callable[[int], list[np.ndarray]]] = {
-        name: partial(_generate, model, talks, own, plan) for name, model in models.items()
+        name: partial(_generate, model, talks, own, options) for name, model in models.items()
     }
-    answers["shuffled_audio"] = lambda seed: _generate(models["model"], talks, _others(talks, seed), plan, seed)
+    answers["shuffled_audio"] = lambda seed: _generate(models["model"], talks, _others(talks, seed), options, seed)
     fixed = {
         "mean_motion": [np.repeat(mean[None], len(talk.motion), 0) for talk in talks],
         "held": [np.repeat(talk.motion[:1], len(talk.motion), 0) for talk in talks],
         "truth": [talk.motion for talk in talks],
     }
-    answers = {name: answer for name, answer in answers.items() if name in plan.beside or plan.wants(name)}
-    plan.progress.expect(len(answers) * len(plan.seeds) * len(talks))
+    answers = {name: answer for name, answer in answers.items() if name in options.beside or options.wants(name)}
+    options.progress.expect(len(answers) * len(options.seeds) * len(talks))
     made: dict[tuple[str, int | None], list[np.ndarray]] = {
-        (name, None): motions for name, motions in fixed.items() if plan.wants(name)
+        (name, None): motions for name, motions in fixed.items() if options.wants(name)
     }
     for name, answer in answers.items():
         started = time.perf_counter()
-        made |= {(name, seed): answer(seed) for seed in plan.seeds}
+        made |= {(name, seed): answer(seed) for seed in options.seeds}
         logger.info("  %s: %.0f s", labels[name], time.perf_counter() - started)
     figures = {key: measure(motions, talks, probe) for key, motions in made.items()}
     if rendered is not None:
@@ -223,7 +208,7 @@ def _measure_split(
         figures = {key: {**found, **videos[key]} for key, found in figures.items()}
     # What needs no chance is the same for every seed.
     systems = {
-        name: spread([figures[name, None if name in fixed else seed] for seed in plan.seeds])
+        name: spread([figures[name, None if name in fixed else seed] for seed in options.seeds])
         for name in dict.fromkeys(name for name, _ in made)
     }
     ordered = {name: systems[name] for name in labels if name in systems}
@@ -283,19 +268,24 @@ def seam_figures(model: MotionAnimator, talk: Talk, audio: np.ndarray, seed: int
 
 
 def _generate(
-    model: MotionAnimator, talks: Sequence[Talk], audio: Sequence[np.ndarray], plan: Plan, seed: int
+    model: MotionAnimator, talks: Sequence[Talk], audio: Sequence[np.ndarray], options: SpeechMotionOptions, seed: int
 ) -> list[np.ndarray]:
     """Features for every clip, in batches of clips sorted by length."""
     made: list[np.ndarray] = [np.zeros(0)] * len(talks)
     order = sorted(range(len(talks)), key=lambda i: len(talks[i].motion))
-    for number, start in enumerate(range(0, len(order), plan.batch)):
-        part = order[start : start + plan.batch]
+    for number, start in enumerate(range(0, len(order), options.batch)):
+        part = order[start : start + options.batch]
         results = _run(
-            model, [talks[i] for i in part], [audio[i] for i in part], plan.steps, plan.guidance, seed + 1000 * number
+            model,
+            [talks[i] for i in part],
+            [audio[i] for i in part],
+            options.steps,
+            options.guidance,
+            seed + 1000 * number,
         )
         for i, one in zip(part, results, strict=True):
             made[i] = one[: len(talks[i].motion)]
-        plan.progress.advance(len(part), "clips made")
+        options.progress.advance(len(part), "clips made")
     return made
 
 

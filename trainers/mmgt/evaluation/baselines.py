@@ -8,7 +8,7 @@ import numpy as np
 
 from datamodules.clips import read_clips
 from datamodules.shards.index import Index
-from trainers.evaluation.clips import MISSING, Clip, choose_ids, joined
+from trainers.evaluation.clips import KEYS, MISSING, Clip, ids_of, joined
 
 
 def mean_pose(clips: Sequence[Clip], statistics: dict[str, Any]) -> list[np.ndarray]:
@@ -68,7 +68,7 @@ class NearestNeighbour:
         self._std = np.asarray(statistics["handcrafted"]["std"], np.float32)
         speech, poses, speakers = [], [], []
         # A clip gives at least one window, so no more clips than windows are read of a huge data set.
-        chosen = {"id": choose_ids(Index.load(shards), "train", limit)}
+        chosen = {"id": ids_of(Index.load(shards), "train", KEYS, limit)}
         for info, values in read_clips(shards, ("pose.npz", "speech.npz"), where=chosen):
             pose = joined(values["pose.npz"])
             features = self._standard(values["speech.npz"]["handcrafted"])

@@ -10,15 +10,15 @@ import numpy as np
 from datamodules.shards.index import Index
 from models.human.autoencoder import PoseAutoencoder
 from settings import ConfigError, get_logger
-from trainers.evaluation.clips import Clip, choose_ids, load_clips
+from trainers.evaluation.clips import KEYS, Clip, load_clips, present_splits
 from trainers.evaluation.comparison import spread, verdict
 from trainers.evaluation.evaluator import describe, load_evaluator
-from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
+from trainers.mmgt.animation import SMGAAnimator
 from trainers.mmgt.evaluation import baselines
 from trainers.mmgt.evaluation.figures import FIGURES, measure
+from trainers.mmgt.system import GestureOptions
 from trainers.run.exports import Export
-from trainers.stages import ANIMATORS
 
 logger = get_logger(__name__)
 
@@ -71,19 +71,21 @@ class PoseModel(Protocol):
         ...
 
 
-def measure_gestures(export: Export, plan: Plan, folder: Path) -> dict[str, Any]:
+def measure_gestures(export: Export, options: GestureOptions, folder: Path) -> dict[str, Any]:
     """Figures of a stage that makes poses, for `trainers.evaluate`; `folder` is where an autoencoder is trained."""
-    animator = ANIMATORS.get(export.stage)(export, device=plan.device)
-    encoder, encoder_export = load_evaluator(plan.evaluator, folder / "evaluator", plan.shards, plan.evaluator_config)
+    animator = SMGAAnimator(export, device=options.device)
+    encoder, encoder_export = load_evaluator(
+        options.evaluator, folder / "evaluator", options.shards, options.evaluator_config
+    )
     return {
         "evaluator": describe(encoder_export),
         "figures": meanings(FIGURES),
-        "splits": evaluate_gestures(animator, encoder, plan),
+        "splits": evaluate_gestures(animator, encoder, options),
         "paper": {"source": PAPER_SOURCE, "rows": PAPER, "note": DIFFERENT},
     }
 
 
-def evaluate_gestures(model: PoseModel, encoder: PoseAutoencoder, plan: Plan) -> dict[str, Any]:
+def evaluate_gestures(model: PoseModel, encoder: PoseAutoencoder, options: GestureOptions) -> dict[str, Any]:
     """Figures of every split by name.
 
     Returns:
@@ -93,47 +95,36 @@ def evaluate_gestures(model: PoseModel, encoder: PoseAutoencoder, plan: Plan) ->
     Raises:
         ConfigError: no held-out clips, or clips at another frame rate than the model's.
     """
-    index = Index.load(plan.shards)
+    index = Index.load(options.shards)
     if abs(index.fps - model.fps) > 1e-3:
         raise ConfigError(
-            f"{plan.shards} holds clips at {index.fps:g} frames a second, the model was trained at {model.fps:g}"
+            f"{options.shards} holds clips at {index.fps:g} frames a second, the model was trained at {model.fps:g}"
         )
     neighbours = None
-    if plan.wants("nearest_audio"):
-        plan.progress.say("reading training clips for the nearest-audio baseline")
-        neighbours = baselines.NearestNeighbour(plan.shards, index.statistics, limit=plan.neighbours)
+    if options.wants("nearest_audio"):
+        options.progress.say("reading training clips for the nearest-audio baseline")
+        neighbours = baselines.NearestNeighbour(options.shards, index.statistics, limit=options.neighbours)
     results = {}
-    for split in present_splits(index, plan):
-        clips = load_clips(plan.shards, split, plan.clips, plan.seconds, model.hear)
+    for split in present_splits(index, options, KEYS, "pose, speech and sound"):
+        clips = load_clips(options.shards, split, options.clips, options.seconds, model.hear)
         logger.info("%s: measuring %d clips", split, len(clips))
-        results[split] = _measure_split(model, encoder, plan, clips, index.statistics, neighbours)
+        results[split] = _measure_split(model, encoder, options, clips, index.statistics, neighbours)
         results[split]["seen_in_training"] = split == "train"
     return results
-
-
-def present_splits(index: Index, plan: Plan) -> list[str]:
-    """The asked-for splits that have clips; where none was asked for, test and test_unseen, else val, else train."""
-    for wanted in [plan.splits] if plan.splits else [["test", "test_unseen"], ["val"], ["train"]]:
-        if found := [split for split in wanted if choose_ids(index, split, None)]:
-            return found
-    raise ConfigError(
-        f"{plan.shards} has no clips with pose, speech and sound in {', '.join(plan.splits or ['any split'])}; give "
-        "splits=[...], or data=FOLDER with held-out clips"
-    )
 
 
 def _measure_split(
     model: PoseModel,
     encoder: PoseAutoencoder,
-    plan: Plan,
+    options: GestureOptions,
     clips: list[Clip],
     statistics: dict[str, Any],
     neighbours: baselines.NearestNeighbour | None,
 ) -> dict[str, Any]:
     own = [clip.speech for clip in clips]
     answers: dict[str, Callable[[int], list[np.ndarray]]] = {
-        "model": lambda seed: generate(model, clips, own, plan, seed),
-        "shuffled_audio": lambda seed: generate(model, clips, baselines.other_speech(clips, seed), plan, seed),
+        "model": lambda seed: generate(model, clips, own, options, seed),
+        "shuffled_audio": lambda seed: generate(model, clips, baselines.other_speech(clips, seed), options, seed),
     }
     fixed = {
         "mean_pose": baselines.mean_pose(clips, statistics),
@@ -143,14 +134,14 @@ def _measure_split(
     }
     if neighbours is not None and len(neighbours):
         fixed["nearest_audio"] = neighbours.poses(clips)
-    answers = {name: answer for name, answer in answers.items() if plan.wants(name)}
-    plan.progress.expect(len(answers) * len(plan.seeds) * len(clips))
-    measured = {name: measure(poses, clips, encoder) for name, poses in fixed.items() if plan.wants(name)}
+    answers = {name: answer for name, answer in answers.items() if options.wants(name)}
+    options.progress.expect(len(answers) * len(options.seeds) * len(clips))
+    measured = {name: measure(poses, clips, encoder) for name, poses in fixed.items() if options.wants(name)}
     # What needs no chance is the same for every seed.
-    systems = {name: spread([figures] * len(plan.seeds)) for name, figures in measured.items()}
+    systems = {name: spread([figures] * len(options.seeds)) for name, figures in measured.items()}
     for name, answer in answers.items():
         started = time.perf_counter()
-        systems[name] = spread([measure(answer(seed), clips, encoder) for seed in plan.seeds])
+        systems[name] = spread([measure(answer(seed), clips, encoder) for seed in options.seeds])
         logger.info("  %s: %.0f s", LABELS[name], time.perf_counter() - started)
     ordered = {name: systems[name] for name in LABELS if name in systems}
     return {
@@ -165,21 +156,21 @@ def _measure_split(
 
 
 def generate(
-    model: PoseModel, clips: Sequence[Clip], speech: Sequence[np.ndarray], plan: Plan, seed: int
+    model: PoseModel, clips: Sequence[Clip], speech: Sequence[np.ndarray], options: GestureOptions, seed: int
 ) -> list[np.ndarray]:
     """The model's poses for every clip, in batches of clips of nearly one length."""
     poses: list[np.ndarray] = [np.zeros(0)] * len(clips)
-    for number, part in enumerate(batches([clip.frames for clip in clips], plan.batch)):
+    for number, part in enumerate(batches([clip.frames for clip in clips], options.batch)):
         made = model.poses(
             [clips[i].pose[0] for i in part],
             [speech[i] for i in part],
             seed=seed + 1000 * number,  # other noise in every batch
-            steps=plan.steps,
-            guidance=plan.guidance,
+            steps=options.steps,
+            guidance=options.guidance,
         )
         for i, one in zip(part, made, strict=True):
             poses[i] = one
-        plan.progress.advance(len(part), "clips made")
+        options.progress.advance(len(part), "clips made")
     return poses
 
 

@@ -9,7 +9,6 @@ import torch
 
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
-from datamodules.shards.index import Index
 from models.human.motion import FPS
 from models.versa.generate import Wish, generate_all
 from models.versa.text import SPEECH
@@ -18,9 +17,8 @@ from models.versa.transformer import MotionTransformer
 from settings import ConfigError
 from settings.device import device_of
 from trainers.animation.hearing import layer_numbers, mean_layer
-from trainers.evaluation.clips import evenly
-from trainers.evaluation.plan import Plan
 from trainers.run.exports import Export, find_export, load_network
+from trainers.versa.system import ActingOptions
 
 WHOLE: Final = 0.9  # a caption that holds for so much of a clip is about all of it
 
@@ -101,31 +99,6 @@ def load_acts(shards: str, ids: Sequence[str], keys: tuple[str, ...]) -> list[Ac
     return acts
 
 
-def ids_of(index: Index, split: str, keys: Sequence[str]) -> list[str]:
-    """Clips of a split that have all of these keys."""
-    return [s.id for shard in index.shards for s in shard.samples if s.split == split and set(keys) <= set(s.keys)]
-
-
-def present_splits(index: Index, plan: Plan, keys: Sequence[str]) -> list[str]:
-    """The splits to measure: those asked for, else the held-out ones there are.
-
-    Raises:
-        ConfigError: none of them has clips.
-    """
-    for wanted in [plan.splits] if plan.splits else [["test", "test_unseen"], ["val"], ["train"]]:
-        if found := [split for split in wanted if ids_of(index, split, keys)]:
-            return found
-    raise ConfigError(
-        f"{plan.shards} has no clips with {' and '.join(keys)} in {', '.join(plan.splits or ['any split'])}; give "
-        "data=FOLDER"
-    )
-
-
-def chosen(index: Index, split: str, keys: Sequence[str], plan: Plan) -> list[str]:
-    """At most `plan.clips` of a split, evenly taken."""
-    return evenly(ids_of(index, split, keys), plan.clips)
-
-
 class Actor:
     """A trained generator of versa and its tokenizer.
 
@@ -166,23 +139,23 @@ class Actor:
             return act.speech["handcrafted"]
         return mean_layer(act.speech, self._layers, act.info.id)
 
-    def perform(self, wishes: Sequence[Wish], plan: Plan, seed: int, **options: Any) -> list[np.ndarray]:
+    def perform(self, wishes: Sequence[Wish], options: ActingOptions, seed: int, **more: Any) -> list[np.ndarray]:
         """Motions (M, 263) for wishes, in batches of such with like length."""
 
         def told(step: int, steps: int) -> None:
-            plan.progress.say(f"making clips, step {step} of {steps}")
+            options.progress.say(f"making clips, step {step} of {steps}")
 
         order = sorted(range(len(wishes)), key=lambda i: wishes[i].seconds or 0)
         made: list[np.ndarray] = [np.zeros(0)] * len(wishes)
-        for start in range(0, len(order), plan.batch):
-            part = order[start : start + plan.batch]
+        for start in range(0, len(order), options.batch):
+            part = order[start : start + options.batch]
             tokens = generate_all(
-                self.network, [wishes[i] for i in part], seed=[seed + 7919 * i for i in part], steps=plan.steps,
-                guidance=plan.guidance, told=told, **options,
+                self.network, [wishes[i] for i in part], seed=[seed + 7919 * i for i in part], steps=options.steps,
+                guidance=options.guidance, told=told, **more,
             )  # fmt: skip
             for i, own in zip(part, tokens, strict=True):
                 made[i] = self.decode(own)[: max(1, round((wishes[i].seconds or 0) * FPS))]
-            plan.progress.advance(len(part), "clips made")
+            options.progress.advance(len(part), "clips made")
         return made
 
     @torch.no_grad()

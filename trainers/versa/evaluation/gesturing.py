@@ -15,13 +15,14 @@ from models.human.projection import project_joints
 from models.versa.generate import Wish
 from models.versa.text import SPEECH
 from settings import ConfigError, get_logger
+from trainers.evaluation.clips import ids_of, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import PerClip, combine, mean_over_clips
-from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
 from trainers.run.exports import Export, find_export
-from trainers.versa.evaluation.acting import Act, Actor, Spans, chosen, load_acts, present_splits
+from trainers.versa.evaluation.acting import Act, Actor, Spans, load_acts
 from trainers.versa.evaluation.text_motion import by_action, done
+from trainers.versa.system import GesturingOptions
 
 logger = get_logger(__name__)
 
@@ -64,32 +65,32 @@ class Task(NamedTuple):
     shown: Act
 
 
-def measure_gesturing(export: Export, plan: Plan, folder: Path) -> dict[str, Any]:
+def measure_gesturing(export: Export, options: GesturingOptions, folder: Path) -> dict[str, Any]:
     """Figures of an audio-to-motion network for `trainers.evaluate`.
 
     Speech alone directs where hands are measured. "Action while speaking": the texts of silent clips are asked for over
     the beginning of others' speech. "Action, both shown": the text of each clip that itself shows speech and an action,
     in its own time; "truth through tokens" is then what the tokenizer lets through. What "shuffled audio" does in these
-    rows is without the text. Other runs (`plan.beside`), such as one that fuses the last features only, are measured
+    rows is without the text. Other runs (`options.beside`), such as one that fuses the last features only, are measured
     as the model is.
 
     Raises:
         ConfigError: no clips with motion and speech in the splits, names of other runs that are those of baselines, or
             networks that are not there.
     """
-    if taken := sorted(set(plan.beside) & {*LABELS, *LABELS.values()}):
+    if taken := sorted(set(options.beside) & {*LABELS, *LABELS.values()}):
         raise ConfigError(f"beside: {taken[0]!r} is the name of a baseline; give that run another one")
-    index, actor = Index.load(plan.shards), Actor(export, plan.device, plan.tokenizer)
-    others = {name: Actor(find_export(run), plan.device, plan.tokenizer) for name, run in plan.beside.items()}
+    index, actor = Index.load(options.shards), Actor(export, options.device, options.tokenizer)
+    others = {name: Actor(find_export(run), options.device, options.tokenizer) for name, run in options.beside.items()}
     splits, figures = {}, dict(FIGURES)
-    for split in present_splits(index, plan, KEYS):
-        acts = load_acts(plan.shards, chosen(index, split, KEYS, plan), KEYS)
+    for split in present_splits(index, options, KEYS):
+        acts = load_acts(options.shards, ids_of(index, split, KEYS, options.clips), KEYS)
         silent = [
             act
-            for act in load_acts(plan.shards, chosen(index, split, ("motion.npz",), plan), ("motion.npz",))
+            for act in load_acts(options.shards, ids_of(index, split, ("motion.npz",), options.clips), ("motion.npz",))
             if act.actions and act.text
         ]
-        splits[split] = _measure_split(actor, others, acts, silent, plan) | {"seen_in_training": split == "train"}
+        splits[split] = _measure_split(actor, others, acts, silent, options) | {"seen_in_training": split == "train"}
         for name in splits[split]["systems"]["model"]:
             if name.startswith("action "):
                 which = name.removeprefix("action ")
@@ -102,7 +103,7 @@ def measure_gesturing(export: Export, plan: Plan, folder: Path) -> dict[str, Any
 
 
 def _measure_split(
-    actor: Actor, others: Mapping[str, Actor], acts: Sequence[Act], silent: Sequence[Act], plan: Plan
+    actor: Actor, others: Mapping[str, Actor], acts: Sequence[Act], silent: Sequence[Act], options: GesturingOptions
 ) -> dict[str, Any]:
     talks = [act for act in acts if not act.actions] or list(acts)
     asked = _asked(talks, silent)
@@ -112,14 +113,14 @@ def _measure_split(
         who: Actor, seed: int, audio: Sequence[np.ndarray | None], text: str | None = None
     ) -> list[np.ndarray]:
         wishes = [Wish(text, own, act.seconds, act.info.fps) for act, own in zip(talks, audio, strict=True)]
-        return who.perform(wishes, plan, seed)
+        return who.perform(wishes, options, seed)
 
     def acting(who: Actor, tasks: Sequence[Task], seed: int, with_text: bool) -> list[np.ndarray]:
         wishes = [
             Wish(task.text if with_text else None, who.hear(task.talk), task.talk.seconds, task.talk.info.fps)
             for task in tasks
         ]
-        return who.perform(wishes, plan, seed)
+        return who.perform(wishes, options, seed)
 
     own = [actor.hear(act) for act in talks]
     answers: dict[str, Callable[[int], list[np.ndarray]]] = {
@@ -130,18 +131,18 @@ def _measure_split(
     }
     if actor.network.text is not None:
         answers["text_alone"] = partial(speaking, actor, audio=[None] * len(talks), text=SPEECH)
-    answers = {name: answer for name, answer in answers.items() if name in others or plan.wants(name)}
+    answers = {name: answer for name, answer in answers.items() if name in others or options.wants(name)}
     fixed = {"tokens": [actor.through_tokens(act.motion) for act in talks], "truth": [act.motion for act in talks]}
     labels = {
         "model": LABELS["model"],
         **{name: name for name in others},
         **{name: label for name, label in LABELS.items() if name in answers or name in fixed},
     }
-    labels = {name: label for name, label in labels.items() if name in others or plan.wants(name)}
+    labels = {name: label for name, label in labels.items() if name in others or options.wants(name)}
     texts = [name for name in answers if others.get(name, actor).network.text is not None]
     tasks = sum(len(talks) for name in answers if name != "random")
     tasks += sum(len(asked) + len(both) for name in texts if name not in ("random", "text_alone"))
-    plan.progress.expect(tasks * len(plan.seeds))
+    options.progress.expect(tasks * len(options.seeds))
     systems = {}
     for name in labels:
         started = time.perf_counter()
@@ -151,12 +152,12 @@ def _measure_split(
                 motions = [task.shown.motion for task in both]
                 motions = [actor.through_tokens(motion) for motion in motions] if name == "tokens" else motions
                 one["action_both"] = done(motions, [task.shown for task in both])["action"]
-            systems[name] = spread([one] * len(plan.seeds))
+            systems[name] = spread([one] * len(options.seeds))
             continue
-        found = [measure(answers[name](seed), talks) for seed in plan.seeds]
+        found = [measure(answers[name](seed), talks) for seed in options.seeds]
         who = others.get(name, actor)
         if who.network.text is not None and name not in ("random", "text_alone"):
-            for seed, one in zip(plan.seeds, found, strict=True):
+            for seed, one in zip(options.seeds, found, strict=True):
                 for kind, tasks in (("action", asked), ("action_both", both)):
                     if tasks:
                         one |= _acted(acting(who, tasks, seed, name != "shuffled_audio"), tasks, kind, name == "model")

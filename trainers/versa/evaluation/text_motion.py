@@ -12,13 +12,14 @@ from datamodules.shards.index import Index
 from models.versa.evaluator import TextMotionEvaluator
 from models.versa.generate import Wish
 from settings import ConfigError, get_logger
+from trainers.evaluation.clips import ids_of, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.evaluator import describe, load_text_motion_evaluator
 from trainers.evaluation.per_clip import PerClip, mean_over_clips, over_clips
-from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
 from trainers.run.exports import Export
-from trainers.versa.evaluation.acting import Act, Actor, chosen, load_acts, present_splits
+from trainers.versa.evaluation.acting import Act, Actor, load_acts
+from trainers.versa.system import TextMotionOptions
 
 logger = get_logger(__name__)
 
@@ -50,7 +51,7 @@ _AGAIN: Final = 4  # motions for one text
 _TEXTS: Final = 24  # texts that are asked for again
 
 
-def measure_text_motion(export: Export, plan: Plan, folder: Path) -> dict[str, Any]:
+def measure_text_motion(export: Export, options: TextMotionOptions, folder: Path) -> dict[str, Any]:
     """Figures of a text-to-motion network for `trainers.evaluate`.
 
     Each clip's own words are asked for at its own length: a caption of all of it, else those of its parts in time.
@@ -60,16 +61,16 @@ def measure_text_motion(export: Export, plan: Plan, folder: Path) -> dict[str, A
     Raises:
         ConfigError: no clips with motion and text in the splits, or earlier networks that are not there.
     """
-    index, actor = Index.load(plan.shards), Actor(export, plan.device, plan.tokenizer)
+    index, actor = Index.load(options.shards), Actor(export, options.device, options.tokenizer)
     encoder, found = load_text_motion_evaluator(
-        plan.evaluator, folder / "evaluator", plan.shards, plan.evaluator_config
+        options.evaluator, folder / "evaluator", options.shards, options.evaluator_config
     )
     splits = {}
-    for split in present_splits(index, plan, KEYS):
-        acts = [act for act in load_acts(plan.shards, chosen(index, split, KEYS, plan), KEYS) if _said(act)]
+    for split in present_splits(index, options, KEYS):
+        acts = [act for act in load_acts(options.shards, ids_of(index, split, KEYS, options.clips), KEYS) if _said(act)]
         if not acts:
-            raise ConfigError(f"{plan.shards}: no clip of {split} has a caption that says what is done")
-        splits[split] = _measure_split(actor, encoder, acts, plan) | {"seen_in_training": split == "train"}
+            raise ConfigError(f"{options.shards}: no clip of {split} has a caption that says what is done")
+        splits[split] = _measure_split(actor, encoder, acts, options) | {"seen_in_training": split == "train"}
     return {
         "evaluator": describe(found),
         "figures": meanings(FIGURES),
@@ -82,10 +83,12 @@ def _said(act: Act) -> Any:
     return act.text or act.spans or None
 
 
-def _measure_split(actor: Actor, encoder: TextMotionEvaluator, acts: Sequence[Act], plan: Plan) -> dict[str, Any]:
+def _measure_split(
+    actor: Actor, encoder: TextMotionEvaluator, acts: Sequence[Act], options: TextMotionOptions
+) -> dict[str, Any]:
     def asked(texts: Sequence[Any], seed: int) -> list[np.ndarray]:
         wishes = [Wish(text, seconds=act.seconds) for text, act in zip(texts, acts, strict=True)]
-        return actor.perform(wishes, plan, seed)
+        return actor.perform(wishes, options, seed)
 
     def shuffled(seed: int) -> list[Any]:
         shift = 1 + int(np.random.default_rng(seed).integers(max(1, len(acts) - 1)))
@@ -99,20 +102,20 @@ def _measure_split(actor: Actor, encoder: TextMotionEvaluator, acts: Sequence[Ac
         "random": lambda seed: [actor.random(act, seed + i) for i, act in enumerate(acts)],
     }
     fixed = {"tokens": [actor.through_tokens(act.motion) for act in acts], "truth": [act.motion for act in acts]}
-    made = [name for name in ("model", "shuffled_text") if plan.wants(name)]
-    again = _AGAIN * min(_TEXTS, len(acts)) if plan.wants("model") else 0
-    plan.progress.expect(len(plan.seeds) * (len(made) * len(acts) + again))
-    labels = {name: label for name, label in LABELS.items() if plan.wants(name)}
+    made = [name for name in ("model", "shuffled_text") if options.wants(name)]
+    again = _AGAIN * min(_TEXTS, len(acts)) if options.wants("model") else 0
+    options.progress.expect(len(options.seeds) * (len(made) * len(acts) + again))
+    labels = {name: label for name, label in LABELS.items() if options.wants(name)}
     systems = {}
     for name in labels:
         started = time.perf_counter()
         if name in fixed:
-            systems[name] = spread([measure(fixed[name], acts, encoder)] * len(plan.seeds))
+            systems[name] = spread([measure(fixed[name], acts, encoder)] * len(options.seeds))
             continue
-        figures = [measure(answers[name](seed), acts, encoder) for seed in plan.seeds]
+        figures = [measure(answers[name](seed), acts, encoder) for seed in options.seeds]
         if name == "model":
-            for seed, one in zip(plan.seeds, figures, strict=True):
-                one["multimodality"] = _multimodality(actor, encoder, acts[:_TEXTS], plan, seed)
+            for seed, one in zip(options.seeds, figures, strict=True):
+                one["multimodality"] = _multimodality(actor, encoder, acts[:_TEXTS], options, seed)
         systems[name] = spread(figures)
         logger.info("  %s: %.0f s", LABELS[name], time.perf_counter() - started)
     rivals = {name: found for name, found in systems.items() if name != "tokens"}  # a bound, no rival
@@ -206,11 +209,13 @@ def vectors(encoder: TextMotionEvaluator, motions: Sequence[np.ndarray]) -> torc
     return torch.cat([encoder.encode_motion(motion, length) for motion, length in parts])
 
 
-def _multimodality(actor: Actor, encoder: TextMotionEvaluator, acts: Sequence[Act], plan: Plan, seed: int) -> float:
+def _multimodality(
+    actor: Actor, encoder: TextMotionEvaluator, acts: Sequence[Act], options: TextMotionOptions, seed: int
+) -> float:
     from metrics import MultiModality
 
     varied = MultiModality()
     wishes = [Wish(_said(act), seconds=act.seconds) for act in acts for _ in range(_AGAIN)]
-    for rows in vectors(encoder, actor.perform(wishes, plan, seed + 1)).split(_AGAIN):
+    for rows in vectors(encoder, actor.perform(wishes, options, seed + 1)).split(_AGAIN):
         varied.update(rows)
     return float(varied.compute())

@@ -15,13 +15,13 @@ from models.human.motion import FPS, PARTS, recover_joints
 from models.versa import MotionTokenizer
 from settings import ConfigError, get_logger
 from settings.device import device_of
-from trainers.evaluation.clips import evenly
+from trainers.evaluation.clips import ids_of, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import combine, mean_over_clips
-from trainers.evaluation.plan import Plan
 from trainers.evaluation.tables import meanings
 from trainers.run.exports import Export, load_network
 from trainers.versa.evaluation.block_pca import BlockPCA
+from trainers.versa.system import TokenizerOptions
 
 logger = get_logger(__name__)
 
@@ -37,6 +37,7 @@ FIGURES: Final = {
     "code_use_train": Figure("Codes used, training", "higher", "share of the codebook that comes in training clips"),
     "perplexity": Figure("Perplexity", "higher", "exp of the entropy of the codes in these clips"),
 }
+KEYS: Final = ("motion.npz",)
 DECIDING: Final = ("mpjpe", "mpjpe_local")
 PAPER_SOURCE: Final = "VersaAnimator"
 NONE: Final = "The paper gives no figures of its tokenizer."
@@ -44,7 +45,7 @@ NONE: Final = "The paper gives no figures of its tokenizer."
 Rebuild = Callable[[np.ndarray], np.ndarray]
 
 
-def measure_tokenizer(export: Export, plan: Plan, folder: Path) -> dict[str, Any]:
+def measure_tokenizer(export: Export, options: TokenizerOptions, folder: Path) -> dict[str, Any]:
     """Figures of the tokenizer for `trainers.evaluate`.
 
     Beside it stand the mean vector of the training split and `BlockPCA`, fitted to training clips in the network's own
@@ -53,12 +54,12 @@ def measure_tokenizer(export: Export, plan: Plan, folder: Path) -> dict[str, Any
     Raises:
         ConfigError: no clips with motion in the splits, or none to fit to.
     """
-    device = device_of(plan.device)
+    device = device_of(options.device)
     network = load_network(MotionTokenizer, export).to(device)
     bits = math.ceil(math.log2(network.codes))
-    training = load_motions(plan.shards, "train", plan.neighbours, None)
+    training = load_motions(options.shards, "train", options.neighbours, None)
     if not training:
-        raise ConfigError(f"{plan.shards} has no training clips with motion.npz for the PCA to be fitted to")
+        raise ConfigError(f"{options.shards} has no training clips with motion.npz for the PCA to be fitted to")
     mean, std = (getattr(network, f"motion_{name}").cpu().numpy() for name in ("mean", "std"))
     pca = BlockPCA([(motion - mean) / std for motion in training], bits, network.rate)
     logger.info("PCA: bits of its components %s", [b for b in pca.allocation if b])
@@ -70,25 +71,25 @@ def measure_tokenizer(export: Export, plan: Plan, folder: Path) -> dict[str, Any
     rate = {"model": bits, "pca": bits, "mean": 0}
     known = _use(network, training)["code_use"]
     splits = {}
-    for split in _present(Index.load(plan.shards), plan):
+    for split in present_splits(Index.load(options.shards), options, KEYS):
         started = time.perf_counter()
-        clips = load_motions(plan.shards, split, plan.clips, plan.seconds)
-        ids = evenly(_ids(Index.load(plan.shards), split), plan.clips)
-        plan.progress.expect(len(rebuild) * len(clips))
+        clips = load_motions(options.shards, split, options.clips, options.seconds)
+        ids = ids_of(Index.load(options.shards), split, KEYS, options.clips)
+        options.progress.expect(len(rebuild) * len(clips))
         figures = {}
         for name, function in rebuild.items():
             figures[name] = measure(function, clips)
-            plan.progress.advance(len(clips), LABELS[name])
+            options.progress.advance(len(clips), LABELS[name])
         for name, found in figures.items():
             found["of_mean"] = combine(lambda own, mean: own / mean, found["mpjpe"], figures["mean"]["mpjpe"])
             found["bits"] = rate[name] * FPS / network.rate
         figures["model"] |= {**_use(network, clips), "code_use_train": known}
-        systems = {name: spread([found]) for name, found in figures.items() if plan.wants(name)}
+        systems = {name: spread([found]) for name, found in figures.items() if options.wants(name)}
         splits[split] = {
             "clips": len(clips),
             "ids": ids,
             "seconds": sum(map(len, clips)) / FPS,
-            "speakers": _speakers(plan.shards, split),
+            "speakers": _speakers(options.shards, split),
             "seen_in_training": split == "train",
             "systems": systems,
             "labels": {name: LABELS[name] for name in systems},
@@ -142,28 +143,14 @@ def _use(network: MotionTokenizer, clips: Sequence[np.ndarray]) -> dict[str, flo
 
 def load_motions(shards: str, split: str, limit: int | None, seconds: float | None) -> list[np.ndarray]:
     """Motions (M, 263) of a split, at most `limit` of them, evenly taken, and only their first seconds."""
-    where = {"id": evenly(_ids(Index.load(shards), split), limit)}
+    where = {"id": ids_of(Index.load(shards), split, KEYS, limit)}
     frames = None if seconds is None else max(1, round(seconds * FPS))
     return [values["motion.npz"]["motion"][:frames] for _, values in read_clips(shards, ("motion.npz",), where=where)]
-
-
-def _ids(index: Index, split: str) -> list[str]:
-    return [s.id for shard in index.shards for s in shard.samples if s.split == split and "motion.npz" in s.keys]
 
 
 def _speakers(shards: str, split: str) -> int:
     index = Index.load(shards)
     return len({s.speaker for shard in index.shards for s in shard.samples if s.split == split})
-
-
-def _present(index: Index, plan: Plan) -> list[str]:
-    for wanted in [plan.splits] if plan.splits else [["test", "test_unseen"], ["val"], ["train"]]:
-        if found := [split for split in wanted if _ids(index, split)]:
-            return found
-    raise ConfigError(
-        f"{plan.shards} has no clips with motion.npz in {', '.join(plan.splits or ['any split'])}; give splits=[...], "
-        "or data=FOLDER with held-out clips"
-    )
 
 
 def _local(motion: np.ndarray) -> np.ndarray:
