@@ -19,7 +19,7 @@ import torch
 from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from models.implicit_motion import ImplicitMotion
-from models.implicit_motion.base import Source
+from models.implicit_motion.base import SourceFeatures
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import MotionDiffusion
 from trainers.animation.frames import BATCH, half_precision
@@ -53,7 +53,7 @@ def measure(
     image, driving = torch.rand(1, 3, size, size, device=device), torch.rand(FPS, 3, size, size, device=device)
     speech = torch.randn(1, *((16_000,) if diffusion.audio == "raw" else (FPS, 35)), device=device)
 
-    def render(source: Source, motion: torch.Tensor) -> None:
+    def render(source: SourceFeatures, motion: torch.Tensor) -> None:
         for part in motion.split(BATCH):
             base.render(source, part[None])
 

@@ -8,7 +8,7 @@ from datamodules.clip import BadSample, ClipInfo
 from datamodules.shards.bad_samples import BadSamples
 from datamodules.shards.cache import ShardFolder
 from datamodules.shards.index import Index
-from datamodules.shards.samples import ClipReader, Wanted
+from datamodules.shards.samples import ClipReader, ReadRequest
 from datamodules.shards.table import Where, select
 
 
@@ -35,7 +35,7 @@ def read_clips(
     """
     index, folder, bad = Index.load(shards), ShardFolder(shards, cache), BadSamples(bad_sample_limit)
     table = select(index, where or {}, folder, bad.add)
-    read = ClipReader(table, folder, Wanted(tuple(keys)), memory=0)
+    read = ClipReader(table, folder, ReadRequest(tuple(keys)), memory=0)
     for number, clip_id in enumerate(table.ids):
         try:
             clip = read(number)

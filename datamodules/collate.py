@@ -10,7 +10,7 @@ import torch
 from datamodules.batch import Batch
 from datamodules.clip import Caption, ClipInfo
 from datamodules.keys import KEYS, Array, array_of, as_arrays
-from datamodules.shards.samples import Clip
+from datamodules.shards.samples import LoadedClip
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Window:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def cut_window(clip: Clip, start: int, length: int | None) -> Window:
+def cut_window(clip: LoadedClip, start: int, length: int | None) -> Window:
     """Frames `start` to `start + length` (the clip's end where None) of every array of a clip."""
     info, frames = clip.info, length or clip.info.frames
     arrays: dict[str, np.ndarray] = {}

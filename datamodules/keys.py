@@ -64,7 +64,7 @@ class Array:
         return None if self.time is None else RATES[str(self.shape[self.time])]
 
 
-class Place(NamedTuple):
+class WindowArray(NamedTuple):
     """An array that windows are cut of: its name in the key, and the field of a batch that it goes to."""
 
     name: str
@@ -126,17 +126,17 @@ class Key:
         return self.name.partition(".")[0]
 
     @cached_property
-    def places(self) -> tuple[Place, ...]:
+    def places(self) -> tuple[WindowArray, ...]:
         """The arrays that windows are cut of, and where each goes ("face.boxes" is in `Batch.arrays`)."""
         arrays = self.arrays if self.as_read is None else self.as_read
         return tuple(
-            Place(name, where, array)
+            WindowArray(name, where, array)
             for name, array in arrays.items()
             if (where := self.fields.get(name, f"{self.stem}.{name}")) is not None
         )
 
     @cached_property
-    def in_full(self) -> tuple[Place, ...]:
+    def in_full(self) -> tuple[WindowArray, ...]:
         """Those of them that `whole/<name>` brings."""
         asked = self.whole
         return tuple(p for p in self.places if (p.array.time is not None if asked is None else p.name in asked))

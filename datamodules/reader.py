@@ -10,12 +10,12 @@ import torch
 from datamodules.clip import BadSample
 from datamodules.keys import KEYS
 from datamodules.media.fitting import FitMode
-from datamodules.order.streams import Share, Shuffle
+from datamodules.order.streams import Partition, Shuffle
 from datamodules.order.windows import Cut
 from datamodules.shards.bad_samples import BadSamples
 from datamodules.shards.cache import ShardFolder
 from datamodules.shards.index import Index
-from datamodules.shards.samples import WHOLE, Clip, ClipReader, Oblong, Wanted
+from datamodules.shards.samples import WHOLE, ClipReader, LoadedClip, Oblong, ReadRequest
 from datamodules.shards.table import ClipTable, select
 from datamodules.transport.loader import ClipLoader, WindowDataset
 from settings import ConfigError, get_logger
@@ -135,7 +135,7 @@ class ClipDataModule(L.LightningDataModule):
         self._workers, self._prefetch, self._memory = workers, prefetch, memory_mb * _MIB
         if video_size and min(video_size) < 1:
             raise ConfigError(f"data.video_size is height and width in pixels, both above 0, got {list(video_size)}")
-        self._wanted = Wanted(
+        self._wanted = ReadRequest(
             self.keys,
             None if speech_layers is None else tuple(speech_layers),
             (video_size[0], video_size[1]) if video_size else None,
@@ -196,7 +196,7 @@ class ClipDataModule(L.LightningDataModule):
                     found[f"{KEYS[name].stem}.{part}"] = value[part].tobytes().hex()
         return found
 
-    def _first_clip(self) -> Clip | None:
+    def _first_clip(self) -> LoadedClip | None:
         """The first clip of the training split that can be read; None where there is no clip."""
         table = self._table("train")
         read, reason = ClipReader(table, self._folder, self._wanted, 0), ""
@@ -256,11 +256,11 @@ class ClipDataModule(L.LightningDataModule):
         if short:
             logger.info("%d of %d clips of split %s are shorter than a window and not used", short, len(table), name)
         rank, ranks = _world(self)
-        share = Share(rank, ranks, self.batch_size, drop_last)
+        partition = Partition(rank, ranks, self.batch_size, drop_last)
         pinned = torch.cuda.is_available()
         reader = ClipReader(table, self._folder, self._wanted, self._memory)
-        dataset = WindowDataset(reader, cut, shuffle, share, pinned)
-        if not dataset.windows or not share.steps(0, dataset.windows if steps is None else 1 << 60):
+        dataset = WindowDataset(reader, cut, shuffle, partition, pinned)
+        if not dataset.windows or not partition.steps(0, dataset.windows if steps is None else 1 << 60):
             return None
         options: dict[str, Any] = {"num_workers": self._workers}
         if self._workers:

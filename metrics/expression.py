@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from metrics.faces import deep3d_crops
 from metrics.frames import as_bytes
 from metrics.frechet import FrechetDistance
-from metrics.weights import Published, Source, Sourced, find, frozen, load, read_state, source_of
+from metrics.weights import Published, Sourced, WeightsSource, find, frozen, load, read_state, source_of
 from models.human.canonical_face import CANONICAL, RIGID
 
 DEEP3D: Final = Published(
@@ -49,7 +49,7 @@ class Deep3D(nn.Module):
     """
 
     features = FEATURES
-    source: Source
+    source: WeightsSource
 
     def __init__(self, weights: str | Path) -> None:
         from torchvision.models import resnet50
@@ -145,7 +145,7 @@ class ExpressionDistance(Sourced, _OverFaces, FrechetDistance):
 
     def __init__(self, detector: str) -> None:
         super().__init__(2 * len(MOVING))
-        self.source = Source(detector, standard=True)
+        self.source = WeightsSource(detector, standard=True)
         self._count()
 
     @property

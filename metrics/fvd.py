@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from metrics.frames import as_bytes
 from metrics.frechet import FrechetDistance
 from metrics.kernel import KernelDistance
-from metrics.weights import Published, Source, Sourced, advice, find, frozen, source_of
+from metrics.weights import Published, Sourced, WeightsSource, advice, find, frozen, source_of
 from settings import ConfigError
 
 I3D_FILE: Final = Published(
@@ -35,7 +35,7 @@ class I3D(nn.Module):
     """
 
     features = FEATURES
-    source: Source
+    source: WeightsSource
 
     def __init__(self, weights: str | Path) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsSource:
     """Which network made a figure.
 
     Attributes:
@@ -58,7 +58,7 @@ class Sourced:
     """
 
     figure: str
-    source: Source
+    source: WeightsSource
 
     @property
     def label(self) -> str:
@@ -66,12 +66,12 @@ class Sourced:
         return self.figure if self.source.standard else f"{self.figure} (other weights)"
 
 
-def source_of(network: Any) -> Source:
+def source_of(network: Any) -> WeightsSource:
     """Where a network's weights come from; a network that does not say so has no standard weights."""
-    return getattr(network, "source", Source(type(network).__name__))
+    return getattr(network, "source", WeightsSource(type(network).__name__))
 
 
-def find(weights: str | Path, *known: Published) -> tuple[Path, Source]:
+def find(weights: str | Path, *known: Published) -> tuple[Path, WeightsSource]:
     """The file of weights, and whether it is one of the published ones.
 
     Args:
@@ -86,7 +86,7 @@ def find(weights: str | Path, *known: Published) -> tuple[Path, Source]:
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     match = next((published for published in known if published.sha256 == sha256), None)
-    return path, Source((match or known[0]).what, path.name, sha256, match is not None)
+    return path, WeightsSource((match or known[0]).what, path.name, sha256, match is not None)
 
 
 def read_state(path: Path, *known: Published, inside: str | None = None) -> Mapping[str, Tensor]:
@@ -132,7 +132,7 @@ def another_network(error: RuntimeError, path: Path, *known: Published) -> Confi
     return ConfigError(f"{path} is of another network ({lines[0][:200]}); {advice(known)}")
 
 
-def frozen(network: nn.Module, source: Source) -> nn.Module:
+def frozen(network: nn.Module, source: WeightsSource) -> nn.Module:
     """A network ready to measure with: evaluation mode, no gradients, and it knows where it comes from."""
     network.eval().requires_grad_(False)
     network.source = source  # type: ignore[assignment]

@@ -15,7 +15,7 @@ from datamodules.clip import SAMPLE_RATE, Caption, ClipInfo
 from preprocessing.options import Options
 from preprocessing.sources.discovery import readable
 from preprocessing.sources.manifest import cut_extra, cut_spans, slug
-from preprocessing.step import Draft, Drop, Source, Step
+from preprocessing.step import Draft, Drop, SourceFile, Step
 from preprocessing.steps import CROP, FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
 from preprocessing.videos.cut import Piece, cut
 from preprocessing.videos.decode import SHORT_OF, Clock, PastEnd, SourceVideo
@@ -70,7 +70,7 @@ class Pipeline:
 
     def clips(
         self,
-        source: Source,
+        source: SourceFile,
         split: str = "train",
         warnings: list[str] | None = None,
         cut_short: list[str] | None = None,
@@ -106,7 +106,7 @@ class Pipeline:
             if cut_short is not None and video.ends_early is not None:
                 cut_short.append(video.ends_early)
 
-    def _past_end(self, source: Source) -> Dropped | None:
+    def _past_end(self, source: SourceFile) -> Dropped | None:
         """Where spans must not reach past the end: one that does."""
         if self.options.when_past_end != "drop" or source.span is None or source.span.end is None:
             return None
@@ -115,7 +115,7 @@ class Pipeline:
             return None
         return _behind(source, f"the span ends at {source.span.end:g} s, the video at {end:.2f} s")
 
-    def _finish(self, piece: Piece, video: SourceVideo, source: Source, split: str, sha256: str) -> Draft | Dropped:
+    def _finish(self, piece: Piece, video: SourceVideo, source: SourceFile, split: str, sha256: str) -> Draft | Dropped:
         draft = self._draft(piece, video, source, split, sha256)
         info = draft.info
         try:
@@ -130,7 +130,7 @@ class Pipeline:
             info.extra["decoded"] = dict(video.facts)
         return draft
 
-    def _draft(self, piece: Piece, video: SourceVideo, source: Source, split: str, sha256: str) -> Draft:
+    def _draft(self, piece: Piece, video: SourceVideo, source: SourceFile, split: str, sha256: str) -> Draft:
         fps, row = self.options.fps, source.row
         start = round(video.start + piece.start / fps, 6)
         end = round(video.start + (piece.start + piece.frames) / fps, 6)
@@ -179,11 +179,11 @@ def build_pipeline(options: Options) -> Pipeline:
         raise ConfigError(f"the steps cannot be built: {type(error).__name__}: {error}") from error
 
 
-def process_video(path: str | Path | Source, split: str = "train", **options: Any) -> list[Draft | Dropped]:
+def process_video(path: str | Path | SourceFile, split: str = "train", **options: Any) -> list[Draft | Dropped]:
     """Put one video through the steps in this process, without writing anything.
 
     Args:
-        path: the video, or a `Source` with a manifest row.
+        path: the video, or a `SourceFile` with a manifest row.
         split: what `clip.json` says.
         options: as in `preprocessing.options.Options`, input and output left out.
 
@@ -194,12 +194,12 @@ def process_video(path: str | Path | Source, split: str = "train", **options: An
         datamodules.media.files.MediaError: the file cannot be used.
         settings.ConfigError: wrong options.
     """
-    source = path if isinstance(path, Source) else Source(Path(path), Path(path).name, Path(path).parent)
+    source = path if isinstance(path, SourceFile) else SourceFile(Path(path), Path(path).name, Path(path).parent)
     pipeline = build_pipeline(build({"input": str(source.path), "output": ".", **options}, Options))
     return list(pipeline.clips(source, split))
 
 
-def _behind(source: Source, detail: str) -> Dropped:
+def _behind(source: SourceFile, detail: str) -> Dropped:
     """A span of which nothing is taken."""
     span = source.span or Span()
     return Dropped(f"{slug(source)}-000", span.start, span.start if span.end is None else span.end, "past_end", detail)

@@ -53,7 +53,7 @@ class Drop(Exception):
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """One input video, or a part of one.
 
     Args:
@@ -106,7 +106,7 @@ class Draft:
     video: bytes
     fps: float
     audio: np.ndarray | None
-    source: Source
+    source: SourceFile
     arrays: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
     extras: dict[str, Any] = field(default_factory=dict)
     figures: dict[str, float] = field(default_factory=dict)

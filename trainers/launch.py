@@ -18,7 +18,7 @@ from cospeech import shipped
 from settings import ConfigError, build, command
 from settings.output import OutputError, faults_of
 from settings.schema import plain
-from trainers.launching.chain import Link, Place, chain
+from trainers.launching.chain import LaunchContext, Link, chain
 from trainers.launching.options import PreprocessOptions, SlurmOptions
 from trainers.launching.scripts import batch_script, submit_script
 from trainers.launching.snapshot import take
@@ -67,7 +67,7 @@ def launch(
     if folder.exists():
         again = f"; to go on with it: bash {folder / 'submit.sh'}" if (folder / "submit.sh").is_file() else ""
         raise ConfigError(f"folder={folder}: it exists already{again}")
-    place = Place(file=file, folder=folder, code=shipped.ROOT, python=python, cwd=Path.cwd())
+    place = LaunchContext(file=file, folder=folder, code=shipped.ROOT, python=python, cwd=Path.cwd())
     parts = (system, stages, preprocess, slurm, module)
     if dry_run:
         links = chain(*parts, place)
@@ -99,7 +99,7 @@ def launch(
     return folder
 
 
-def _write(links: list[Link], writing: Path, place: Place) -> None:
+def _write(links: list[Link], writing: Path, place: LaunchContext) -> None:
     """Configs and scripts of all links, into the folder that is going to be the launch folder."""
     for link in links:
         into = writing / link.folder.name
@@ -110,7 +110,7 @@ def _write(links: list[Link], writing: Path, place: Place) -> None:
     (writing / "submit.sh").write_text(submit_script(links, place.folder), encoding="utf-8")
 
 
-def _show(links: list[Link], place: Place) -> None:
+def _show(links: list[Link], place: LaunchContext) -> None:
     """Print all that would be written but the code."""
     files = {link.script: _script(link, place) for link in links}
     files[place.folder / "submit.sh"] = submit_script(links, place.folder)
@@ -119,7 +119,7 @@ def _show(links: list[Link], place: Place) -> None:
     print("nothing was written or submitted (dry run)")
 
 
-def _script(link: Link, place: Place) -> str:
+def _script(link: Link, place: LaunchContext) -> str:
     return batch_script(link, place.folder / "code", place.python, place.cwd)
 
 

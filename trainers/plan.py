@@ -28,7 +28,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What a training will take; sizes in bytes, times in seconds.
 
     Attributes:
@@ -87,7 +87,7 @@ def plan(
     windows: Count | None = None,
     json: bool = False,
     out: Path | None = None,
-) -> Plan:
+) -> TrainingPlan:
     """Predict memory per GPU, time of a step, and how it scales. Every key of the training config is taken as well.
 
     Args:
@@ -160,7 +160,7 @@ def plan(
     half = {**values, "trainer": {**values["trainer"], "precision": "bf16-mixed"}}
     faster = step_time(half, found, measured.operations, card, gpus, assumed)
     full = precision in ("32-true", "32")
-    return Plan(
+    return TrainingPlan(
         stage=values["stage"]["name"],
         strategy=values["strategy"]["name"],
         precision=values["trainer"]["precision"],

@@ -45,7 +45,7 @@ from trainers.run.folder import RunFolder, choose, hold, is_first_rank, open_run
 from trainers.run.resuming import check_resume, state_of
 from trainers.run.signals import received
 from trainers.stage.agreement import agree
-from trainers.stage.base import Clip, Stage, check_monitor
+from trainers.stage.base import SampleClip, Stage, check_monitor
 from trainers.stage.batches import per_rank
 from trainers.stages import DATAMODULES, STAGES
 from trainers.tracking.loggers import check_wandb, loggers
@@ -263,7 +263,7 @@ def _trainer(options: TrainerOptions, strategy: Mapping[str, Any], stage: Stage,
         plugins.append(ZeroPrecision(values.pop("precision")))
     if not stage.automatic_optimization:
         value, algorithm = values.pop("gradient_clip_val"), values.pop("gradient_clip_algorithm")
-        stage.clip = Clip(value, algorithm) if value else None
+        stage.clip = SampleClip(value, algorithm) if value else None
     if values["max_epochs"] is None:
         if values["max_steps"] < 0:
             raise ConfigError("the run has no end: set trainer.max_steps or trainer.max_epochs")

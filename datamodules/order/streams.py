@@ -149,7 +149,7 @@ def _mix(place: np.ndarray, buffer: int, rng: np.random.Generator) -> np.ndarray
 
 
 @dataclass(frozen=True)
-class Share:
+class Partition:
     """What one rank reads of an epoch.
 
     Attributes:
@@ -182,8 +182,8 @@ class Share:
         if left >= self.ranks * self.batch:
             first = position + self.rank * self.batch
             return list(range(first, first + self.batch))
-        share = -(-left // self.ranks)
-        return [position + (self.rank * share + number) % left for number in range(share)]
+        partition = -(-left // self.ranks)
+        return [position + (self.rank * partition + number) % left for number in range(partition)]
 
     def repeats(self, position: int, total: int) -> list[int]:
         """Places that come twice in the epoch's last step, seen from a position with as many ranks as now."""

@@ -24,7 +24,7 @@ WHOLE: Final = "whole/"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReadRequest:
     """What of a clip is read.
 
     Attributes:
@@ -53,7 +53,7 @@ class Oblong:
         wanted: how frames are fitted.
     """
 
-    def __init__(self, wanted: Wanted):
+    def __init__(self, wanted: ReadRequest):
         self._wanted, self._said = wanted, False
 
     def __call__(self, infos: Iterable[ClipInfo]) -> None:
@@ -72,7 +72,7 @@ class Oblong:
 
 
 @dataclass
-class Clip:
+class LoadedClip:
     """A clip in memory: what `keys` were asked for, decoded and checked; video.mp4 stays as it is stored."""
 
     info: ClipInfo
@@ -99,14 +99,14 @@ class ClipReader:
         memory: bytes of decoded clips to keep.
     """
 
-    def __init__(self, table: ClipTable, folder: ShardFolder, wanted: Wanted, memory: int = 1 << 30):
+    def __init__(self, table: ClipTable, folder: ShardFolder, wanted: ReadRequest, memory: int = 1 << 30):
         self.table, self.wanted, self._folder, self._memory = table, wanted, folder, memory
         self._whole = tuple(key.removeprefix(WHOLE) for key in wanted.keys if key.startswith(WHOLE))
         self._keys = tuple(dict.fromkeys(key.removeprefix(WHOLE) for key in wanted.keys if key != _INFO))
-        self._kept: OrderedDict[int, Clip] = OrderedDict()
+        self._kept: OrderedDict[int, LoadedClip] = OrderedDict()
         self._held = 0
 
-    def __call__(self, number: int) -> Clip:
+    def __call__(self, number: int) -> LoadedClip:
         """The clip with a number of the table. Raises BadSample."""
         clip = self._kept.get(number)
         if clip is None:
@@ -119,7 +119,7 @@ class ClipReader:
             self._kept.move_to_end(number)
         return clip
 
-    def _read(self, number: int) -> Clip:
+    def _read(self, number: int) -> LoadedClip:
         table = self.table
         clip_id, size = table.ids[number], int(table.sizes[number])
         with self._folder.open(table.shards[table.shard[number]]) as file:
@@ -143,7 +143,7 @@ class ClipReader:
             read = KEYS[key].read
             values[key] = value if read is None else read(value)
         fit = self.wanted.fit(info) if "video.mp4" in values else None
-        return Clip(info, _fitted(values, fit) if fit and fit.changes else values, self._whole)
+        return LoadedClip(info, _fitted(values, fit) if fit and fit.changes else values, self._whole)
 
 
 def _decode(key: str, data: bytes, clip_id: str) -> Any:

@@ -14,17 +14,17 @@ from datamodules.batch import Batch
 from datamodules.clip import BadSample
 from datamodules.collate import Window, cut_window
 from datamodules.media.video import read_window
-from datamodules.order.streams import EpochOrder, Share, Shuffle
+from datamodules.order.streams import EpochOrder, Partition, Shuffle
 from datamodules.order.windows import Cut
 from datamodules.shards.bad_samples import BadSamples, TooManyBadSamples
 from datamodules.shards.samples import ClipReader, Oblong
-from datamodules.transport.buffers import Lender
 from datamodules.transport.memory import keep_freed_memory
-from datamodules.transport.parcels import Gatherer, Maker, Packer, Parcel, Sent, Unpacker
+from datamodules.transport.messages import BatchMessage, Gatherer, InfoCache, Maker, Packer, Unpacker
+from datamodules.transport.shared_memory import SharedMemoryPool
 
 
 @dataclass
-class Place:
+class EpochPosition:
     """Where an epoch stands, the same on every rank and for any number of workers.
 
     Attributes:
@@ -52,7 +52,7 @@ class WindowDataset(IterableDataset):
         reader: of the clips.
         cut: how windows are cut.
         shuffle: how they are shuffled.
-        share: which of them this rank reads.
+        partition: which of them this rank reads.
         pinned: make batches in page-locked memory where there are no workers.
     """
 
@@ -61,10 +61,10 @@ class WindowDataset(IterableDataset):
         reader: ClipReader,
         cut: Cut,
         shuffle: Shuffle,
-        share: Share,
+        partition: Partition,
         pinned: bool = False,
     ):
-        self.reader, self.cut, self.shuffle, self.share = reader, cut, shuffle, share
+        self.reader, self.cut, self.shuffle, self.partition = reader, cut, shuffle, partition
         self._video, self._pinned = "video.mp4" in reader.wanted.keys, pinned
         self.length = None if cut.mode == "clip" else cut.length
         table = reader.table
@@ -73,9 +73,9 @@ class WindowDataset(IterableDataset):
         self._begin = torch.zeros(5, dtype=torch.int64).share_memory_()
         self._read = torch.zeros(len(table), dtype=torch.uint8).share_memory_()
         self._bad: dict[int, str] = {}
-        self._sent, self._lender, self._era = Sent(), Lender(), 0
+        self._sent, self._pool, self._era = InfoCache(), SharedMemoryPool(), 0
 
-    def begin(self, place: Place, anew: bool) -> None:
+    def begin(self, place: EpochPosition, anew: bool) -> None:
         """Where the next iteration starts, in all workers; `anew` if what they have sent before is forgotten."""
         era = int(self._begin[4]) + anew
         self._begin.copy_(torch.tensor([place.epoch, place.position, place.chunk, place.total, era]))
@@ -95,29 +95,29 @@ class WindowDataset(IterableDataset):
         windows = (order.take(place, place + 1)[0] for place in places)
         return [f"{self.reader.table.ids[number]}@{start}" for number, start in windows]
 
-    def __iter__(self) -> Iterator[Parcel]:
+    def __iter__(self) -> Iterator[BatchMessage]:
         epoch, position, chunk, total, era = self._begin.tolist()
         if era != self._era:
             self._sent.clear()
-            self._lender.clear()
+            self._pool.clear()
             self._era = era
         worker = get_worker_info()
         first, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         if worker:
             keep_freed_memory()
         order = self.order(epoch, chunk)
-        for step in range(first, self.share.steps(position, total), stride):
-            places = self.share.places(self.share.advance(position, total, step), total)
-            parcel = Parcel(first)
-            maker = Packer(parcel, self._lender) if worker else Gatherer(parcel, self._pinned)
-            windows = self._fill(parcel, order, places, maker)
+        for step in range(first, self.partition.steps(position, total), stride):
+            places = self.partition.places(self.partition.advance(position, total, step), total)
+            message = BatchMessage(first)
+            maker = Packer(message, self._pool) if worker else Gatherer(message, self._pinned)
+            windows = self._fill(message, order, places, maker)
             try:
                 maker.finish(windows)
             except ValueError as error:
-                parcel.error = str(error)
-            yield parcel
+                message.error = str(error)
+            yield message
 
-    def _fill(self, parcel: Parcel, order: EpochOrder, places: list[int], maker: Maker) -> list[Window]:
+    def _fill(self, message: BatchMessage, order: EpochOrder, places: list[int], maker: Maker) -> list[Window]:
         """Read the windows at some places, or others where these are damaged."""
         windows: list[Window] = []
         whole = places[-1] - places[0] == len(places) - 1
@@ -125,17 +125,17 @@ class WindowDataset(IterableDataset):
         taken = [window for run in runs for window in order.take(*run)]
         for place, (number, start) in zip(places, taken, strict=True):
             left = len(places) - len(windows)
-            window = self._read_one(number, start, parcel, maker, left)
+            window = self._read_one(number, start, message, maker, left)
             other = place
             while window is None:
                 other += 1
                 if other > place + order.windows:
-                    raise TooManyBadSamples("no sample can be read: " + self._describe(parcel))
-                window = self._read_one(*order.take(other, other + 1)[0], parcel, maker, left)
+                    raise TooManyBadSamples("no sample can be read: " + self._describe(message))
+                window = self._read_one(*order.take(other, other + 1)[0], message, maker, left)
             windows.append(window)
         return windows
 
-    def _read_one(self, number: int, start: int, parcel: Parcel, maker: Maker, left: int) -> Window | None:
+    def _read_one(self, number: int, start: int, message: BatchMessage, maker: Maker, left: int) -> Window | None:
         """One of so many windows that are left; frames of video go to the maker. None if it cannot be read."""
         if number in self._bad:
             return None
@@ -144,7 +144,7 @@ class WindowDataset(IterableDataset):
         try:
             clip = self.reader(number)
         except BadSample as error:
-            self._bad[number] = parcel.bad[clip_id] = error.reason
+            self._bad[number] = message.bad[clip_id] = error.reason
             return None
         window = cut_window(clip, start, self.length)
         if self._video:
@@ -154,15 +154,15 @@ class WindowDataset(IterableDataset):
                 maker.add_frames(read_window(data, start, window.frames, fit, clip_id, room))
             except BadSample as error:
                 # Only these frames are damaged: other windows of the clip stay in use, whichever worker reads them.
-                parcel.bad[clip_id] = error.reason
+                message.bad[clip_id] = error.reason
                 return None
-        self._sent.add(number, clip.info, parcel)
-        parcel.windows.append((number, start, window.frames))
+        self._sent.add(number, clip.info, message)
+        message.windows.append((number, start, window.frames))
         return window
 
-    def _describe(self, parcel: Parcel) -> str:
+    def _describe(self, message: BatchMessage) -> str:
         bad = BadSamples(0, 0)
-        bad.reasons = {self.reader.table.ids[number]: reason for number, reason in self._bad.items()} | parcel.bad
+        bad.reasons = {self.reader.table.ids[number]: reason for number, reason in self._bad.items()} | message.bad
         return bad.describe(self.samples_read)
 
 
@@ -204,7 +204,7 @@ class ClipLoader(StatefulDataLoader):
     def __len__(self) -> int:
         """Batches of the present epoch on each rank, those before a resume included."""
         place = self._place
-        return place.steps + self.dataset.share.steps(place.position, place.total)
+        return place.steps + self.dataset.partition.steps(place.position, place.total)
 
     @property
     def epoch(self) -> int:
@@ -215,7 +215,7 @@ class ClipLoader(StatefulDataLoader):
     def next_length(self) -> int:
         """Batches on each rank of the epoch that the next iteration goes through, those before a resume included."""
         place = self._next()
-        return place.steps + self.dataset.share.steps(place.position, place.total)
+        return place.steps + self.dataset.partition.steps(place.position, place.total)
 
     @property
     def repeats(self) -> list[str]:
@@ -224,7 +224,7 @@ class ClipLoader(StatefulDataLoader):
         In the present epoch, or when it is done in the next one.
         """
         place, dataset = (self._next() if self._finished else self._place), self.dataset
-        places = dataset.share.repeats(place.position, place.total)
+        places = dataset.partition.repeats(place.position, place.total)
         return dataset.ids(dataset.order(place.epoch, place.chunk), places) if places else []
 
     def state_dict(self) -> dict[str, Any]:
@@ -245,7 +245,7 @@ class ClipLoader(StatefulDataLoader):
                 "init_from="
             )
         self._iterator = None
-        self._place, self._touched = Place(**state_dict["place"]), False
+        self._place, self._touched = EpochPosition(**state_dict["place"]), False
 
     def __iter__(self) -> Iterator[Batch]:
         # Parcels of an iteration that was left are lost, and with them the clips that workers believe to have sent.
@@ -258,31 +258,31 @@ class ClipLoader(StatefulDataLoader):
 
     @property
     def _finished(self) -> bool:
-        return self.dataset.share.steps(self._place.position, self._place.total) == 0
+        return self.dataset.partition.steps(self._place.position, self._place.total) == 0
 
-    def _batches(self, inner: Iterator[Parcel]) -> Iterator[Batch]:
-        share = self.dataset.share
-        for parcel in inner:
-            news = [self._bad.add(clip_id, reason) for clip_id, reason in parcel.bad.items()]
+    def _batches(self, inner: Iterator[BatchMessage]) -> Iterator[Batch]:
+        partition = self.dataset.partition
+        for message in inner:
+            news = [self._bad.add(clip_id, reason) for clip_id, reason in message.bad.items()]
             if any(news):
                 self._bad.check(self.dataset.samples_read)
-            batch = self._unpack(parcel)
+            batch = self._unpack(message)
             batch.bad_samples = dict(self._bad.counts)
             if self._oblong is not None:
                 self._oblong(batch.infos)
             # Before the yield: a checkpoint made while the batch is in use goes on after it.
             place = self._place
             self._touched = True
-            self._place = Place(
-                place.epoch, share.advance(place.position, place.total), place.steps + 1, place.chunk, place.total
+            self._place = EpochPosition(
+                place.epoch, partition.advance(place.position, place.total), place.steps + 1, place.chunk, place.total
             )
             yield batch
 
-    def _next(self) -> Place:
+    def _next(self) -> EpochPosition:
         """Where the next iteration begins: in the epoch of a state that was loaded, else with a new epoch."""
         if self._touched or self._finished:
             return self._start(0 if self._fixed else self._place.epoch + 1)
         return self._place
 
-    def _start(self, epoch: int) -> Place:
-        return Place(epoch, 0, 0, self.dataset.share.batch, self._total)
+    def _start(self, epoch: int) -> EpochPosition:
+        return EpochPosition(epoch, 0, 0, self.dataset.partition.batch, self._total)

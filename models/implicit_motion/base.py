@@ -16,7 +16,7 @@ from settings.ranges import Count, Number, Pixels, Whole
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFeatures:
     """What is known of B source pictures.
 
     Attributes:
@@ -132,15 +132,15 @@ class ImplicitMotion(
         """Pictures (B, 3, S, S) in [0, 1] to F_A (B, A) (IM-3)."""
         return self.appearance(image)
 
-    def encode_source(self, image: Tensor) -> Source:
+    def encode_source(self, image: Tensor) -> SourceFeatures:
         """All that is needed of source pictures (B, 3, S, S) in [0, 1]."""
-        return Source(self.image_encoder(image), self.appearance(image), self.motion_encoder(image))
+        return SourceFeatures(self.image_encoder(image), self.appearance(image), self.motion_encoder(image))
 
-    def deform(self, source: Source, motion: Tensor) -> Deformation:
+    def deform(self, source: SourceFeatures, motion: Tensor) -> Deformation:
         """The deformation of F_id for motion features (B, N, 768)."""
         return self.motion_decoder(self.deviations(source.motion, motion), source.volume, source.appearance)
 
-    def render(self, source: Source, motion: Tensor, beta: float | None = None) -> Tensor:
+    def render(self, source: SourceFeatures, motion: Tensor, beta: float | None = None) -> Tensor:
         """Frames (B, N, 3, S, S) in (0, 1) of motion features (B, N, 768); beta as the constructor's where left out."""
         moved = blend(source.volume, self.deform(source, motion), self.beta if beta is None else beta)
         return self.image_decoder(moved.flatten(0, 1)).unflatten(0, motion.shape[:2])
@@ -161,7 +161,7 @@ class ImplicitMotion(
         motion = self.motion_encoder(torch.cat([image[:, None], driving], 1).flatten(0, 1)).unflatten(
             0, (-1, count + 1)
         )
-        source = Source(self.image_encoder(image), self.appearance(image), motion[:, 0])
+        source = SourceFeatures(self.image_encoder(image), self.appearance(image), motion[:, 0])
         made: dict[str, Any] = {"motion": motion[:, 1:], "frames": self.render(source, motion[:, 1:])}
         if again:
             made["motion_again"] = self.motion_encoder(made["frames"].flatten(0, 1)).unflatten(0, (-1, count))

@@ -15,7 +15,7 @@ from models.layers.attention import Attention
 from models.layers.dropout import BranchDropout, Draw
 from models.layers.embedding import TimestepEmbedding
 from models.layers.film import FiLMBank, Modulation
-from models.layers.rotary import rotary_turns
+from models.layers.rotary import rotary_freqs
 from models.layers.transformer import FeedForward, normalise
 from models.saved import SavedNetwork
 from settings.ranges import Count, Decay, Fps, NonNegative, Positive, Whole
@@ -74,9 +74,9 @@ class DiffusionBlock(nn.Module):
         self.attention = Attention(width, heads)
         self.feedforward = FeedForward(width, feedforward)
 
-    def forward(self, x: Tensor, films: list[Modulation], turns: Tensor, dropout: Draw, place: int) -> Tensor:
+    def forward(self, x: Tensor, films: list[Modulation], freqs: Tensor, dropout: Draw, place: int) -> Tensor:
         """(B, T, W) to the same; `place` is the block's first place of dropout."""
-        x = dropout.add(x, self.attention(normalise(x), turns), place, films[0])
+        x = dropout.add(x, self.attention(normalise(x), freqs), place, films[0])
         return dropout.add(x, self.feedforward(normalise(x)), place + 1, films[1])
 
 
@@ -341,11 +341,11 @@ class MotionDiffusion(
         known = torch.cat([before, estimate], 1)[:, :-1].to(noisy.dtype)  # frame i stands at i + 4
         x = tokens + self.preceding(known.unfold(1, PRECEDING, 1).flatten(2))  # i-4 to i-1 of each frame
         films = self.films(self.timestep(timesteps) + self.situation(F.mish(context)))
-        turns = rotary_turns(length, self.head_width, noisy.device)
+        freqs = rotary_freqs(length, self.head_width, noisy.device)
         dropout = self.dropout.draw(x, len(self.layers) * DiffusionBlock.PLACES)
         for index, layer in enumerate(self.layers):
             place = index * DiffusionBlock.PLACES
-            inputs = (x, films[place : place + DiffusionBlock.FILMS], turns, dropout, place)
+            inputs = (x, films[place : place + DiffusionBlock.FILMS], freqs, dropout, place)
             if self._checkpointing and self.training and torch.is_grad_enabled():
                 x = checkpoint(layer, *inputs, use_reentrant=False)
             else:

@@ -39,21 +39,21 @@ class Attention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        turns: Tensor,
+        freqs: Tensor,
         memory: Tensor | None = None,
-        seen: Tensor | None = None,
-        memory_turns: Tensor | None = None,
+        mask: Tensor | None = None,
+        memory_freqs: Tensor | None = None,
     ) -> Tensor:
         """Attend from every position of x.
 
         Args:
             x: (B, T, W).
-            turns: (T, W / heads / 2) complex, from `rotary_turns`.
+            freqs: (T, W / heads / 2) complex, from `rotary_freqs`.
             memory: (B, S, W), what cross-attention attends to.
-            seen: (B, T), or (B, S) with a memory, bool: the positions that may be attended to, at least one in each
+            mask: (B, T), or (B, S) with a memory, bool: the positions that may be attended to, at least one in each
                 row; all where None.
-            memory_turns: (S, W / heads / 2) likewise, for a memory that is not in step with x (S = T, each position
-                beside its own); at its own rate where `rotary_turns` was given positions.
+            memory_freqs: (S, W / heads / 2) likewise, for a memory that is not in step with x (S = T, each position
+                beside its own); at its own rate where `rotary_freqs` was given positions.
 
         Returns:
             (B, T, W).
@@ -67,36 +67,36 @@ class Attention(nn.Module):
         if self.other is not None:
             if memory is None:
                 raise ValueError("cross-attention needs a memory to attend to")
-            if memory_turns is None and memory.shape[1] != length:
+            if memory_freqs is None and memory.shape[1] != length:
                 raise ValueError(
-                    f"{length} positions attend to {memory.shape[1]} that are not in step with them: give memory_turns"
+                    f"{length} positions attend to {memory.shape[1]} that are not in step with them: give memory_freqs"
                 )
             parts.append(self.other(memory).view(batch, memory.shape[1], -1, *split))
-        return self.out(rotary_attention(turns, *parts, seen=seen, key_turns=memory_turns))
+        return self.out(rotary_attention(freqs, *parts, mask=mask, key_freqs=memory_freqs))
 
 
 def rotary_attention(
-    turns: Tensor, *parts: Tensor, seen: Tensor | None = None, key_turns: Tensor | None = None
+    freqs: Tensor, *parts: Tensor, mask: Tensor | None = None, key_freqs: Tensor | None = None
 ) -> Tensor:
     """Attention of queries and keys that are turned by their positions first.
 
     Args:
-        turns: (T, D / 2) complex.
+        freqs: (T, D / 2) complex.
         parts: tensors (B, T, n, H, D) that hold, one after another along n, the query, the key and the value; key and
             value may have a length S of their own.
-        seen: (B, S) bool, the positions that may be attended to; all where None.
-        key_turns: (S, D / 2) complex, of the keys; the queries' where None.
+        mask: (B, S) bool, the positions that may be attended to; all where None.
+        key_freqs: (S, D / 2) complex, of the keys; the queries' where None.
 
     Returns:
         (B, T, H D).
     """
     first = parts[0]
     small = first.device.type == "cpu" and first.dtype == torch.float32 and first.shape[1] <= LONGEST
-    if small and key_turns is None and not torch.compiler.is_compiling():
-        return _CachedAttention.apply(turns, seen, *parts)
+    if small and key_freqs is None and not torch.compiler.is_compiling():
+        return _CachedAttention.apply(freqs, mask, *parts)
     query, key, value = _slots(parts)
-    query, key = rotate(query, turns), rotate(key, turns if key_turns is None else key_turns)
-    mask = None if seen is None else seen[:, None, None]
+    query, key = rotate(query, freqs), rotate(key, freqs if key_freqs is None else key_freqs)
+    mask = None if mask is None else mask[:, None, None]
     attended = F.scaled_dot_product_attention(
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask
     )
@@ -120,26 +120,26 @@ class _CachedAttention(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, turns: Tensor, seen: Tensor | None, *parts: Tensor) -> Tensor:
+    def forward(ctx: Any, freqs: Tensor, mask: Tensor | None, *parts: Tensor) -> Tensor:
         query, key, value = (slot.transpose(1, 2) for slot in _slots(parts))
         batch, heads, length, channels = query.shape
         heads_first = query.new_empty(3, batch, heads, length, channels)
-        torch.mul(_pairs(query), turns * channels**-0.5, out=_pairs(heads_first[0]))
-        torch.mul(_pairs(key), turns, out=_pairs(heads_first[1]))
+        torch.mul(_pairs(query), freqs * channels**-0.5, out=_pairs(heads_first[0]))
+        torch.mul(_pairs(key), freqs, out=_pairs(heads_first[1]))
         heads_first[2].copy_(value)
         q, k, v = heads_first.flatten(1, 2)
         weights = torch.bmm(q, k.transpose(1, 2))
-        if seen is not None:
-            weights.view(batch, heads, length, length).masked_fill_(~seen[:, None, None], float("-inf"))
+        if mask is not None:
+            weights.view(batch, heads, length, length).masked_fill_(~mask[:, None, None], float("-inf"))
         torch.softmax(weights, -1, out=weights)
-        ctx.save_for_backward(turns, heads_first, weights)
+        ctx.save_for_backward(freqs, heads_first, weights)
         ctx.sizes = [part.shape[2] for part in parts]
         return torch.bmm(weights, v).view(batch, heads, length, channels).transpose(1, 2).flatten(2)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        turns, heads_first, weights = ctx.saved_tensors
+        freqs, heads_first, weights = ctx.saved_tensors
         _, batch, heads, length, channels = heads_first.shape
         q, k, v = heads_first.flatten(1, 2)
         g = gradient.view(batch, length, heads, channels).transpose(1, 2).reshape(q.shape)
@@ -147,7 +147,7 @@ class _CachedAttention(torch.autograd.Function):
         query, key, value = (slot.transpose(1, 2) for slot in _slots(tuple(parts)))
         value.copy_(torch.bmm(weights.transpose(1, 2), g).view(value.shape))
         scores = torch._softmax_backward_data(torch.bmm(g, v.transpose(1, 2)), weights, -1, weights.dtype)
-        back = turns.conj().resolve_conj()
+        back = freqs.conj().resolve_conj()
         torch.mul(_pairs(torch.bmm(scores, k).view(query.shape)), back * channels**-0.5, out=_pairs(query))
         torch.mul(_pairs(torch.bmm(scores.transpose(1, 2), q).view(key.shape)), back, out=_pairs(key))
         return None, None, *parts

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def rotary_turns(
+def rotary_freqs(
     length: int | Tensor, channels: int, device: torch.device | str | None = None, base: float = 10_000.0
 ) -> Tensor:
     """Unit complex numbers by which the channel pairs of each position are turned.
@@ -30,22 +30,22 @@ def rotary_turns(
     return torch.polar(torch.ones_like(angles), angles)
 
 
-def rotate(x: Tensor, turns: Tensor) -> Tensor:
+def rotate(x: Tensor, freqs: Tensor) -> Tensor:
     """Turn the channel pairs (2i, 2i + 1) of x by the angles of their position.
 
     The scalar product of two rotated vectors depends on the distance of their positions alone.
 
     Args:
         x: (B, T, H, C), C contiguous.
-        turns: (T, C / 2) complex, from `rotary_turns`.
+        freqs: (T, C / 2) complex, from `rotary_freqs`.
 
     Returns:
         (B, T, H, C), in the type of x.
     """
     if torch.compiler.is_compiling():  # the compiler knows no complex numbers, but makes one pass of this
-        cos, sin = torch.view_as_real(turns)[:, None].to(x.dtype).unbind(-1)
+        cos, sin = torch.view_as_real(freqs)[:, None].to(x.dtype).unbind(-1)
         even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
         return torch.stack([even * cos - odd * sin, even * sin + odd * cos], -1).flatten(-2)
     # Complex numbers do it in one pass over memory; half precision has none, so it takes the way over float32.
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * turns[:, None, :]).flatten(-2).to(x.dtype)
+    return torch.view_as_real(pairs * freqs[:, None, :]).flatten(-2).to(x.dtype)

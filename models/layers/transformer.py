@@ -47,7 +47,7 @@ class EncoderLayer(nn.Module):
         self.attention = Attention(width, heads)
         self.feedforward = FeedForward(width, feedforward)
 
-    def forward(self, x: Tensor, turns: Tensor, dropout: Draw, place: int, seen: Tensor | None = None) -> Tensor:
-        """(B, T, W) to the same; `place` is the layer's first place of dropout, `seen` (B, T) where x is no padding."""
-        x = dropout.add(x, self.attention(normalise(x), turns, seen=seen), place)
+    def forward(self, x: Tensor, freqs: Tensor, dropout: Draw, place: int, mask: Tensor | None = None) -> Tensor:
+        """(B, T, W) to the same; `place` is the layer's first place of dropout, `mask` (B, T) where x is no padding."""
+        x = dropout.add(x, self.attention(normalise(x), freqs, mask=mask), place)
         return dropout.add(x, self.feedforward(normalise(x)), place + 1)

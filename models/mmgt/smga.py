@@ -11,7 +11,7 @@ from models.layers.attention import Attention
 from models.layers.dropout import BranchDropout, Draw
 from models.layers.embedding import TimestepEmbedding
 from models.layers.film import FiLMBank, Modulation
-from models.layers.rotary import rotary_turns
+from models.layers.rotary import rotary_freqs
 from models.layers.transformer import EncoderLayer, FeedForward, normalise
 from models.mmgt.pose_space import CHANNELS, PoseSpace, face_channels
 from models.saved import SavedNetwork
@@ -43,11 +43,11 @@ class MotionBlock(nn.Module):
         self.feedforward = FeedForward(width, feedforward) if feedforward else None
 
     def forward(
-        self, x: Tensor, audio: Tensor, films: list[Modulation], turns: Tensor, dropout: Draw, place: int
+        self, x: Tensor, audio: Tensor, films: list[Modulation], freqs: Tensor, dropout: Draw, place: int
     ) -> Tensor:
         """x (B, T, W) and audio (B, T, W) to (B, T, W)."""
-        x = dropout.add(x, self.self_attention(normalise(x), turns), place, films[0])
-        x = dropout.add(x, self.audio_attention(normalise(x), turns, audio), place + 1, films[1])
+        x = dropout.add(x, self.self_attention(normalise(x), freqs), place, films[0])
+        x = dropout.add(x, self.audio_attention(normalise(x), freqs, audio), place + 1, films[1])
         return x if self.feedforward is None else dropout.add(x, self.feedforward(normalise(x)), place + 2)
 
 
@@ -187,12 +187,12 @@ class SMGA(
             (B, T, 402).
         """
         length = noisy.shape[1]
-        turns = rotary_turns(length, self.head_width, noisy.device)
+        freqs = rotary_freqs(length, self.head_width, noisy.device)
         dropout = self.dropout.draw(noisy.new_empty(1).expand(*noisy.shape[:2], self.head.in_features), self._places())
         condition = self.timestep(timesteps)
         memory = noisy
         if self.use_audio:
-            memory, pooled = self._encode_audio(audio, drop_audio, turns, dropout)
+            memory, pooled = self._encode_audio(audio, drop_audio, freqs, dropout)
             condition = condition + pooled
         films = self.films(condition)
 
@@ -202,7 +202,7 @@ class SMGA(
         site = 0
         for layer in self.layers:
             for index, block in enumerate(cast(nn.ModuleList, layer)):
-                inputs = (streams[index], memory, films[site : site + MotionBlock.FILMS], turns, dropout, place)
+                inputs = (streams[index], memory, films[site : site + MotionBlock.FILMS], freqs, dropout, place)
                 if self._checkpointing and self.training:
                     streams[index] = checkpoint(block, *inputs, use_reentrant=False)
                 else:
@@ -217,13 +217,13 @@ class SMGA(
         return blocks * MotionBlock.PLACES + (len(self.audio_layers) * EncoderLayer.PLACES if self.use_audio else 0)
 
     def _encode_audio(
-        self, audio: Tensor, drop_audio: Tensor | None, turns: Tensor, dropout: Draw
+        self, audio: Tensor, drop_audio: Tensor | None, freqs: Tensor, dropout: Draw
     ) -> tuple[Tensor, Tensor]:
         """E_a: features (B, T, C) to (B, T, W) and their pooled form (B, W)."""
         normal = ((audio - self.audio_mean) / self.audio_std).clamp(-10, 10)
         encoded = self.audio_encoder(normal)
         for index, layer in enumerate(self.audio_layers):
-            encoded = layer(encoded, turns, dropout, index * EncoderLayer.PLACES)
+            encoded = layer(encoded, freqs, dropout, index * EncoderLayer.PLACES)
         if drop_audio is not None:
             encoded = torch.where(drop_audio[:, None, None], self.no_audio, encoded)
         return encoded, self.audio_pool(normalise(encoded.mean(1)))

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from models.human.motion import SIZE
 from models.layers.dropout import Draw
-from models.layers.rotary import rotary_turns
+from models.layers.rotary import rotary_freqs
 from models.layers.transformer import EncoderLayer, normalise
 from models.saved import SavedNetwork
 from models.versa.text import WordEncoder, read_texts
@@ -93,12 +93,12 @@ class TextMotionEvaluator(
         held = motion.gather(1, last[..., None].expand(-1, -1, SIZE))
         x = ((held - self.motion_mean) / self.motion_std).transpose(1, 2).to(self.inner.weight.dtype)
         x = self.inner(x).transpose(1, 2)
-        seen = times[:: self.rate] < lengths[:, None]
-        turns = rotary_turns(x.shape[1], self.head_width, x.device)
+        mask = times[:: self.rate] < lengths[:, None]
+        freqs = rotary_freqs(x.shape[1], self.head_width, x.device)
         for layer in self.layers:
-            x = layer(x, turns, Draw(0.0, None, []), 0, seen)
-        x = normalise(x) * seen[..., None]
-        return F.normalize(self.outer(x.sum(1) / seen.sum(1, keepdim=True)).float(), dim=-1)
+            x = layer(x, freqs, Draw(0.0, None, []), 0, mask)
+        x = normalise(x) * mask[..., None]
+        return F.normalize(self.outer(x.sum(1) / mask.sum(1, keepdim=True)).float(), dim=-1)
 
     def read(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
         """Texts as `encode_text` takes them. Raises ValueError: an empty one, or a CLIP model that cannot be loaded."""

@@ -22,7 +22,7 @@ AUDIO_IN_TEXT = 0.0
 
 
 @dataclass(frozen=True)
-class Wish:
+class MotionRequest:
     """What one sequence of motion is made for; one of `audio` and `seconds` at least, or spans of text.
 
     Attributes:
@@ -47,15 +47,15 @@ def generate(
     seconds: float | None = None,
     **options: Any,
 ) -> Tensor:
-    """Motion tokens (N,) for one `Wish`; N = ceil(5 seconds). Options are those of `generate_all`, and `fps`."""
-    wish = Wish(text, audio, seconds, options.pop("fps", None))
-    return generate_all(network, [wish], **options)[0]
+    """Motion tokens (N,) for one request; N = ceil(5 seconds). Options are those of `generate_all`, and `fps`."""
+    request = MotionRequest(text, audio, seconds, options.pop("fps", None))
+    return generate_all(network, [request], **options)[0]
 
 
 @torch.no_grad()
 def generate_all(
     network: MotionTransformer,
-    wishes: Sequence[Wish],
+    requests: Sequence[MotionRequest],
     *,
     seed: int | Sequence[int] = 0,
     steps: int | None = None,
@@ -74,7 +74,7 @@ def generate_all(
 
     Args:
         network: a trained network; runs where its weights are.
-        wishes: what is wanted.
+        requests: what is wanted.
         seed: the same seed gives the same tokens; sequence i of several has seed + i, unless each has its own.
         steps: steps of unmasking of each window; None takes the network's, as in all that follow.
         temperature: of sampling; 0 takes the likeliest tokens.
@@ -93,9 +93,9 @@ def generate_all(
     Raises:
         ValueError: a wish that cannot be had; says which text and why.
     """
-    if not wishes:
+    if not requests:
         return []
-    plans = [_Plan.of(network, wish) for wish in wishes]
+    plans = [_Plan.of(network, request) for request in requests]
     lengths = [plan.tokens for plan in plans]
     window = min(window or network.window, max(lengths))
     cuts = [windows(length, window, min(window // 4 if overlap is None else overlap, window - 1)) for length in lengths]
@@ -174,23 +174,23 @@ class _Plan:
     heard: Tensor
 
     @classmethod
-    def of(cls, network: MotionTransformer, wish: Wish) -> "_Plan":
+    def of(cls, network: MotionTransformer, request: MotionRequest) -> "_Plan":
         audio, sounding = None, 0
-        if wish.audio is not None:
+        if request.audio is not None:
             reader = network.hearing.audio
-            audio = torch.as_tensor(wish.audio, dtype=torch.float32).cpu()[None]
-            fps = (wish.fps or reader.fps) if reader.kind == "handcrafted" else reader.steps * RATE
+            audio = torch.as_tensor(request.audio, dtype=torch.float32).cpu()[None]
+            fps = (request.fps or reader.fps) if reader.kind == "handcrafted" else reader.steps * RATE
             if audio.ndim not in (3, 4) or not audio.shape[-2]:
                 raise ValueError(
                     f"audio has to be (steps, channels) with a step at least, got {tuple(audio.shape[1:])}"
                 )
             sounding = math.ceil(round(audio.shape[-2] / fps * RATE, 6))
-        tokens = _tokens(wish, sounding)
-        if network.text is None and wish.text is not None:
+        tokens = _tokens(request, sounding)
+        if network.text is None and request.text is not None:
             raise ValueError("this network has no text branch: leave the text out")
         if audio is not None:
-            audio = network.hearing.audio.align(audio, tokens, None, wish.fps)[0]
-        spans = read_spans(wish.text, tokens)
+            audio = network.hearing.audio.align(audio, tokens, None, request.fps)[0]
+        spans = read_spans(request.text, tokens)
         directed, heard = torch.zeros(tokens, dtype=torch.bool), torch.arange(tokens) < sounding
         texts, numbered = {SPEECH: 0}, []
         for first, end, text in spans:
@@ -211,15 +211,15 @@ class _Plan:
         )
 
 
-def _tokens(wish: Wish, sounding: int) -> int:
-    if wish.seconds is not None:
-        if not 0 < wish.seconds < float("inf"):
-            raise ValueError(f"seconds have to be above 0, got {wish.seconds}")
-        return max(1, math.ceil(round(wish.seconds * RATE, 6)))
+def _tokens(request: MotionRequest, sounding: int) -> int:
+    if request.seconds is not None:
+        if not 0 < request.seconds < float("inf"):
+            raise ValueError(f"seconds have to be above 0, got {request.seconds}")
+        return max(1, math.ceil(round(request.seconds * RATE, 6)))
     if sounding:
         return sounding
-    if wish.text is not None and not isinstance(wish.text, str):
-        ends = [float(span[1]) for span in wish.text if len(span) == 3]
+    if request.text is not None and not isinstance(request.text, str):
+        ends = [float(span[1]) for span in request.text if len(span) == 3]
         if ends and 0 < max(ends) < float("inf"):
             return max(1, round(max(ends) * RATE))
     raise ValueError("how long the motion shall be is not known: give seconds, audio or spans of text with their ends")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from models.layers.dropout import Draw
-from models.layers.rotary import rotary_turns
+from models.layers.rotary import rotary_freqs
 from models.layers.transformer import EncoderLayer, normalise
 
 SPEECH: Final = "A person is giving a speech."
@@ -108,9 +108,9 @@ class WordEncoder(nn.Module):
             # Of the words that are there, but never all: a text of none has no mean.
             kept = words & (torch.rand(words.shape, device=words.device) >= self.dropout)
             words = torch.where(kept.any(1, keepdim=True), kept, words)
-        turns = rotary_turns(words.shape[1], self.head_width, x.device)
+        freqs = rotary_freqs(words.shape[1], self.head_width, x.device)
         for layer in self.layers:
-            x = layer(x, turns, Draw(0.0, None, []), 0, words)
+            x = layer(x, freqs, Draw(0.0, None, []), 0, words)
         x = normalise(x) * words[..., None]
         return x.sum(1) / words.sum(1, keepdim=True)
 

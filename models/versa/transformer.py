@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from models.layers.dropout import BranchDropout, Draw
-from models.layers.rotary import rotary_turns
+from models.layers.rotary import rotary_freqs
 from models.layers.transformer import EncoderLayer
 from models.saved import SavedNetwork
 from models.versa.audio import HANDCRAFTED, AudioTokens
@@ -35,17 +35,17 @@ class Guidance(NamedTuple):
 
 
 class _Frame(NamedTuple):
-    """What both branches share: tokens (B, N), sines of places, turns of rotary positions, where is no padding."""
+    """What both branches share: tokens (B, N), sines of places, rotary frequencies, where is no padding."""
 
     tokens: Tensor
     sines: Tensor
-    turns: Tensor
-    seen: Tensor | None
+    freqs: Tensor
+    mask: Tensor | None
 
     def twice(self) -> "_Frame":
         """Every sequence two times, one batch behind the other."""
-        pairs = [None if x is None else torch.cat([x, x]) for x in (self.tokens, self.sines, self.seen)]
-        return _Frame(pairs[0], pairs[1], self.turns, pairs[2])  # type: ignore[arg-type]
+        pairs = [None if x is None else torch.cat([x, x]) for x in (self.tokens, self.sines, self.mask)]
+        return _Frame(pairs[0], pairs[1], self.freqs, pairs[2])  # type: ignore[arg-type]
 
 
 class _Speech(NamedTuple):
@@ -251,8 +251,8 @@ class MotionTransformer(
             ValueError: speech without an audio branch, or a text branch without texts.
         """
         length = tokens.shape[1]
-        seen = None if lengths is None else torch.arange(length, device=tokens.device) < lengths[:, None]
-        frame = _Frame(tokens, sines(places), rotary_turns(length, self.head_width, tokens.device), seen)
+        mask = None if lengths is None else torch.arange(length, device=tokens.device) < lengths[:, None]
+        frame = _Frame(tokens, sines(places), rotary_freqs(length, self.head_width, tokens.device), mask)
         speech = None if audio is None else _Speech(audio, length, lengths, heard, fps)
         if self.text is None:
             return self._audio_alone(frame, speech, drop_audio, guidance)
@@ -314,7 +314,7 @@ class MotionTransformer(
         for number, layer in enumerate(branch.layers):
             other = None if beside is None else beside[number]
             read = x if other is None else x + other
-            inputs = (read, frame.turns, dropout, number * EncoderLayer.PLACES, frame.seen)
+            inputs = (read, frame.freqs, dropout, number * EncoderLayer.PLACES, frame.mask)
             if self._checkpointing and branch.training:
                 made = checkpoint(layer, *inputs, use_reentrant=False)
             else:

@@ -49,7 +49,7 @@ class LeftOut(Exception):
 
 
 @dataclass(frozen=True)
-class Clip:
+class MotionClip:
     """A finished clip: its description, and the bytes of its keys in the order of the schema."""
 
     info: ClipInfo
@@ -68,7 +68,7 @@ class Read:
     """
 
     file: str
-    clips: list[Clip] = field(default_factory=list)
+    clips: list[MotionClip] = field(default_factory=list)
     left_out: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ class Read:
         self.left_out.append({"file": what, "reason": error.reason, "detail": error.detail})
 
 
-def encode_clip(info: ClipInfo, values: dict[str, Any], members: dict[str, bytes] | None = None) -> Clip:
+def encode_clip(info: ClipInfo, values: dict[str, Any], members: dict[str, bytes] | None = None) -> MotionClip:
     """Bytes of a clip's keys, checked as they will be read back.
 
     Args:
@@ -95,7 +95,7 @@ def encode_clip(info: ClipInfo, values: dict[str, Any], members: dict[str, bytes
             check(key, decode(key, encoded[key], info.id), info, info.id)
     except ValueError as error:
         raise LeftOut("schema", str(error)) from error
-    return Clip(info, {key: encoded[key] for key in KEYS if key in encoded})
+    return MotionClip(info, {key: encoded[key] for key in KEYS if key in encoded})
 
 
 def pieces(frames: int, least_seconds: float, most_seconds: float) -> list[tuple[int, int]]:

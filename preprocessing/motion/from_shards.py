@@ -11,7 +11,7 @@ from datamodules.shards.cache import ShardFolder
 from datamodules.shards.index import SampleEntry, ShardEntry
 from datamodules.shards.members import read_members
 from models.human.motion import FPS, from_smplx
-from preprocessing.motion.clips import Clip, LeftOut, Read, encode_clip
+from preprocessing.motion.clips import LeftOut, MotionClip, Read, encode_clip
 
 
 def motion_of_clip(smplx: dict[str, np.ndarray], info: ClipInfo) -> np.ndarray:
@@ -52,7 +52,7 @@ def read_sample(job: tuple[ShardEntry, SampleEntry], folder: ShardFolder) -> Rea
     return read
 
 
-def _with_motion(read: Read, shard: ShardEntry, sample: SampleEntry, folder: ShardFolder) -> Clip:
+def _with_motion(read: Read, shard: ShardEntry, sample: SampleEntry, folder: ShardFolder) -> MotionClip:
     with folder.open(shard) as file:
         file.seek(sample.offset)
         members = read_members(file.read(sample.size), sample.id, tuple(sample.keys))
@@ -63,7 +63,7 @@ def _with_motion(read: Read, shard: ShardEntry, sample: SampleEntry, folder: Sha
         read.warnings.append(
             f"no smplx.npz; kept {'with the motion it has' if 'motion.npz' in members else 'as it is'}"
         )
-        return Clip(info, members)
+        return MotionClip(info, members)
     smplx: dict[str, Any] = decode("smplx.npz", members["smplx.npz"], sample.id)
     check("smplx.npz", smplx, info, sample.id)
     return encode_clip(info, {"motion.npz": {"motion": motion_of_clip(smplx, info)}}, members)

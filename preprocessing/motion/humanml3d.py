@@ -23,13 +23,13 @@ from models.human.rotations import matrix_to_6d
 from preprocessing.motion.clips import LeftOut, Read, checked_motion, encode_clip, pieces
 from preprocessing.motion.options import Options
 from preprocessing.sources.manifest import cut_spans, slug
-from preprocessing.step import Source
+from preprocessing.step import SourceFile
 
 MOTIONS: Final = "new_joint_vecs"
 TEXTS: Final = "texts"
 
 
-def read_humanml3d(job: tuple[Source, str], options: Options) -> Read:
+def read_humanml3d(job: tuple[SourceFile, str], options: Options) -> Read:
     """The clips of one motion; one, unless it is longer than a clip may be.
 
     Args:

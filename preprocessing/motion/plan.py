@@ -18,7 +18,7 @@ from preprocessing.motion.humanml3d import MOTIONS, TEXTS, read_humanml3d
 from preprocessing.motion.options import Options
 from preprocessing.motion.smplx_files import read_smplx_file, rest_of, speaker_of
 from preprocessing.sources.manifest import assign_splits
-from preprocessing.step import Source
+from preprocessing.step import SourceFile
 from settings import ConfigError
 
 SPLITS: Final = ("train", "val", "test")
@@ -26,7 +26,7 @@ BEAT_SPLITS: Final = "train_test_split.csv"
 
 
 @dataclass(frozen=True)
-class Plan:
+class ImportPlan:
     """An import.
 
     Attributes:
@@ -51,7 +51,7 @@ class Plan:
         return sum(len(jobs) for _, jobs in self.shards)
 
 
-def make_plan(options: Options) -> Plan:
+def make_plan(options: Options) -> ImportPlan:
     """Look at the input.
 
     Raises:
@@ -80,16 +80,18 @@ def make_plan(options: Options) -> Plan:
     return _of_files(options, _smplx(location, options), partial(read_smplx_file, options=options), [])
 
 
-def _of_files(options: Options, sources: list[Source], read: Callable[[Any], Read], unlisted: list[str]) -> Plan:
+def _of_files(
+    options: Options, sources: list[SourceFile], read: Callable[[Any], Read], unlisted: list[str]
+) -> ImportPlan:
     splits = assign_splits(sources, options.splits, options.split_by, options.seed)
     jobs = [(source, splits[source.name]) for source in sources]
     count = options.files_per_shard
     shards = [(f"shard-{i // count:06d}.tar", jobs[i : i + count]) for i in range(0, len(jobs), count)]
     made_of = [[source.name, _size(source.path), split] for source, split in jobs]
-    return Plan(shards, read, float(FPS), made_of, unlisted=unlisted)
+    return ImportPlan(shards, read, float(FPS), made_of, unlisted=unlisted)
 
 
-def _of_shards(options: Options) -> Plan:
+def _of_shards(options: Options) -> ImportPlan:
     index, folder = Index.load(options.input), ShardFolder(options.input, options.cache)
     output = Path(options.output).expanduser()
     if not folder.remote and output.resolve() == Path(folder.base).resolve():
@@ -98,10 +100,10 @@ def _of_shards(options: Options) -> Plan:
         (shard.name, [(shard, sample) for sample in shard.samples]) for shard in index.shards
     ]
     made_of = [shard.sha256 for shard in index.shards]
-    return Plan(shards, partial(read_sample, folder=folder), index.fps, made_of, index.statistics)
+    return ImportPlan(shards, partial(read_sample, folder=folder), index.fps, made_of, index.statistics)
 
 
-def _smplx(location: Path, options: Options) -> list[Source]:
+def _smplx(location: Path, options: Options) -> list[SourceFile]:
     root = location if location.is_dir() else location.parent
     shut = Path(options.output).expanduser().resolve()
     files = sorted(location.rglob("*.npz")) if location.is_dir() else [location]
@@ -116,7 +118,7 @@ def _smplx(location: Path, options: Options) -> list[Source]:
     for file in files:
         name = file.relative_to(root).as_posix()
         row = {"speaker": speaker_of(name), "split": said.get(file.stem)}
-        sources.append(Source(file, name, file.parent, {key: value for key, value in row.items() if value}))
+        sources.append(SourceFile(file, name, file.parent, {key: value for key, value in row.items() if value}))
     return sources
 
 
@@ -132,7 +134,7 @@ def _beat_splits(root: Path) -> dict[str, str]:
         raise ConfigError(f"{table} is no table with the columns id and type ({error})") from None
 
 
-def _humanml3d(location: Path) -> tuple[list[Source], list[str]]:
+def _humanml3d(location: Path) -> tuple[list[SourceFile], list[str]]:
     folder = location / MOTIONS
     if not folder.is_dir() or not (location / TEXTS).is_dir():
         raise ConfigError(f"{location} has no folder {MOTIONS if not folder.is_dir() else TEXTS}, as HumanML3D has")
@@ -148,7 +150,7 @@ def _humanml3d(location: Path) -> tuple[list[Source], list[str]]:
     sources = []
     for name, of in sorted(names.items()):
         row = {"split": of} if of else {}
-        sources.append(Source(folder / f"{name}.npy", f"{MOTIONS}/{name}.npy", folder, row))
+        sources.append(SourceFile(folder / f"{name}.npy", f"{MOTIONS}/{name}.npy", folder, row))
     return sources, sorted(there - set(names))
 
 

@@ -20,7 +20,7 @@ from datamodules.shards.cache import ShardError
 from datamodules.shards.index import IndexFileError
 from preprocessing.motion.clips import Read
 from preprocessing.motion.options import Options
-from preprocessing.motion.plan import Plan, make_plan
+from preprocessing.motion.plan import ImportPlan, make_plan
 from preprocessing.motion.work import MotionWork
 from preprocessing.runs.work import RunError
 from preprocessing.runs.writer import OutputError
@@ -91,7 +91,7 @@ def import_motion(options: Options) -> dict[str, Any]:
 
 
 def _read_all(
-    plan: Plan, jobs: list[Any], pool: ProcessPoolExecutor | None, ahead: int, bar: Progress
+    plan: ImportPlan, jobs: list[Any], pool: ProcessPoolExecutor | None, ahead: int, bar: Progress
 ) -> Iterator[Read]:
     """What became of each job, in order; with a pool some are read ahead."""
     waiting: deque[Future[Read]] = deque()

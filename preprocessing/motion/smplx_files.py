@@ -39,7 +39,7 @@ from preprocessing.motion.clips import (
 from preprocessing.motion.options import Options
 from preprocessing.motion.words import Words, read_words
 from preprocessing.sources.manifest import cut_spans, slug
-from preprocessing.step import Source
+from preprocessing.step import SourceFile
 from preprocessing.videos.sound import Sound, read_sound
 from settings import ConfigError
 
@@ -53,7 +53,7 @@ SOUND_FOLDERS: Final = ("wave16k", "wav", "audio")  # beside the folder of the m
 WORD_FOLDERS: Final = ("textgrid", "TextGrid")
 
 
-def read_smplx_file(job: tuple[Source, str], options: Options) -> Read:
+def read_smplx_file(job: tuple[SourceFile, str], options: Options) -> Read:
     """Every clip of one file (VA-1).
 
     Args:
@@ -128,7 +128,7 @@ def up_of(parameters: dict[str, np.ndarray]) -> str:
 
 
 def _read_pieces(
-    read: Read, source: Source, split: str, options: Options, motion: np.ndarray, extra: dict[str, Any]
+    read: Read, source: SourceFile, split: str, options: Options, motion: np.ndarray, extra: dict[str, Any]
 ) -> None:
     sound, words = _sound(read, source.path), _words(read, source.path)
     frames = len(motion)

@@ -14,7 +14,7 @@ from datamodules.shards.index import Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator, counted
 from preprocessing.motion.clips import REASONS, Read
 from preprocessing.motion.options import Options
-from preprocessing.motion.plan import Plan
+from preprocessing.motion.plan import ImportPlan
 from preprocessing.runs.shard_work import ShardWork
 from preprocessing.runs.writer import SampleWriter, member, sample_entry, whole_file
 from settings import get_logger
@@ -34,7 +34,7 @@ class MotionWork(ShardWork):
     run: ClassVar = "motion.json"
     what: ClassVar = "motion"
 
-    def __init__(self, output: Path, options: Options, plan: Plan) -> None:
+    def __init__(self, output: Path, options: Options, plan: ImportPlan) -> None:
         of = json.dumps(plan.made_of, sort_keys=True).encode()
         made = {"version": VERSION, "options": options.what(), "input": hashlib.sha256(of).hexdigest()}
         if options.model is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from preprocessing.pipeline import Dropped, Pipeline
 from preprocessing.runs.writer import SPACE, OutputError, PartWriter, whole_file, write_json
 from preprocessing.sources.discovery import readable
-from preprocessing.step import Source
+from preprocessing.step import SourceFile
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Job:
     """
 
     number: int
-    source: Source
+    source: SourceFile
     split: str
     part: Path
     bytes: int = 0

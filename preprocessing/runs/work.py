@@ -23,7 +23,7 @@ from preprocessing.options import Options, fingerprint
 from preprocessing.runs.job import Job
 from preprocessing.runs.writer import make_folder, refused_as_output_error, write_json
 from preprocessing.sources.discovery import Skipped
-from preprocessing.step import Source
+from preprocessing.step import SourceFile
 from settings.locks import alone
 
 MADE_HERE: Final = ("shard-*.tar", FILE_NAME, "summary.json", "summary-*.json", "report.html", "run.json")
@@ -48,7 +48,7 @@ class Work:
         self,
         output: Path,
         options: Options,
-        sources: list[Source],
+        sources: list[SourceFile],
         splits: dict[str, str],
         skipped: Sequence[Skipped] = (),
     ) -> None:
@@ -204,7 +204,7 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _shares(sources: list[Source], sizes: list[int | None]) -> list[int]:
+def _shares(sources: list[SourceFile], sizes: list[int | None]) -> list[int]:
     """Bytes that stand for the work of each: of the file, divided over its spans by their length."""
     ends: dict[str, float] = {}
     for source in sources:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from preprocessing.step import Source
+from preprocessing.step import SourceFile
 
 EXTENSIONS: Final = (
     ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".flv", ".f4v", ".wmv", ".asf", ".mpg", ".mpeg",
@@ -53,12 +53,12 @@ def readable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace") if not name.isascii() else name
 
 
-def from_folder(folder: Path, leave_out: Path | None, skipped: list[Skipped]) -> list[Source]:
+def from_folder(folder: Path, leave_out: Path | None, skipped: list[Skipped]) -> list[SourceFile]:
     """All videos of a folder and what is linked into it; hidden ones are counted, `leave_out` is not looked into."""
     return _take(_walk(folder, leave_out, skipped), folder, skipped)
 
 
-def from_glob(pattern: str, skipped: list[Skipped]) -> list[Source]:
+def from_glob(pattern: str, skipped: list[Skipped]) -> list[SourceFile]:
     """All videos that a pattern matches."""
     parts = Path(pattern).parts
     fixed = next(i for i, part in enumerate(parts) if any(sign in part for sign in "*?["))
@@ -76,16 +76,16 @@ def from_glob(pattern: str, skipped: list[Skipped]) -> list[Source]:
     return _take(found, root, skipped)
 
 
-def same_content(sources: Iterable[Source]) -> list[list[Source]]:
+def same_content(sources: Iterable[SourceFile]) -> list[list[SourceFile]]:
     """Sources of different files with the same bytes, in groups; only files of equal size are read."""
-    by_size: defaultdict[int, dict[str, list[Source]]] = defaultdict(dict)
+    by_size: defaultdict[int, dict[str, list[SourceFile]]] = defaultdict(dict)
     for source in sources:
         try:
             real, size = os.path.realpath(source.path), source.path.stat().st_size
         except OSError:
             continue  # said when its turn comes
         by_size[size].setdefault(real, []).append(source)
-    groups: defaultdict[str, list[Source]] = defaultdict(list)
+    groups: defaultdict[str, list[SourceFile]] = defaultdict(list)
     for size, files in by_size.items():
         if len(files) < 2 or size == 0:
             continue
@@ -98,7 +98,7 @@ def same_content(sources: Iterable[Source]) -> list[list[Source]]:
     return [group for group in groups.values() if len({os.path.realpath(source.path) for source in group}) > 1]
 
 
-def without_copies(sources: list[Source], skipped: list[Skipped]) -> list[Source]:
+def without_copies(sources: list[SourceFile], skipped: list[Skipped]) -> list[SourceFile]:
     """The sources with one of each content: the first by name."""
     left_out = set()
     for group in same_content(sources):
@@ -146,7 +146,7 @@ def _walk(folder: Path, leave_out: Path | None, skipped: list[Skipped]) -> Itera
         skipped.append(Skipped("hidden files", "hidden (the name begins with a dot)", hidden))
 
 
-def _take(paths: Iterable[Path], root: Path, skipped: list[Skipped]) -> list[Source]:
+def _take(paths: Iterable[Path], root: Path, skipped: list[Skipped]) -> list[SourceFile]:
     taken: dict[str, Path] = {}
     beside: Counter[str] = Counter()
     real = {path: os.path.realpath(path) for path in paths}
@@ -166,7 +166,7 @@ def _take(paths: Iterable[Path], root: Path, skipped: list[Skipped]) -> list[Sou
         Skipped(f"*{ending}" if ending.startswith(".") else ending, "no video by name or content", count)
         for ending, count in sorted(beside.items())
     ]
-    return [Source(path, _name(path, root), path.parent) for path in taken.values()]
+    return [SourceFile(path, _name(path, root), path.parent) for path in taken.values()]
 
 
 def _is_video(path: Path) -> bool:

@@ -21,7 +21,7 @@ from preprocessing.sources.discovery import (
     without_copies,
 )
 from preprocessing.sources.rows import ENDINGS, ManifestError, read_json, read_rows
-from preprocessing.step import Source, fragment
+from preprocessing.step import SourceFile, fragment
 from preprocessing.videos.span import Span, read_crop, seconds
 from settings.registry import nearest
 
@@ -32,7 +32,7 @@ COLUMNS: Final = (
 
 def read_sources(
     location: str | Path, leave_out: Path | None = None, skipped: list[Skipped] | None = None
-) -> list[Source]:
+) -> list[SourceFile]:
     """All videos of an input, sorted by name. A file that is not there is found out later, and costs only itself.
 
     Args:
@@ -58,7 +58,7 @@ def read_sources(
             if not sources:
                 raise ManifestError(f"{path} lists no video")
         else:
-            sources = [Source(path, readable(path.name), path.parent)]
+            sources = [SourceFile(path, readable(path.name), path.parent)]
     elif any(sign in text for sign in "*?["):
         sources = without_copies(from_glob(str(path), skipped), skipped)
         if not sources:
@@ -70,15 +70,15 @@ def read_sources(
     return sources
 
 
-def slug(source: Source) -> str:
+def slug(source: SourceFile) -> str:
     """The readable and the distinct part of a source's clip ids: `<stem>-<8 hex of its name's hash>`."""
     stem = str(source.row.get("id") or Path(source.video).stem)
     readable = re.sub(r"[^A-Za-z0-9_]+", "-", stem).strip("-")[:40].strip("-") or "video"
     return f"{readable}-{hashlib.sha256(source.name.encode()).hexdigest()[:8]}"
 
 
-def _from_manifest(manifest: Path) -> list[Source]:
-    sources: list[Source] = []
+def _from_manifest(manifest: Path) -> list[SourceFile]:
+    sources: list[SourceFile] = []
     twins: dict[str, str] = {}
     spelled: dict[str, str] = {}
     splits: dict[str, tuple[str, str]] = {}
@@ -107,7 +107,7 @@ def _from_manifest(manifest: Path) -> list[Source]:
     return sources
 
 
-def _source(manifest: Path, given: dict[str, Any], where: str) -> Source:
+def _source(manifest: Path, given: dict[str, Any], where: str) -> SourceFile:
     row = _checked(given, where)
     path = Path(row["file"]).expanduser()
     name = path.as_posix()
@@ -116,7 +116,7 @@ def _source(manifest: Path, given: dict[str, Any], where: str) -> Source:
     span = Span(start or 0.0, end) if start is not None or end is not None else None
     if span is not None and span.end is not None and span.end <= span.start:
         raise ManifestError(f"{where}, column 'end': {end:g} s is not after the start at {span.start:g} s")
-    return Source(path, name + fragment(span, crop), path.parent, row, span, crop)
+    return SourceFile(path, name + fragment(span, crop), path.parent, row, span, crop)
 
 
 def _checked(row: dict[str, Any], where: str) -> dict[str, Any]:
@@ -192,7 +192,7 @@ def cut_extra(extra: Mapping[str, Any], start: float, end: float) -> dict[str, A
 
 
 def assign_splits(
-    sources: list[Source], shares: Mapping[str, float], by: str = "source", seed: int = 0
+    sources: list[SourceFile], shares: Mapping[str, float], by: str = "source", seed: int = 0
 ) -> dict[str, str]:
     """The split of every source by name: a function of the sorted list and the seed alone.
 
@@ -224,7 +224,7 @@ def assign_splits(
     return result
 
 
-def _stated(sources: list[Source], copies: list[list[Source]]) -> dict[str, str]:
+def _stated(sources: list[SourceFile], copies: list[list[SourceFile]]) -> dict[str, str]:
     """The stated split of each video, by its name; that of its copies where it has none of its own."""
     stated: dict[str, str] = {}
     for source in sources:
@@ -242,10 +242,10 @@ def _stated(sources: list[Source], copies: list[list[Source]]) -> dict[str, str]
     return stated
 
 
-def _groups(sources: list[Source], by: str, copies: list[list[Source]]) -> dict[str, list[Source]]:
+def _groups(sources: list[SourceFile], by: str, copies: list[list[SourceFile]]) -> dict[str, list[SourceFile]]:
     """What stays together in one split, by the name of its first member."""
 
-    def key(source: Source) -> str:
+    def key(source: SourceFile) -> str:
         speaker = source.row.get("speaker")
         return f"speaker {speaker}" if by == "speaker" and speaker else f"source {source.video}"
 
@@ -260,7 +260,7 @@ def _groups(sources: list[Source], by: str, copies: list[list[Source]]) -> dict[
         for other in same[1:]:
             first, *rest = sorted({top(key(same[0])), top(key(other))})
             joined |= dict.fromkeys(rest, first)
-    groups: dict[str, list[Source]] = {}
+    groups: dict[str, list[SourceFile]] = {}
     for source in sources:
         groups.setdefault(top(key(source)), []).append(source)
     return groups
@@ -283,8 +283,8 @@ def _deal(total: int, shares: Mapping[str, float]) -> dict[str, int]:
     return counts
 
 
-def _distinct(sources: list[Source], text: str) -> None:
-    seen: dict[str, Source] = {}
+def _distinct(sources: list[SourceFile], text: str) -> None:
+    seen: dict[str, SourceFile] = {}
     for source in sources:
         twin = seen.setdefault(slug(source), source)
         if twin is not source:

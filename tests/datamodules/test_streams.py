@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datamodules.order.streams import EpochOrder, Share, Shuffle
+from datamodules.order.streams import EpochOrder, Partition, Shuffle
 from datamodules.order.windows import Cut
 
 RNG = np.random.default_rng(0)
@@ -75,10 +75,10 @@ def test_random_windows_lie_in_their_clips_and_change_with_the_epoch():
 
 def dealt(ranks, batch, position, total, steps=None, drop_last=False):
     """Places that each rank gets, step by step."""
-    shares = [Share(rank, ranks, batch, drop_last) for rank in range(ranks)]
-    count = shares[0].steps(position, total) if steps is None else steps
-    places = [share.advance(position, total, step) for step in range(count) for share in shares[:1]]
-    return [[share.places(place, total) for share in shares] for place in places]
+    partitions = [Partition(rank, ranks, batch, drop_last) for rank in range(ranks)]
+    count = partitions[0].steps(position, total) if steps is None else steps
+    places = [partition.advance(position, total, step) for step in range(count) for partition in partitions[:1]]
+    return [[partition.places(place, total) for partition in partitions] for place in places]
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
@@ -89,7 +89,7 @@ def test_ranks_take_equal_steps_and_repeat_fewer_windows_than_they_are(ranks, to
         assert len({len(places) for places in step}) == 1
     flat = [place for step in steps for places in step for place in places]
     assert set(flat) == set(range(total))
-    twice = Share(0, ranks, 4).repeats(0, total)
+    twice = Partition(0, ranks, 4).repeats(0, total)
     assert len(flat) - total == len(twice) <= ranks - 1
     assert sorted(flat) == sorted([*range(total), *twice])
 
@@ -105,4 +105,4 @@ def test_drop_last_leaves_out_what_fills_no_batch():
     steps = dealt(3, 4, 0, 100, drop_last=True)
     assert len(steps) == 8
     assert all(len(places) == 4 for step in steps for places in step)
-    assert Share(0, 3, 4, drop_last=True).repeats(0, 100) == []
+    assert Partition(0, 3, 4, drop_last=True).repeats(0, 100) == []

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from metrics.weights import Published, Source, Sourced, find, load, read_state, source_of
+from metrics.weights import Published, Sourced, WeightsSource, find, load, read_state, source_of
 from settings import ConfigError
 
 
@@ -23,7 +23,7 @@ def published(tmp_path) -> Published:
 def test_the_published_file_is_known_by_its_content(tmp_path, published):
     path, source = find(tmp_path / "net-old-name.pth", published)
     assert path.name == "net-old-name.pth"
-    assert source == Source("Net of the paper", "net-old-name.pth", published.sha256, standard=True)
+    assert source == WeightsSource("Net of the paper", "net-old-name.pth", published.sha256, standard=True)
     assert str(source) == f"Net of the paper, net-old-name.pth sha256 {published.sha256[:8]}"
     assert find(tmp_path, published) == (path, source)
 
@@ -36,12 +36,12 @@ def test_other_weights_under_the_published_name_are_told(tmp_path, published):
     figure = Sourced()
     figure.figure, figure.source = "FID", source
     assert figure.label == "FID (other weights)"
-    figure.source = Source("Net", "net.pth", "", standard=True)
+    figure.source = WeightsSource("Net", "net.pth", "", standard=True)
     assert figure.label == "FID"
 
 
 def test_a_network_of_ones_own_is_never_standard():
-    assert source_of(nn.Linear(1, 1)) == Source("Linear")
+    assert source_of(nn.Linear(1, 1)) == WeightsSource("Linear")
     assert str(source_of(nn.Linear(1, 1))) == "Linear (other weights)"
 
 

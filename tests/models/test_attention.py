@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from models.layers import attention
 from models.layers.attention import Attention, rotary_attention
-from models.layers.rotary import rotary_turns
+from models.layers.rotary import rotary_freqs
 
 B, T, H, D = 2, 7, 3, 8
 
@@ -36,8 +36,8 @@ def by_hand(*packed: torch.Tensor) -> torch.Tensor:
 def test_both_ways_give_the_formula_and_its_gradients(sizes, longest, monkeypatch):
     monkeypatch.setattr(attention, "LONGEST", longest)
     packed, other = parts(sizes), parts(sizes)
-    turns = rotary_turns(T, D)
-    made, expected = rotary_attention(turns, *packed), by_hand(*other)
+    freqs = rotary_freqs(T, D)
+    made, expected = rotary_attention(freqs, *packed), by_hand(*other)
     torch.testing.assert_close(made, expected)
     weight = torch.randn(B, T, H * D)
     (made * weight).sum().backward()
@@ -48,23 +48,23 @@ def test_both_ways_give_the_formula_and_its_gradients(sizes, longest, monkeypatc
 
 def test_gradient_by_finite_differences():
     packed = [part.detach().double().requires_grad_() for part in parts((3,))]
-    turns = rotary_turns(T, D).to(torch.complex128)
-    assert torch.autograd.gradcheck(lambda x: attention._CachedAttention.apply(turns, None, x), packed)
+    freqs = rotary_freqs(T, D).to(torch.complex128)
+    assert torch.autograd.gradcheck(lambda x: attention._CachedAttention.apply(freqs, None, x), packed)
 
 
 def test_cross_attention_reads_the_other_sequence_only_for_keys_and_values():
     torch.manual_seed(0)
     layer = Attention(H * D, H, cross=True)
     x, memory = torch.randn(B, T, H * D), torch.randn(B, T, H * D)
-    turns = rotary_turns(T, D)
+    freqs = rotary_freqs(T, D)
     query = layer.inner(x).view(B, T, 1, H, D)
     key_value = layer.other(memory).view(B, T, 2, H, D)
-    torch.testing.assert_close(layer(x, turns, memory), F.linear(by_hand(query, key_value), layer.out.weight))
+    torch.testing.assert_close(layer(x, freqs, memory), F.linear(by_hand(query, key_value), layer.out.weight))
 
 
 def test_half_precision_takes_the_other_way():
     packed = [part.detach().bfloat16() for part in parts((3,))]
-    made = rotary_attention(rotary_turns(T, D), *packed)
+    made = rotary_attention(rotary_freqs(T, D), *packed)
     assert made.dtype == torch.bfloat16
     torch.testing.assert_close(made.float(), by_hand(*parts((3,))), rtol=0.05, atol=0.05)
 
@@ -74,23 +74,23 @@ def test_memory_of_another_length_stands_at_positions_of_its_own():
     torch.manual_seed(0)
     layer = Attention(H * D, H, cross=True)
     x, memory = torch.randn(B, T, H * D), torch.randn(B, 2 * T, H * D)
-    turns, at_half = rotary_turns(T, D), rotary_turns(torch.arange(2 * T) / 2, D)
-    made = layer(x, turns, memory, memory_turns=at_half)
+    freqs, at_half = rotary_freqs(T, D), rotary_freqs(torch.arange(2 * T) / 2, D)
+    made = layer(x, freqs, memory, memory_freqs=at_half)
     assert made.shape == x.shape
     # Every second step alone, and all others out of sight, is cross-attention in step.
-    seen = (torch.arange(2 * T) % 2 == 0).expand(B, -1)
-    torch.testing.assert_close(layer(x, turns, memory, seen, at_half), layer(x, turns, memory[:, ::2]))
+    mask = (torch.arange(2 * T) % 2 == 0).expand(B, -1)
+    torch.testing.assert_close(layer(x, freqs, memory, mask, at_half), layer(x, freqs, memory[:, ::2]))
     # Where it stands matters, and gradients reach it.
-    assert not torch.allclose(made, layer(x, turns, memory, memory_turns=rotary_turns(2 * T, D)), atol=1e-3)
+    assert not torch.allclose(made, layer(x, freqs, memory, memory_freqs=rotary_freqs(2 * T, D)), atol=1e-3)
     memory.requires_grad_()
-    layer(x, turns, memory, memory_turns=at_half).sum().backward()
+    layer(x, freqs, memory, memory_freqs=at_half).sum().backward()
     assert memory.grad.abs().sum() > 0
 
 
 def test_memory_that_does_not_go_with_the_queries_is_refused():
     layer = Attention(H * D, H, cross=True)
-    x, turns = torch.randn(B, T, H * D), rotary_turns(T, D)
-    with pytest.raises(ValueError, match="give memory_turns"):
-        layer(x, turns, torch.randn(B, T + 1, H * D))
+    x, freqs = torch.randn(B, T, H * D), rotary_freqs(T, D)
+    with pytest.raises(ValueError, match="give memory_freqs"):
+        layer(x, freqs, torch.randn(B, T + 1, H * D))
     with pytest.raises(ValueError, match="needs a memory"):
-        layer(x, turns)
+        layer(x, freqs)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from models.human.keypoints import POINTS
-from models.layers.rotary import rotary_turns
+from models.layers.rotary import rotary_freqs
 from models.mmgt import SMGA
 from models.mmgt.pose_space import PoseSpace, face_channels
 from models.mmgt.speech import join_speech
@@ -166,17 +166,17 @@ def test_film_is_driven_by_the_step_and_the_pooled_audio():
 def test_a_block_is_self_attention_film_cross_attention_film_each_with_a_residual():
     network = tiny()
     block = network.layers[0][0]
-    turns, dropout = rotary_turns(T, 16), network.dropout.draw(torch.empty(0), 0)
+    freqs, dropout = rotary_freqs(T, 16), network.dropout.draw(torch.empty(0), 0)
     x, audio = torch.randn(B, T, 32), torch.randn(B, T, 32)
     films = network.films(torch.randn(B, 16))[:2]
 
     def norm(values: torch.Tensor) -> torch.Tensor:
         return nn.functional.layer_norm(values, (32,))
 
-    first = x + films[0](block.self_attention(norm(x), turns))
-    second = first + films[1](block.audio_attention(norm(first), turns, audio))
+    first = x + films[0](block.self_attention(norm(x), freqs))
+    second = first + films[1](block.audio_attention(norm(first), freqs, audio))
     expected = second + block.feedforward(norm(second))
-    torch.testing.assert_close(block(x, audio, films, turns, dropout, 0), expected)
+    torch.testing.assert_close(block(x, audio, films, freqs, dropout, 0), expected)
     assert block.audio_attention.cross
     assert not block.self_attention.cross
 
@@ -185,12 +185,12 @@ def test_a_block_is_self_attention_film_cross_attention_film_each_with_a_residua
 def test_a_block_of_the_paper_ends_behind_the_second_film():
     network = tiny(block_feedforward=False)
     block = network.layers[0][0]
-    turns, dropout = rotary_turns(T, 16), network.dropout.draw(torch.empty(0), 0)
+    freqs, dropout = rotary_freqs(T, 16), network.dropout.draw(torch.empty(0), 0)
     x, audio = torch.randn(B, T, 32), torch.randn(B, T, 32)
     films = network.films(torch.randn(B, 16))[:2]
-    first = x + films[0](block.self_attention(nn.functional.layer_norm(x, (32,)), turns))
-    expected = first + films[1](block.audio_attention(nn.functional.layer_norm(first, (32,)), turns, audio))
-    torch.testing.assert_close(block(x, audio, films, turns, dropout, 0), expected)
+    first = x + films[0](block.self_attention(nn.functional.layer_norm(x, (32,)), freqs))
+    expected = first + films[1](block.audio_attention(nn.functional.layer_norm(first, (32,)), freqs, audio))
+    torch.testing.assert_close(block(x, audio, films, freqs, dropout, 0), expected)
     assert not any("layers.0.0.feedforward" in name for name in network.state_dict())
     assert network(**inputs()).shape == (B, T, 402)
 
@@ -254,11 +254,11 @@ def test_paper_sizes_on_the_meta_device(capsys):
 @pytest.mark.paper("MMGT-8")
 def test_positions_are_relative():
     """Rotary positions: attention between two frames depends on their distance, not on where they stand."""
-    from models.layers.rotary import rotary_turns, rotate
+    from models.layers.rotary import rotary_freqs, rotate
 
-    turns = rotary_turns(9, 8)
+    freqs = rotary_freqs(9, 8)
     query, key = torch.randn(1, 1, 1, 8).expand(1, 9, 1, 8), torch.randn(1, 1, 1, 8).expand(1, 9, 1, 8)
-    scores = (rotate(query, turns)[0, :, 0] @ rotate(key, turns)[0, :, 0].T).numpy()
+    scores = (rotate(query, freqs)[0, :, 0] @ rotate(key, freqs)[0, :, 0].T).numpy()
     for distance in range(-8, 9):
         diagonal = np.diagonal(scores, distance)
         np.testing.assert_allclose(diagonal, diagonal[0], atol=1e-4)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.versa.generate import Wish, generate, generate_all
+from models.versa.generate import MotionRequest, generate, generate_all
 from models.versa.spans import read_spans
 from models.versa.text import SPEECH
 from models.versa.transformer import MotionTransformer
@@ -56,17 +56,17 @@ def test_the_same_seed_gives_the_same_tokens_and_another_others(both):
 
 
 def test_a_sequence_of_several_is_what_it_is_alone(both):
-    wishes = [
-        Wish("someone bows", seconds=2.0),
-        Wish([(0.4, 1.0, "wave")], speech(40)),
-        Wish(None, speech(93)),
-        Wish("a person turns", speech(20), 5.0),
+    requests = [
+        MotionRequest("someone bows", seconds=2.0),
+        MotionRequest([(0.4, 1.0, "wave")], speech(40)),
+        MotionRequest(None, speech(93)),
+        MotionRequest("a person turns", speech(20), 5.0),
     ]
-    together = generate_all(both, wishes, seed=5)
+    together = generate_all(both, requests, seed=5)
     assert [len(tokens) for tokens in together] == [10, 10, 24, 25]
-    for number, (wish, tokens) in enumerate(zip(wishes, together, strict=True)):
-        assert torch.equal(generate_all(both, [wish], seed=5 + number)[0], tokens)
-    seeded = generate_all(both, wishes[:2], seed=[5, 5])
+    for number, (request, tokens) in enumerate(zip(requests, together, strict=True)):
+        assert torch.equal(generate_all(both, [request], seed=5 + number)[0], tokens)
+    seeded = generate_all(both, requests[:2], seed=[5, 5])
     assert torch.equal(seeded[0], together[0])
     assert not torch.equal(seeded[1], together[1])
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from models.layers import attention
 from models.layers.attention import rotary_attention
-from models.layers.rotary import rotary_turns
+from models.layers.rotary import rotary_freqs
 from models.versa.audio import AudioTokens
 from models.versa.masking import hidden_tokens, token_loss
 from models.versa.spans import FARTHEST, lay_out
@@ -26,8 +26,8 @@ def test_attention_leaves_out_padding_both_ways(longest, monkeypatch):
     whole = torch.randn(2, 7, 3, 2, 8, generator=g, requires_grad=True)
     short = whole.detach()[1:, :4].clone().requires_grad_()
     seen = torch.arange(7) < torch.tensor([7, 4])[:, None]
-    made = rotary_attention(rotary_turns(7, 8), whole, seen=seen)
-    alone = rotary_attention(rotary_turns(4, 8), short)
+    made = rotary_attention(rotary_freqs(7, 8), whole, mask=seen)
+    alone = rotary_attention(rotary_freqs(4, 8), short)
     torch.testing.assert_close(made[1:, :4], alone)
     weight = torch.randn(1, 4, 16, generator=g)
     (made[1:, :4] * weight).sum().backward()

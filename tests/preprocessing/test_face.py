@@ -16,7 +16,7 @@ from preprocessing.face.keypoints import KeypointFace
 from preprocessing.face.mediapipe import MediaPipeFace, face_region
 from preprocessing.pose.frames import shrink
 from preprocessing.pose.mediapipe import MediaPipePose
-from preprocessing.step import Draft, Source
+from preprocessing.step import Draft, SourceFile
 
 MEDIA = Path(os.environ.get("COSPEECH_MEDIA", "nowhere"))
 real = pytest.mark.skipif(not (MEDIA / "videos").is_dir(), reason="no real media (COSPEECH_MEDIA)")
@@ -118,7 +118,7 @@ def test_lip_box_holds_the_mouth_alone():
 
 def draft(frames: int, video: bytes = b"", width: int = WIDTH, height: int = HEIGHT) -> Draft:
     info = ClipInfo(id="a", source="a.mp4", end=frames / 25, fps=25, frames=frames, width=width, height=height)
-    return Draft(info=info, video=video, fps=25, audio=None, source=Source(Path("a.mp4"), "a.mp4", Path(".")))
+    return Draft(info=info, video=video, fps=25, audio=None, source=SourceFile(Path("a.mp4"), "a.mp4", Path(".")))
 
 
 def test_face_from_key_points_and_its_missing_frames():

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from preprocessing.sources.manifest import ManifestError, assign_splits, cut_extra, cut_spans, read_sources, slug
-from preprocessing.step import Source
+from preprocessing.step import SourceFile
 from preprocessing.videos.span import Crop, Span
 
 
@@ -197,15 +197,15 @@ def test_spans_are_cut_and_timed_anew():
 
 
 def test_ids_are_readable_and_distinct(tmp_path):
-    one, two = Source(tmp_path, "x/Ünï cødé!.mp4", tmp_path), Source(tmp_path, "y/Ünï cødé!.mp4", tmp_path)
+    one, two = SourceFile(tmp_path, "x/Ünï cødé!.mp4", tmp_path), SourceFile(tmp_path, "y/Ünï cødé!.mp4", tmp_path)
     assert slug(one) != slug(two)
     assert all(sign.isalnum() or sign in "-_" for sign in slug(one))
     assert slug(one).isascii()
-    assert len(slug(Source(tmp_path, "a" * 300 + ".mp4", tmp_path))) <= 49
+    assert len(slug(SourceFile(tmp_path, "a" * 300 + ".mp4", tmp_path))) <= 49
 
 
 def sources(count, **row):
-    return [Source(None, f"{i:03d}.mp4", None, {key: value(i) for key, value in row.items()}) for i in range(count)]
+    return [SourceFile(None, f"{i:03d}.mp4", None, {key: value(i) for key, value in row.items()}) for i in range(count)]
 
 
 SHARES = {"train": 0.8, "val": 0.1, "test": 0.1}

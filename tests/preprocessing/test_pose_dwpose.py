@@ -12,7 +12,7 @@ from datamodules.media.files import encode_video
 from models.human.keypoints import BODY, BODY_NAMES, FACE, FEET, FOOT_NAMES, LEFT_HAND, NECK, RIGHT_HAND
 from preprocessing.pose.dwpose import DWPose
 from preprocessing.pose.dwpose_math import Window, decode_people, decode_simcc, letterbox, suppress
-from preprocessing.step import Draft, Source
+from preprocessing.step import Draft, SourceFile
 
 WIDTH, HEIGHT = 480, 320
 SCALE = 640 / WIDTH  # of the letterbox
@@ -100,7 +100,7 @@ def draft(tmp_path: Path, frames: list[np.ndarray]) -> Draft:
     info = ClipInfo(
         id="a", source="a.mp4", end=len(frames) / 25, fps=25, frames=len(frames), width=width, height=height
     )
-    source = Source(tmp_path / "a.mp4", "a.mp4", tmp_path)
+    source = SourceFile(tmp_path / "a.mp4", "a.mp4", tmp_path)
     return Draft(info=info, video=encode_video(frames, 25, crf=1), fps=25, audio=None, source=source)
 
 

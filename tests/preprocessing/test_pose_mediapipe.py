@@ -30,7 +30,7 @@ from models.human.keypoints import (  # fmt: skip
 from preprocessing.pose import MorePeopleFound, NoPersonFound, detect_image
 from preprocessing.pose.frames import ahead, shrink
 from preprocessing.pose.mediapipe import MediaPipePose
-from preprocessing.step import Draft, Source
+from preprocessing.step import Draft, SourceFile
 
 MEDIA = Path(os.environ.get("COSPEECH_MEDIA", "nowhere"))
 real = pytest.mark.skipif(not (MEDIA / "videos").is_dir(), reason="no real media (COSPEECH_MEDIA)")
@@ -40,7 +40,7 @@ RIGHT_EYE, LEFT_EYE = BODY_NAMES.index("right_eye"), BODY_NAMES.index("left_eye"
 
 def draft(video: bytes, frames: int, height: int, width: int) -> Draft:
     info = ClipInfo(id="a", source="a.mp4", end=frames / 25, fps=25, frames=frames, width=width, height=height)
-    return Draft(info=info, video=video, fps=25, audio=None, source=Source(Path("a.mp4"), "a.mp4", Path(".")))
+    return Draft(info=info, video=video, fps=25, audio=None, source=SourceFile(Path("a.mp4"), "a.mp4", Path(".")))
 
 
 def empty(frames: int = 5) -> Draft:

@@ -11,7 +11,7 @@ from datamodules.clip import ClipInfo, check
 from datamodules.media.files import MediaError, encode_video
 from models.human.keypoints import BODY, FACE, FEET, LEFT_HAND, LEFT_WRIST, RIGHT_HAND, RIGHT_WRIST
 from preprocessing.pose.sidecar import SidecarPose, read_keypoints
-from preprocessing.step import Draft, Source
+from preprocessing.step import Draft, SourceFile
 
 FRAMES = 40
 
@@ -25,7 +25,7 @@ def clip(tmp_path: Path, video: bytes, shown: np.ndarray, fps: float = 20) -> Dr
     """A clip whose frames show the given frames of a 40-frame video at 20 fps."""
     (tmp_path / "a.mp4").write_bytes(video)
     info = ClipInfo(id="a", source="a.mp4", end=len(shown) / fps, fps=fps, frames=len(shown), width=32, height=32)
-    source = Source(tmp_path / "a.mp4", "a.mp4", tmp_path)
+    source = SourceFile(tmp_path / "a.mp4", "a.mp4", tmp_path)
     return Draft(info=info, video=video, fps=fps, audio=None, source=source, source_frames=shown)
 
 

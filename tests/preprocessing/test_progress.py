@@ -5,12 +5,12 @@ from types import SimpleNamespace
 
 from preprocessing.runs.job import Job
 from preprocessing.runs.progress import VideoProgress
-from preprocessing.step import Source
+from preprocessing.step import SourceFile
 
 
 def job(number: int, size: int) -> Job:
     name = f"{number}.mp4"
-    return Job(number, Source(Path(name), name, Path()), "train", Path(f"{number}.part"), size)
+    return Job(number, SourceFile(Path(name), name, Path()), "train", Path(f"{number}.part"), size)
 
 
 def test_time_left_goes_by_bytes_and_errors_are_said_at_once(slow_clock, capsys, monkeypatch):

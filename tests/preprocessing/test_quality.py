@@ -13,7 +13,7 @@ from models.human.keypoints import FACE, HANDS, INNER_LIP_BOTTOM, POINTS
 from preprocessing.quality import Quality, measure
 from preprocessing.speech.activity import clipped_share, lip_audio_correlation, loudness, speech_share
 from preprocessing.speech.silero import WINDOW, silero_share, speech_chances
-from preprocessing.step import Draft, Drop, Source
+from preprocessing.step import Draft, Drop, SourceFile
 from preprocessing.synthetic.speakers import speaker as someone
 from preprocessing.synthetic.speech import RATE as SYNTHESIS
 from preprocessing.synthetic.utterance import utterance
@@ -42,7 +42,7 @@ def speaker(**changes) -> Draft:
     pose[:, 24 + 8, 1], pose[:, 24 + 17 : 24 + 27, 1] = 0.4, 0.2
     pose[:, INNER_LIP_BOTTOM, 1] += 0.02 * loud
     info = ClipInfo(id="a", source="a.mp4", end=FRAMES / FPS, fps=FPS, frames=FRAMES, width=512, height=512)
-    clip = Draft(info=info, video=b"", fps=FPS, audio=audio, source=Source(Path("a.mp4"), "a.mp4", Path(".")))
+    clip = Draft(info=info, video=b"", fps=FPS, audio=audio, source=SourceFile(Path("a.mp4"), "a.mp4", Path(".")))
     clip.arrays["pose.npz"] = {"keypoints": pose, "scores": np.full((FRAMES, POINTS), 0.9, np.float32)}
     clip.extras["people"] = np.ones(8, int)
     for name, value in changes.items():

@@ -20,7 +20,7 @@ from preprocessing.smplx.placement import place
 from preprocessing.smplx.priors import limits
 from preprocessing.smplx.solver import minimise
 from preprocessing.smplx.step import FitSmplx
-from preprocessing.step import Draft, Drop, Source
+from preprocessing.step import Draft, Drop, SourceFile
 from preprocessing.steps import SMPLX
 from settings import ConfigError
 from tests.preprocessing.body_model_file import write_body_model
@@ -295,7 +295,7 @@ def test_one_frame_will_do(model):
 def draft(clip, fps=25.0):
     frames = len(clip.keypoints)
     info = ClipInfo(id="a", source="a.mp4", end=frames / fps, fps=fps, frames=frames, width=WIDTH, height=HEIGHT)
-    source = Source(ROOT / "a.mp4", "a.mp4", ROOT)
+    source = SourceFile(ROOT / "a.mp4", "a.mp4", ROOT)
     return Draft(info, b"", fps, None, source, {"pose.npz": {"keypoints": clip.keypoints, "scores": clip.scores}})
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from datamodules.media.files import MediaError
 from preprocessing.pipeline import Dropped, process_video
-from preprocessing.step import Source, fragment
+from preprocessing.step import SourceFile, fragment
 from preprocessing.videos.decode import PastEnd, SourceVideo
 from preprocessing.videos.seek import video_seconds
 from preprocessing.videos.span import Crop, Span, read_crop, seconds
@@ -108,7 +108,7 @@ def test_a_span_past_the_end_is_cut_and_said_or_dropped(videos):
     assert taken(path, Span(38.0, 40.05))[2].ends_early is None
     with pytest.raises(PastEnd, match="no picture from 41 s on"):
         taken(path, Span(41.0, 42.0))
-    late = Source(path, path.name + fragment(Span(38.0, 55.0), None), path.parent, {}, Span(38.0, 55.0))
+    late = SourceFile(path, path.name + fragment(Span(38.0, 55.0), None), path.parent, {}, Span(38.0, 55.0))
     options = {"fps": FPS, "pose": "quick", "face": "off", "quality": "off", "speech": [], "scenes": "off"}
     (kept,) = process_video(late, min_clip_seconds=1, **options)
     assert (kept.info.start, kept.info.end) == (38.0, 40.0)
@@ -163,7 +163,7 @@ def test_key_points_beside_the_video_go_with_span_and_crop(tmp_path):
     scores[:, 3] = 0
     np.savez(tmp_path / "a.pose.npz", keypoints=points, scores=scores)
     span, crop = Span(5.0, 7.0), Crop(0.5, 0.25, 1.0, 0.75)
-    source = Source(path, path.name + fragment(span, crop), tmp_path, {}, span, crop)
+    source = SourceFile(path, path.name + fragment(span, crop), tmp_path, {}, span, crop)
     (clip,) = process_video(
         source, fps=FPS, pose="sidecar", face="off", quality="off", speech=[], scenes="off", min_clip_seconds=1
     )

@@ -15,7 +15,7 @@ from preprocessing.speech.handcrafted import (
     features,
     long_features,
 )
-from preprocessing.step import Draft, Source
+from preprocessing.step import Draft, SourceFile
 
 RATE = 16_000
 
@@ -32,7 +32,7 @@ def clicks(seconds: float, every: float, first: float = 0.4) -> np.ndarray:
 
 def draft(tmp_path, audio, frames: int, fps: float) -> Draft:
     info = ClipInfo(id="a", source="a.mp4", end=frames / fps, fps=fps, frames=frames)
-    return Draft(info=info, video=b"", fps=fps, audio=audio, source=Source(tmp_path / "a.mp4", "a.mp4", tmp_path))
+    return Draft(info=info, video=b"", fps=fps, audio=audio, source=SourceFile(tmp_path / "a.mp4", "a.mp4", tmp_path))
 
 
 @pytest.mark.paper("MMGT-6")

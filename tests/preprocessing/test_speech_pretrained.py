@@ -6,7 +6,7 @@ import torch
 
 from datamodules.clip import ClipInfo, check
 from preprocessing.speech.pretrained import PretrainedSpeech
-from preprocessing.step import Draft, Source
+from preprocessing.step import Draft, SourceFile
 from tests.speech_models import saved_speech_model
 
 
@@ -24,7 +24,9 @@ def speech(seconds: float) -> np.ndarray:
 def test_all_layers_at_exactly_50_hz(tmp_path, models, kind):
     folder, network = models[kind]
     info = ClipInfo(id="a", source="a.mp4", end=2.36, fps=25, frames=59)
-    clip = Draft(info=info, video=b"", fps=25, audio=speech(2.36), source=Source(tmp_path / "a.mp4", "a.mp4", tmp_path))
+    clip = Draft(
+        info=info, video=b"", fps=25, audio=speech(2.36), source=SourceFile(tmp_path / "a.mp4", "a.mp4", tmp_path)
+    )
     PretrainedSpeech(str(folder))(clip)
     arrays = clip.arrays["speech.npz"]
     assert arrays["layers"].shape == (3, 118, 16)

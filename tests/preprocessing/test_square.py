@@ -9,7 +9,7 @@ from datamodules.clip import ClipInfo, check
 from datamodules.media.files import encode_video, read_frames
 from models.human.keypoints import FACE
 from preprocessing.pipeline import process_video
-from preprocessing.step import Draft, Source
+from preprocessing.step import Draft, SourceFile
 from preprocessing.videos.square import FACE_AT, Square, SquareCrop
 from settings import ConfigError, build
 from tests.preprocessing.clips import write_clip
@@ -37,7 +37,7 @@ def draft(width: int = W, height: int = H) -> Draft:
             "blink": np.zeros(T, np.float32), "head_pose": np.zeros((T, 3), np.float32),
         },
     }  # fmt: skip
-    return Draft(info, encode_video(iter(frames), 25), 25, None, Source(Path("a.mp4"), "a.mp4", Path()), arrays)
+    return Draft(info, encode_video(iter(frames), 25), 25, None, SourceFile(Path("a.mp4"), "a.mp4", Path()), arrays)
 
 
 def spots(video: bytes) -> np.ndarray:

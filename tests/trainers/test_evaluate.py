@@ -20,7 +20,7 @@ from settings import ConfigError
 from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
 from trainers.evaluation import tables
-from trainers.evaluation.clips import Clip, load_clips, visible
+from trainers.evaluation.clips import EvaluationClip, load_clips, visible
 from trainers.evaluation.comparison import spread, without_clips
 from trainers.mmgt.evaluation import baselines
 from trainers.mmgt.evaluation.figures import FIGURES, measure
@@ -72,7 +72,7 @@ class Knowing:
         return made
 
 
-def talking(clip: Clip) -> Clip:
+def talking(clip: EvaluationClip) -> EvaluationClip:
     """The same clip with a face whose brows are over its chin and whose lips can be seen."""
     pose = clip.pose.copy()
     pose[:, 24:92, 2] = 1

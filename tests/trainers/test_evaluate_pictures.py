@@ -13,7 +13,7 @@ from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
 from datamodules.shards.index import Index
 from metrics.frames import as_bytes
-from metrics.weights import Source
+from metrics.weights import WeightsSource
 from models.implicit_motion import ImplicitMotion
 from preprocessing.features.run import Options, make_features
 from settings import ConfigError
@@ -118,7 +118,7 @@ def test_figures_with_other_weights_say_so(base, tmp_path):
 class _Expressions(torch.nn.Module):
     """In place of Deep3DFaceRecon's network: what the middle of the face looks like."""
 
-    features, source = 3, Source("a small network", "epoch_20.pth", "0" * 64)
+    features, source = 3, WeightsSource("a small network", "epoch_20.pth", "0" * 64)
 
     def __init__(self, weights: str) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from models.human.body import forward_kinematics
 from models.human.motion import put_on_floor, to_motion
 from models.human.rotations import axis_angle_to_matrix
 from models.versa.evaluator import TextMotionEvaluator
-from models.versa.generate import Wish
+from models.versa.generate import MotionRequest
 from tests.motions import make_motion, motion_statistics
 from trainers.evaluation.clips import ids_of
 from trainers.versa.evaluation.acting import Act, load_acts
@@ -228,8 +228,8 @@ def test_a_wish_is_as_long_as_its_clip(chain):
 
     plan = ActingOptions(shards=str(chain["shards"]), seeds=[0], steps=2, clips=None, seconds=None, batch=4)
     actor = Actor(find_export(str(chain["text"])), "cpu")
-    wishes = [Wish("waves", seconds=seconds) for seconds in (2.05, 3.5, 2.0)]
-    made = actor.perform(wishes, plan, 0)
+    requests = [MotionRequest("waves", seconds=seconds) for seconds in (2.05, 3.5, 2.0)]
+    made = actor.perform(requests, plan, 0)
     assert [len(motion) for motion in made] == [41, 70, 40]
-    again = actor.perform(wishes[:2], plan, 0)
+    again = actor.perform(requests[:2], plan, 0)
     np.testing.assert_allclose(again[0], made[0], atol=1e-4)  # a seed of its own for each

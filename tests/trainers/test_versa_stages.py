@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from datamodules.batch import Batch
 from datamodules.clip import Caption, ClipInfo
 from datamodules.collate import collate, cut_window
-from datamodules.shards.samples import Clip
+from datamodules.shards.samples import LoadedClip
 from models.versa import MotionTokenizer
 from models.versa.generate import generate
 from models.versa.text import SPEECH
@@ -259,7 +259,7 @@ def test_what_a_training_lacks_is_named(folder):
 def test_captions_of_windows_are_in_their_own_seconds():
     captions = [Caption(start=0, end=2, text="a"), Caption(start=2, end=6, text="b"), Caption(start=6, end=7, text="c")]
     info = ClipInfo(id="clip", source="x", end=7, fps=20, frames=140, captions=captions)
-    found = collate([cut_window(Clip(info, {}), 30, 60), cut_window(Clip(info, {}), 0, None)]).captions
+    found = collate([cut_window(LoadedClip(info, {}), 30, 60), cut_window(LoadedClip(info, {}), 0, None)]).captions
     assert [(c.start, c.end, c.text) for c in found[0]] == [(-1.5, 0.5, "a"), (0.5, 4.5, "b")]
     assert [c.text for c in found[1]] == ["a", "b", "c"]
 

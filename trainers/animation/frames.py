@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from datamodules.media.files import stream_audio, write_video
-from models.implicit_motion.base import ImplicitMotion, Source
+from models.implicit_motion.base import ImplicitMotion, SourceFeatures
 from settings.progress import Progress
 from trainers.animation.files import Animation
 from trainers.animation.options import Frames
@@ -38,7 +38,7 @@ def half_precision(device: torch.device, wanted: bool) -> AbstractContextManager
 
 @torch.no_grad()
 def rendered(
-    network: ImplicitMotion, source: Source, motion: Iterable[Tensor], options: Frames, size: int
+    network: ImplicitMotion, source: SourceFeatures, motion: Iterable[Tensor], options: Frames, size: int
 ) -> Iterator[np.ndarray]:
     """Frames (size, size, 3) uint8 of pieces of motion features (n, 768), one after another."""
     import cv2

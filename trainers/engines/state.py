@@ -33,7 +33,7 @@ class Trained:
     groups: list[list[str]]
 
 
-class Source(Protocol):
+class StateSource(Protocol):
     """A checkpoint to be read piece by piece."""
 
     def state(self) -> dict[str, Any]:
@@ -96,7 +96,7 @@ class SingleFile:
         return flat[start:] if count is None else flat[start : start + count]
 
 
-def open_source(path: str | Path) -> Source:
+def open_source(path: str | Path) -> StateSource:
     """Open a checkpoint of either form. Raises CheckpointError when it cannot be read."""
     return Reader(path) if is_in_pieces(path) else SingleFile(load(Path(path)))
 
@@ -124,7 +124,7 @@ def take_apart(parts: list[Trained], shards: Shards, averages: Mapping[str, Tens
     return pieces
 
 
-def put_together(stage: nn.Module, parts: list[Trained], shards: Shards, source: Source) -> dict[str, Tensor]:
+def put_together(stage: nn.Module, parts: list[Trained], shards: Shards, source: StateSource) -> dict[str, Tensor]:
     """Give a stage and its optimisers the state of a checkpoint; returns this rank's averages (EMA) by name.
 
     Raises:

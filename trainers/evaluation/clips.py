@@ -19,7 +19,7 @@ KEYS: Final = ("pose.npz", "speech.npz", "audio.flac")
 
 
 @dataclass(frozen=True)
-class Clip:
+class EvaluationClip:
     """One held-out clip, or its first seconds.
 
     Attributes:
@@ -58,7 +58,7 @@ def load_clips(
     limit: int | None,
     seconds: float | None,
     hear: Callable[[dict[str, np.ndarray], str], np.ndarray] = handcrafted,
-) -> list[Clip]:
+) -> list[EvaluationClip]:
     """Held-out clips with pose, speech features and sound.
 
     Args:
@@ -75,7 +75,7 @@ def load_clips(
         frames = info.frames if seconds is None else min(info.frames, round(seconds * info.fps))
         audio = values["audio.flac"][: round(frames / info.fps * 16_000)]
         clips.append(
-            Clip(
+            EvaluationClip(
                 info,
                 joined(values["pose.npz"])[:frames],
                 hear(values["speech.npz"], info.id)[:frames],

@@ -27,7 +27,7 @@ _REFERENCE: Final = re.compile(r"\{([\w-]+)\}")
 
 
 @dataclass(frozen=True)
-class Place:
+class LaunchContext:
     """Where a launch happens.
 
     Args:
@@ -87,7 +87,7 @@ def chain(
     preprocess: PreprocessOptions | None,
     slurm: SlurmOptions,
     module: str,
-    place: Place,
+    place: LaunchContext,
 ) -> list[Link]:
     """The links in order.
 
@@ -122,7 +122,7 @@ def chain(
     return links
 
 
-def _preprocess_link(system: str, options: PreprocessOptions, slurm: SlurmOptions, place: Place) -> Link:
+def _preprocess_link(system: str, options: PreprocessOptions, slurm: SlurmOptions, place: LaunchContext) -> Link:
     where = f"{place.file}: '{PREPROCESS}'"
     # One task works on one machine, and on CPUs unless it says otherwise.
     own = {"nodes": 1, "gpus_per_node": 0, "tasks_per_node": None} | options.slurm
@@ -153,7 +153,7 @@ def _stage_link(
     before: list[Link],
     slurm: SlurmOptions,
     module: str,
-    place: Place,
+    place: LaunchContext,
 ) -> Link:
     where = f"{place.file}: 'stages.{name}'"
     try:
@@ -191,7 +191,7 @@ def _stage_link(
 
 
 def _command_link(
-    system: str, name: str, options: StageOptions, before: list[Link], slurm: SlurmOptions, place: Place
+    system: str, name: str, options: StageOptions, before: list[Link], slurm: SlurmOptions, place: LaunchContext
 ) -> Link:
     """A command that is no training: features of a trained network, a bank, shards of motion."""
     where = f"{place.file}: 'stages.{name}'"
@@ -260,7 +260,7 @@ def _filled(value: Any, known: Mapping[str, str], where: str) -> tuple[Any, set[
     return walk(value), named
 
 
-def _resolved(module: str, config: Path | None, words: list[str], where: str, place: Place) -> dict[str, Any]:
+def _resolved(module: str, config: Path | None, words: list[str], where: str, place: LaunchContext) -> dict[str, Any]:
     """The config as the command itself prints it; `config` is relative to the launch file."""
     if config is not None:
         words = ["--config", str(place.file.parent / config.expanduser()), *words]
@@ -280,7 +280,7 @@ def _resolved(module: str, config: Path | None, words: list[str], where: str, pl
     return resolved
 
 
-def _ask(module: str, words: list[str], place: Place) -> tuple[int, str, str]:
+def _ask(module: str, words: list[str], place: LaunchContext) -> tuple[int, str, str]:
     """Exit status, standard output and error of a command of the code in question.
 
     Where that is the code that runs here (a dry run), without a process of its own, which takes seconds to start.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from datamodules.batch import Batch
 from datamodules.collate import fields_of
-from datamodules.keys import KEYS, RATES, Place
+from datamodules.keys import KEYS, RATES, WindowArray
 from datamodules.shards.samples import WHOLE
 
 FPS = 25.0
@@ -39,7 +39,7 @@ def sample_batch(
     longest = {letter: round(LONGEST * (rate or fps)) for letter, rate in RATES.items()}
     said = {**stage, **_layers(data, stage)}
 
-    def made(place: Place, sizes: Mapping[str, int]) -> Tensor:
+    def made(place: WindowArray, sizes: Mapping[str, int]) -> Tensor:
         array = place.array
         shape = [size if isinstance(size, int) else {**array.usual, **sizes}[size] for size in array.shape]
         if array.channels in said and isinstance(array.shape[-1], str):

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from trainers.plan import Plan
+    from trainers.plan import TrainingPlan
 
 
 def size_of(size: float) -> str:
@@ -17,7 +17,11 @@ def size_of(size: float) -> str:
     return f"{size:.0f} B"
 
 
-def show(plan: "Plan", console: Console) -> None:
+if TYPE_CHECKING:
+    from trainers.plan import TrainingPlan
+
+
+def show(plan: "TrainingPlan", console: Console) -> None:
     """Print a plan: memory by part, then time and efficiency by number of GPUs."""
     from trainers.planning.memory import MEANINGS
 

@@ -21,7 +21,7 @@ N = TypeVar("N", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Clip:
+class SampleClip:
     """How gradients are clipped where a stage steps its optimisers itself.
 
     Attributes:
@@ -63,7 +63,7 @@ class Stage(L.LightningModule):
     seed: int = 0
     """Seed of the run; `fit` sets it."""
 
-    clip: Clip | None = None
+    clip: SampleClip | None = None
     """How `update` clips; `fit` sets it."""
 
     def __init__(

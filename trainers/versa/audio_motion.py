@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from models.versa.generate import Wish, generate_all
+from models.versa.generate import MotionRequest, generate_all
 from models.versa.masking import hidden_tokens, token_loss
 from models.versa.spans import RATE, speech_layout
 from models.versa.text import SPEECH
@@ -140,11 +140,11 @@ class AudioMotionStage(Stage):
             return {}
         audio, steps = self._speech(batch)
         lengths = motion_tokens(batch, None)[1].clamp(max=self.network.window)  # ranks ask the network equally often
-        wishes = [
-            Wish(None, row[..., :count, :].float().cpu(), length / RATE, batch.fps)
+        requests = [
+            MotionRequest(None, row[..., :count, :].float().cpu(), length / RATE, batch.fps)
             for row, count, length in zip(audio, steps.tolist(), lengths.tolist(), strict=True)
         ]
-        made = generate_all(self.network, wishes, seed=self.seed, every_step=True)
+        made = generate_all(self.network, requests, seed=self.seed, every_step=True)
         return {"motion": self.tokenizer.decode(made)}
 
     def _step(self, batch: Any, part: str) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from models.versa.generate import Wish, generate_all
+from models.versa.generate import MotionRequest, generate_all
 from models.versa.masking import hidden_tokens, token_loss
 from models.versa.spans import RATE
 from models.versa.transformer import MotionTransformer
@@ -88,8 +88,8 @@ class TextMotionStage(Stage):
         texts, layout = batch_layout(batch, tokens, lengths, torch.zeros(len(batch), 2))
         # One window of each, so that all ranks ask the network equally often.
         rows = zip(layout.which.tolist(), lengths.clamp(max=self.network.window).tolist(), strict=True)
-        wishes = [Wish(spans_of(texts, row[:length]), seconds=length / RATE) for row, length in rows]
-        made = generate_all(self.network, wishes, seed=self.seed, every_step=True)
+        requests = [MotionRequest(spans_of(texts, row[:length]), seconds=length / RATE) for row, length in rows]
+        made = generate_all(self.network, requests, seed=self.seed, every_step=True)
         return {"motion": self.tokenizer.decode(made)}
 
     def _step(self, batch: Any, part: str) -> Tensor:

@@ -8,16 +8,16 @@ import numpy as np
 
 from datamodules.clips import read_clips
 from datamodules.shards.index import Index
-from trainers.evaluation.clips import KEYS, MISSING, Clip, ids_of, joined
+from trainers.evaluation.clips import KEYS, MISSING, EvaluationClip, ids_of, joined
 
 
-def mean_pose(clips: Sequence[Clip], statistics: dict[str, Any]) -> list[np.ndarray]:
+def mean_pose(clips: Sequence[EvaluationClip], statistics: dict[str, Any]) -> list[np.ndarray]:
     """The mean pose of the training split, held: one (T, 134, 3) per clip."""
     mean = np.concatenate([np.asarray(statistics["pose"]["mean"], np.float32), np.ones((134, 1), np.float32)], -1)
     return [np.repeat(mean[None], clip.frames, 0) for clip in clips]
 
 
-def own_mean_pose(clips: Sequence[Clip]) -> list[np.ndarray]:
+def own_mean_pose(clips: Sequence[EvaluationClip]) -> list[np.ndarray]:
     """Each clip's own true mean pose, held: no model can know it; it is the best that does not move."""
     poses = []
     for clip in clips:
@@ -27,12 +27,12 @@ def own_mean_pose(clips: Sequence[Clip]) -> list[np.ndarray]:
     return poses
 
 
-def held_pose(clips: Sequence[Clip]) -> list[np.ndarray]:
+def held_pose(clips: Sequence[EvaluationClip]) -> list[np.ndarray]:
     """Each clip's first pose, held."""
     return [np.repeat(clip.pose[:1], clip.frames, 0) for clip in clips]
 
 
-def other_speech(clips: Sequence[Clip], seed: int) -> list[np.ndarray]:
+def other_speech(clips: Sequence[EvaluationClip], seed: int) -> list[np.ndarray]:
     """For each clip the speech features (T, C) of another one, repeated or cut to its length; no clip keeps its own.
 
     With a single clip its own speech, turned by half its length.
@@ -86,11 +86,11 @@ class NearestNeighbour:
     def __len__(self) -> int:
         return len(self._poses)
 
-    def poses(self, clips: Sequence[Clip]) -> list[np.ndarray]:
+    def poses(self, clips: Sequence[EvaluationClip]) -> list[np.ndarray]:
         """One (T, 134, 3) per clip, put together from windows."""
         return [self._follow(clip) for clip in clips]
 
-    def _follow(self, clip: Clip) -> np.ndarray:
+    def _follow(self, clip: EvaluationClip) -> np.ndarray:
         own = np.flatnonzero(self._speakers == clip.info.speaker) if clip.info.speaker is not None else np.zeros(0, int)
         bank = own if len(own) else np.arange(len(self))
         features, pieces = self._standard(clip.speech[:, : len(self._mean)]), []

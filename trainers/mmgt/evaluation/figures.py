@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from models.human.autoencoder import PoseAutoencoder
-from trainers.evaluation.clips import Clip, visible
+from trainers.evaluation.clips import EvaluationClip, visible
 from trainers.evaluation.comparison import Figure
 from trainers.evaluation.per_clip import PerClip, combine, mean_over_clips
 
@@ -31,7 +31,7 @@ FIGURES: Final[dict[str, Figure]] = {
 _POSE_UNIT: Final = 1e3
 
 
-def measure(poses: Sequence[np.ndarray], clips: Sequence[Clip], encoder: PoseAutoencoder) -> dict[str, float]:
+def measure(poses: Sequence[np.ndarray], clips: Sequence[EvaluationClip], encoder: PoseAutoencoder) -> dict[str, float]:
     """All figures of one answer.
 
     Args:
@@ -79,7 +79,7 @@ def measure(poses: Sequence[np.ndarray], clips: Sequence[Clip], encoder: PoseAut
     return figures | _rule(poses, clips)
 
 
-def _rule(poses: Sequence[np.ndarray], clips: Sequence[Clip]) -> dict[str, float]:
+def _rule(poses: Sequence[np.ndarray], clips: Sequence[EvaluationClip]) -> dict[str, float]:
     """How much of the synthetic speakers' rule is recovered; nothing for real clips."""
     from preprocessing.synthetic.phonemes import Phoneme
     from preprocessing.synthetic.rule import recovered

@@ -10,7 +10,7 @@ import numpy as np
 from datamodules.shards.index import Index
 from models.human.autoencoder import PoseAutoencoder
 from settings import ConfigError, get_logger
-from trainers.evaluation.clips import KEYS, Clip, load_clips, present_splits
+from trainers.evaluation.clips import KEYS, EvaluationClip, load_clips, present_splits
 from trainers.evaluation.comparison import spread, verdict
 from trainers.evaluation.evaluator import describe, load_evaluator
 from trainers.evaluation.tables import meanings
@@ -117,7 +117,7 @@ def _measure_split(
     model: PoseModel,
     encoder: PoseAutoencoder,
     options: GestureOptions,
-    clips: list[Clip],
+    clips: list[EvaluationClip],
     statistics: dict[str, Any],
     neighbours: baselines.NearestNeighbour | None,
 ) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _measure_split(
 
 
 def generate(
-    model: PoseModel, clips: Sequence[Clip], speech: Sequence[np.ndarray], options: GestureOptions, seed: int
+    model: PoseModel, clips: Sequence[EvaluationClip], speech: Sequence[np.ndarray], options: GestureOptions, seed: int
 ) -> list[np.ndarray]:
     """The model's poses for every clip, in batches of clips of nearly one length."""
     poses: list[np.ndarray] = [np.zeros(0)] * len(clips)

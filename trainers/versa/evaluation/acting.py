@@ -10,7 +10,7 @@ import torch
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
 from models.human.motion import FPS
-from models.versa.generate import Wish, generate_all
+from models.versa.generate import MotionRequest, generate_all
 from models.versa.text import SPEECH
 from models.versa.tokenizer import MotionTokenizer
 from models.versa.transformer import MotionTransformer
@@ -139,22 +139,24 @@ class Actor:
             return act.speech["handcrafted"]
         return mean_layer(act.speech, self._layers, act.info.id)
 
-    def perform(self, wishes: Sequence[Wish], options: ActingOptions, seed: int, **more: Any) -> list[np.ndarray]:
+    def perform(
+        self, requests: Sequence[MotionRequest], options: ActingOptions, seed: int, **more: Any
+    ) -> list[np.ndarray]:
         """Motions (M, 263) for wishes, in batches of such with like length."""
 
         def told(step: int, steps: int) -> None:
             options.progress.say(f"making clips, step {step} of {steps}")
 
-        order = sorted(range(len(wishes)), key=lambda i: wishes[i].seconds or 0)
-        made: list[np.ndarray] = [np.zeros(0)] * len(wishes)
+        order = sorted(range(len(requests)), key=lambda i: requests[i].seconds or 0)
+        made: list[np.ndarray] = [np.zeros(0)] * len(requests)
         for start in range(0, len(order), options.batch):
             part = order[start : start + options.batch]
             tokens = generate_all(
-                self.network, [wishes[i] for i in part], seed=[seed + 7919 * i for i in part], steps=options.steps,
+                self.network, [requests[i] for i in part], seed=[seed + 7919 * i for i in part], steps=options.steps,
                 guidance=options.guidance, told=told, **more,
             )  # fmt: skip
             for i, own in zip(part, tokens, strict=True):
-                made[i] = self.decode(own)[: max(1, round((wishes[i].seconds or 0) * FPS))]
+                made[i] = self.decode(own)[: max(1, round((requests[i].seconds or 0) * FPS))]
             options.progress.advance(len(part), "clips made")
         return made
 

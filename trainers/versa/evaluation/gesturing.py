@@ -12,7 +12,7 @@ import torch
 from datamodules.shards.index import Index
 from models.human.motion import FPS, recover_joints
 from models.human.projection import project_joints
-from models.versa.generate import Wish
+from models.versa.generate import MotionRequest
 from models.versa.text import SPEECH
 from settings import ConfigError, get_logger
 from trainers.evaluation.clips import ids_of, present_splits
@@ -112,15 +112,15 @@ def _measure_split(
     def speaking(
         who: Actor, seed: int, audio: Sequence[np.ndarray | None], text: str | None = None
     ) -> list[np.ndarray]:
-        wishes = [Wish(text, own, act.seconds, act.info.fps) for act, own in zip(talks, audio, strict=True)]
-        return who.perform(wishes, options, seed)
+        requests = [MotionRequest(text, own, act.seconds, act.info.fps) for act, own in zip(talks, audio, strict=True)]
+        return who.perform(requests, options, seed)
 
     def acting(who: Actor, tasks: Sequence[Task], seed: int, with_text: bool) -> list[np.ndarray]:
-        wishes = [
-            Wish(task.text if with_text else None, who.hear(task.talk), task.talk.seconds, task.talk.info.fps)
+        requests = [
+            MotionRequest(task.text if with_text else None, who.hear(task.talk), task.talk.seconds, task.talk.info.fps)
             for task in tasks
         ]
-        return who.perform(wishes, options, seed)
+        return who.perform(requests, options, seed)
 
     own = [actor.hear(act) for act in talks]
     answers: dict[str, Callable[[int], list[np.ndarray]]] = {

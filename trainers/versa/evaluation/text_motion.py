@@ -10,7 +10,7 @@ import torch
 
 from datamodules.shards.index import Index
 from models.versa.evaluator import TextMotionEvaluator
-from models.versa.generate import Wish
+from models.versa.generate import MotionRequest
 from settings import ConfigError, get_logger
 from trainers.evaluation.clips import ids_of, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
@@ -87,8 +87,8 @@ def _measure_split(
     actor: Actor, encoder: TextMotionEvaluator, acts: Sequence[Act], options: TextMotionOptions
 ) -> dict[str, Any]:
     def asked(texts: Sequence[Any], seed: int) -> list[np.ndarray]:
-        wishes = [Wish(text, seconds=act.seconds) for text, act in zip(texts, acts, strict=True)]
-        return actor.perform(wishes, options, seed)
+        requests = [MotionRequest(text, seconds=act.seconds) for text, act in zip(texts, acts, strict=True)]
+        return actor.perform(requests, options, seed)
 
     def shuffled(seed: int) -> list[Any]:
         shift = 1 + int(np.random.default_rng(seed).integers(max(1, len(acts) - 1)))
@@ -215,7 +215,7 @@ def _multimodality(
     from metrics import MultiModality
 
     varied = MultiModality()
-    wishes = [Wish(_said(act), seconds=act.seconds) for act in acts for _ in range(_AGAIN)]
-    for rows in vectors(encoder, actor.perform(wishes, options, seed + 1)).split(_AGAIN):
+    requests = [MotionRequest(_said(act), seconds=act.seconds) for act in acts for _ in range(_AGAIN)]
+    for rows in vectors(encoder, actor.perform(requests, options, seed + 1)).split(_AGAIN):
         varied.update(rows)
     return float(varied.compute())

@@ -8,7 +8,7 @@ import torch
 
 from datamodules.media.files import encode_video
 from datamodules.reader import ClipDataModule
-from datamodules.transport.parcels import Parcel, Sent
+from datamodules.transport.messages import BatchMessage, InfoCache
 from tests.shards import write_shards
 
 KEYS = ("pose.npz", "speech.npz", "face.npz", "audio.flac")
@@ -57,13 +57,13 @@ def test_one_array_that_is_kept_of_a_batch_does_not_change(folder):
 
 
 def test_a_clip_is_told_of_once_while_it_is_known():
-    sent, infos = Sent(most=2), {number: object() for number in range(4)}
+    sent, infos = InfoCache(most=2), {number: object() for number in range(4)}
 
     def send(*numbers):
-        parcel = Parcel(0)
+        message = BatchMessage(0)
         for number in numbers:
-            sent.add(number, infos[number], parcel)
-        return parcel
+            sent.add(number, infos[number], message)
+        return message
 
     assert send(0, 1, 0).infos == {0: infos[0], 1: infos[1]}
     later = send(0, 2)
@@ -77,7 +77,7 @@ def test_a_clip_is_told_of_once_while_it_is_known():
 
 def test_more_clips_than_are_known_at_once(folder, monkeypatch):
     wanted = [(batch.ids, batch.infos) for batch in batches(folder, 0)]
-    monkeypatch.setattr(Sent.__init__, "__defaults__", (6,))
+    monkeypatch.setattr(InfoCache.__init__, "__defaults__", (6,))
     assert [(batch.ids, batch.infos) for batch in batches(folder, 2)] == wanted
 
 
@@ -113,6 +113,6 @@ def test_page_locked_batches_hold_the_same_and_give_shared_memory_back(folder, w
     assert len(pinned) >= 8 * len(wanted)
     for one, two in zip(found, wanted, strict=True):
         assert all(torch.equal(one[name], two[name]) for name in two)
-    lent = [memory for borrower in loader._unpack._borrowers.values() for memory in borrower._pieces.values()]
+    lent = [memory for reader in loader._unpack._readers.values() for memory in reader._pieces.values()]
     assert bool(lent) is bool(workers)
     assert all(memory[0] == 0 for memory in lent)  # though all batches are kept

@@ -1,9 +1,9 @@
 """What a batch goes through on its way from what reads it to the training process.
 
 Windows overlap, so the same frames come several times (seven times for windows of 3.2 s every 0.5 s); they are copied
-once each, from the decoded clip into the batch's own memory. With workers that is shared memory that is used again
-(`buffers.py`) and the training process looks at it where it lies; what is left to do there is the same for a batch of
-any size. What is known of a clip, its clip.json, is sent once.
+once each, from the decoded clip into the batch's own memory. With workers that is shared memory that is reused
+(`shared_memory.py`), which the training process looks at where it lies; what is left to do there is the same for any
+batch. What is known of a clip, its clip.json, is sent once.
 """
 
 import math
@@ -19,7 +19,7 @@ import torch
 from datamodules.batch import Batch
 from datamodules.clip import ClipInfo
 from datamodules.collate import Stack, Window, make_batch, new_tensor, stacks
-from datamodules.transport.buffers import Borrower, Lender, Loan
+from datamodules.transport.shared_memory import SharedBlock, SharedMemoryPool, SharedMemoryReader
 
 _ALIGNMENT: Final = 64
 _PIXELS: Final = np.dtype(np.uint8)
@@ -27,8 +27,8 @@ _KNOWN: Final = 4096  # clips of each worker whose clip.json the training proces
 
 
 @dataclass
-class Parcel:
-    """One batch on its way.
+class BatchMessage:
+    """One batch, from a worker to the training process.
 
     Attributes:
         worker: who sends it.
@@ -36,7 +36,7 @@ class Parcel:
         infos: clips of the batch that this worker had not sent yet, or had told to forget.
         forgotten: clips to forget once the batch is made.
         arrays: field of the batch to (B, T, ...); video as (B, T, H, W, 3).
-        loans: shared memory that holds the arrays.
+        blocks: shared memory that holds the arrays.
         bad: samples found damaged, with reasons.
         error: why there is no batch.
     """
@@ -46,30 +46,30 @@ class Parcel:
     infos: dict[int, ClipInfo] = field(default_factory=dict)
     forgotten: set[int] = field(default_factory=set)
     arrays: dict[str, Any] = field(default_factory=dict)
-    loans: list[Loan] = field(default_factory=list)
+    blocks: list[SharedBlock] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)
     error: str | None = None
 
 
-class Sent:
-    """A worker's book of the clips that the training process knows: the last used ones."""
+class InfoCache:
+    """Which clips' clip.json the training process has already, as a worker knows it: those used last."""
 
     def __init__(self, most: int = _KNOWN):
         self._most = most
         self._clips: OrderedDict[int, None] = OrderedDict()
 
-    def add(self, number: int, info: ClipInfo, parcel: Parcel) -> None:
-        """Make sure that the clip is known when the parcel arrives."""
+    def add(self, number: int, info: ClipInfo, message: BatchMessage) -> None:
+        """Make sure that the clip is known when the message arrives."""
         if number not in self._clips:
-            parcel.infos[number] = info
-            parcel.forgotten.discard(number)
+            message.infos[number] = info
+            message.forgotten.discard(number)
         self._clips[number] = None
         self._clips.move_to_end(number)
         while len(self._clips) > self._most:
-            parcel.forgotten.add(self._clips.popitem(last=False)[0])
+            message.forgotten.add(self._clips.popitem(last=False)[0])
 
     def clear(self) -> None:
-        """Begin anew: the other side has forgotten everything."""
+        """Send every clip.json again: the training process has started with an empty cache."""
         self._clips.clear()
 
 
@@ -83,46 +83,46 @@ class Unpacker:
     def __init__(self, pinned: bool = False):
         self._pinned = pinned
         self._infos: dict[int, dict[int, ClipInfo]] = {}
-        self._borrowers: dict[int, Borrower] = {}
+        self._readers: dict[int, SharedMemoryReader] = {}
 
-    def __call__(self, parcel: Parcel) -> Batch:
-        """The batch of a parcel.
+    def __call__(self, message: BatchMessage) -> Batch:
+        """The batch of a message.
 
         Raises:
             ValueError: its windows do not make a batch.
         """
-        infos = self._infos.setdefault(parcel.worker, {})
-        infos |= parcel.infos
-        windows = [Window(infos[number], start, frames) for number, start, frames in parcel.windows]
-        for number in parcel.forgotten:
+        infos = self._infos.setdefault(message.worker, {})
+        infos |= message.infos
+        windows = [Window(infos[number], start, frames) for number, start, frames in message.windows]
+        for number in message.forgotten:
             del infos[number]
-        borrower = self._borrowers.setdefault(parcel.worker, Borrower())
-        memory = [borrower.read(loan) for loan in parcel.loans]
-        back = [borrower.returning(loan) for loan in parcel.loans]
-        if parcel.error is not None:
-            for give_back in back:
-                give_back()
-            raise ValueError(parcel.error)
-        arrays = {name: self._array(value, memory) for name, value in parcel.arrays.items()}
+        reader = self._readers.setdefault(message.worker, SharedMemoryReader())
+        memory = [reader.read(block) for block in message.blocks]
+        back = [reader.releasing(block) for block in message.blocks]
+        if message.error is not None:
+            for release in back:
+                release()
+            raise ValueError(message.error)
+        arrays = {name: self._array(value, memory) for name, value in message.arrays.items()}
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        if self._pinned and parcel.loans:
+        if self._pinned and message.blocks:
             tensors = {name: tensor.pin_memory() for name, tensor in tensors.items()}
-            for give_back in back:
-                give_back()
+            for release in back:
+                release()
         else:
             # The batch lies in the shared memory itself: it is read when nothing looks at the batch any more.
-            for number, give_back in enumerate(back):
-                own = [arrays[name] for name, value in parcel.arrays.items() if value.loan == number]
-                _when_gone(own, give_back)
+            for number, release in enumerate(back):
+                own = [arrays[name] for name, value in message.arrays.items() if value.block == number]
+                _when_gone(own, release)
         return make_batch(windows, tensors)
 
     def _array(self, value: Any, memory: list[np.ndarray]) -> np.ndarray:
-        return value.look(memory[value.loan]) if isinstance(value, _Stored) else value
+        return value.look(memory[value.block]) if isinstance(value, _Stored) else value
 
     def clear(self) -> None:
         """Forget everything."""
         self._infos.clear()
-        self._borrowers.clear()
+        self._readers.clear()
 
 
 def _when_gone(arrays: Sequence[np.ndarray], then: Callable[[], None]) -> None:
@@ -143,9 +143,9 @@ def _when_gone(arrays: Sequence[np.ndarray], then: Callable[[], None]) -> None:
 
 @dataclass(frozen=True)
 class _Stored:
-    """Where an array lies: in which of a parcel's loans, where in it, and in what steps."""
+    """Where an array lies: in which of a message's blocks, where in it, and in what steps."""
 
-    loan: int
+    block: int
     offset: int
     shape: tuple[int, ...]
     dtype: str
@@ -163,7 +163,7 @@ class _Stored:
 
 
 class Maker(Protocol):
-    """Writes the arrays of a parcel's windows into the memory of the batch."""
+    """Writes the arrays of a message's windows into the memory of the batch."""
 
     def room(self, shape: tuple[int, ...], windows: int) -> np.ndarray:
         """Memory (T, H, W, 3) uint8 for frames of the next window; `windows` (this one too) are still to come."""
@@ -179,12 +179,12 @@ class Gatherer:
     """Without workers: the batch's own memory.
 
     Args:
-        parcel: what is made.
+        message: what is made.
         pinned: in page-locked memory.
     """
 
-    def __init__(self, parcel: Parcel, pinned: bool):
-        self._parcel, self._pinned = parcel, pinned
+    def __init__(self, message: BatchMessage, pinned: bool):
+        self._parcel, self._pinned = message, pinned
         self._video: np.ndarray | None = None
         self._frames: list[np.ndarray] = []
 
@@ -222,12 +222,12 @@ class Packer:
     """In a worker: shared memory.
 
     Args:
-        parcel: what is made.
-        lender: whose memory is used.
+        message: what is made.
+        pool: whose memory is used.
     """
 
-    def __init__(self, parcel: Parcel, lender: Lender):
-        self._parcel, self._lender = parcel, lender
+    def __init__(self, message: BatchMessage, pool: SharedMemoryPool):
+        self._parcel, self._pool = message, pool
         self._memory: list[np.ndarray] = []
         self._frames: list[_Stored] = []
         self._room: _Stored | None = None
@@ -251,7 +251,7 @@ class Packer:
         made = stacks(windows)
         video = self._whole_video()
         if self._frames and video is None:
-            looks = [stored.look(self._memory[stored.loan]) for stored in self._frames]
+            looks = [stored.look(self._memory[stored.block]) for stored in self._frames]
             made.append(Stack.of("video", looks, windows))
         stored: list[_Stored] = []
         for one in made:
@@ -260,7 +260,7 @@ class Packer:
         if stored:
             self._lend(stored[-1].end)
         for one, place in zip(made, stored, strict=True):
-            one.write(place.look(self._memory[place.loan]))
+            one.write(place.look(self._memory[place.block]))
             self._parcel.arrays[one.name] = place
         if video is not None:
             self._parcel.arrays["video"] = video
@@ -270,12 +270,12 @@ class Packer:
         if not self._frames:
             return None
         first = self._frames[0]
-        if any(each.shape != first.shape or each.loan != first.loan for each in self._frames):
+        if any(each.shape != first.shape or each.block != first.block for each in self._frames):
             return None
         strides = np.empty(first.shape, first.dtype).strides
-        return _Stored(first.loan, first.offset, (len(self._frames), *first.shape), first.dtype, (first.end, *strides))
+        return _Stored(first.block, first.offset, (len(self._frames), *first.shape), first.dtype, (first.end, *strides))
 
     def _lend(self, size: int) -> None:
-        loan, memory = self._lender.lend(size)
-        self._parcel.loans.append(loan)
+        block, memory = self._pool.take(size)
+        self._parcel.blocks.append(block)
         self._memory.append(memory)

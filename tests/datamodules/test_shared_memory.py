@@ -6,57 +6,57 @@ import numpy as np
 import pytest
 
 from datamodules.reader import ClipDataModule
-from datamodules.transport.buffers import HEADER, Borrower, Lender
+from datamodules.transport.shared_memory import HEADER, SharedMemoryPool, SharedMemoryReader
 from tests.shards import write_shards
 
 
 def test_a_piece_comes_again_once_it_is_given_back() -> None:
-    lender, borrower = Lender(), Borrower()
-    first, memory = lender.lend(1000)
+    pool, reader = SharedMemoryPool(), SharedMemoryReader()
+    first, memory = pool.take(1000)
     memory[:] = 7
-    assert (borrower.read(first)[:1000] == 7).all()
-    second, _ = lender.lend(1000)
+    assert (reader.read(first)[:1000] == 7).all()
+    second, _ = pool.take(1000)
     assert second.number != first.number
-    borrower.read(second)
-    borrower.give_back(first)
-    third, memory = lender.lend(900)
+    reader.read(second)
+    reader.release(first)
+    third, memory = pool.take(900)
     assert (third.number, third.memory) == (first.number, None)
     memory[:] = 9
-    assert (borrower.read(third)[:900] == 9).all()
+    assert (reader.read(third)[:900] == 9).all()
 
 
 def test_a_piece_that_is_too_small_does_not_come_again() -> None:
-    lender, borrower = Lender(), Borrower()
-    small, _ = lender.lend(10)
-    borrower.read(small)
-    borrower.give_back(small)
-    large, memory = lender.lend(2**20 + 1)
+    pool, reader = SharedMemoryPool(), SharedMemoryReader()
+    small, _ = pool.take(10)
+    reader.read(small)
+    reader.release(small)
+    large, memory = pool.take(2**20 + 1)
     assert large.number != small.number
     assert len(memory) == 2**20 + 1
-    assert len(borrower.read(large)) + HEADER == 2**21
+    assert len(reader.read(large)) + HEADER == 2**21
 
 
 def test_pieces_that_became_too_small_are_given_up_on_both_sides() -> None:
-    lender, borrower = Lender(), Borrower()
-    loans = [lender.lend(100)[0] for _ in range(8)]
-    for loan in loans:
-        borrower.read(loan)
-    for loan in loans[:6]:
-        borrower.give_back(loan)
-    large, _ = lender.lend(2**21)
-    borrower.read(large)
-    assert sorted(large.gone) == [loan.number for loan in loans[:6]]
-    assert sorted(borrower._pieces) == sorted(lender._pieces) == [6, 7, 8]
+    pool, reader = SharedMemoryPool(), SharedMemoryReader()
+    blocks = [pool.take(100)[0] for _ in range(8)]
+    for block in blocks:
+        reader.read(block)
+    for block in blocks[:6]:
+        reader.release(block)
+    large, _ = pool.take(2**21)
+    reader.read(large)
+    assert sorted(large.gone) == [block.number for block in blocks[:6]]
+    assert sorted(reader._pieces) == sorted(pool._pieces) == [6, 7, 8]
 
 
 def test_after_a_new_start_no_piece_of_before_is_used() -> None:
-    lender, borrower = Lender(), Borrower()
-    lost, _ = lender.lend(100)
-    lender.clear()
-    fresh, memory = lender.lend(100)
+    pool, reader = SharedMemoryPool(), SharedMemoryReader()
+    lost, _ = pool.take(100)
+    pool.clear()
+    fresh, memory = pool.take(100)
     memory[:] = 3
     assert fresh.number != lost.number
-    assert (borrower.read(fresh)[:100] == 3).all()
+    assert (reader.read(fresh)[:100] == 3).all()
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ _MANY: Final = 8  # pieces; more than are ever on their way at once with usual p
 
 
 @dataclass
-class Loan:
+class SharedBlock:
     """A piece of shared memory on its way to the training process.
 
     Attributes:
@@ -33,31 +33,31 @@ class Loan:
     gone: list[int] = field(default_factory=list)
 
 
-class Lender:
+class SharedMemoryPool:
     """The worker's side: owns the pieces."""
 
     def __init__(self) -> None:
         self._pieces: dict[int, torch.Tensor] = {}
         self._made = 0
 
-    def lend(self, size: int) -> tuple[Loan, np.ndarray]:
+    def take(self, size: int) -> tuple[SharedBlock, np.ndarray]:
         """A piece that is not in use, and `size` bytes of it to be written before it is sent."""
-        loan = self._free(size) or self._new(size)
-        memory = self._pieces[loan.number].numpy()
+        block = self._free(size) or self._new(size)
+        memory = self._pieces[block.number].numpy()
         memory[0] = 1
-        return loan, memory[HEADER : HEADER + size]
+        return block, memory[HEADER : HEADER + size]
 
     def clear(self) -> None:
         """Give up all pieces: what was sent in them is lost, and nobody will say when it is read."""
         self._pieces.clear()
 
-    def _free(self, size: int) -> Loan | None:
+    def _free(self, size: int) -> SharedBlock | None:
         for number, memory in self._pieces.items():
             if memory[0] == 0 and len(memory) >= HEADER + size:
-                return Loan(number, None)
+                return SharedBlock(number, None)
         return None
 
-    def _new(self, size: int) -> Loan:
+    def _new(self, size: int) -> SharedBlock:
         gone: list[int] = []
         if len(self._pieces) >= _MANY:  # all that are not in use are too small
             gone = [number for number, memory in self._pieces.items() if memory[0] == 0]
@@ -69,31 +69,31 @@ class Lender:
         number = self._made
         self._made += 1
         self._pieces[number] = memory
-        return Loan(number, memory, gone)
+        return SharedBlock(number, memory, gone)
 
 
-class Borrower:
+class SharedMemoryReader:
     """The training process's side: knows the pieces of one worker."""
 
     def __init__(self) -> None:
         self._pieces: dict[int, np.ndarray] = {}
 
-    def read(self, loan: Loan) -> np.ndarray:
-        """The bytes of a loan; good until `give_back`."""
-        for number in loan.gone:
+    def read(self, block: SharedBlock) -> np.ndarray:
+        """The bytes of a block; good until `release`."""
+        for number in block.gone:
             self._pieces.pop(number, None)
-        if loan.memory is not None:
-            self._pieces[loan.number] = loan.memory.numpy()
-        return self._pieces[loan.number][HEADER:]
+        if block.memory is not None:
+            self._pieces[block.number] = block.memory.numpy()
+        return self._pieces[block.number][HEADER:]
 
-    def give_back(self, loan: Loan) -> None:
+    def release(self, block: SharedBlock) -> None:
         """Let the worker write there again."""
-        self.returning(loan)()
+        self.releasing(block)()
 
-    def returning(self, loan: Loan) -> Callable[[], None]:
-        """A call that gives a loan back, whatever has become of the piece by then."""
-        return partial(_give_back, self._pieces[loan.number])
+    def releasing(self, block: SharedBlock) -> Callable[[], None]:
+        """A call that releases a block, whatever has become of the piece by then."""
+        return partial(_release, self._pieces[block.number])
 
 
-def _give_back(memory: np.ndarray) -> None:
+def _release(memory: np.ndarray) -> None:
     memory[0] = 0
