@@ -2,7 +2,17 @@
 
 from setuptools import find_namespace_packages, find_packages, setup
 
-ROOMS = ("cospeech", "settings", "reports", "models", "datamodules", "preprocessing", "metrics", "trainers")
+ROOMS = (
+    "cospeech",
+    "settings",
+    "reports",
+    "models",
+    "datamodules",
+    "pretrained",
+    "preprocessing",
+    "metrics",
+    "trainers",
+)
 SHIPPED = find_namespace_packages(include=["configs*", "slurm*"])
 
 setup(

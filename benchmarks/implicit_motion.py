@@ -22,8 +22,9 @@ from models.implicit_motion import ImplicitMotion
 from models.implicit_motion.base import SourceFeatures
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import MotionDiffusion
+from pretrained.exports import load_network
 from trainers.animation.frames import BATCH, half_precision
-from trainers.run.exports import find_export, load_network
+from trainers.run.exports import find_export
 
 FPS = 25
 PAPER = {"image to image": 1.322, "audio to video": 1.515}

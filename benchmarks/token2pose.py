@@ -28,7 +28,7 @@ from models.human.retarget import BONES, Lengths, lengths_of, retarget
 from models.versa.token2pose import FPS, PoseBank, normalised, size_of
 from models.versa.tokenizer import MotionTokenizer
 from preprocessing.bank import KEYS, at_25
-from preprocessing.features.frozen import load_frozen
+from pretrained.exports import load_frozen
 from trainers.evaluation.evaluator import load_evaluator
 
 WAYS: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ from typing import Final
 
 from cospeech.shipped import ROOT
 
-PACKAGES: Final = ("settings", "reports", "models", "datamodules", "preprocessing", "metrics", "trainers")
+PACKAGES: Final = ("settings", "reports", "models", "datamodules", "pretrained", "preprocessing", "metrics", "trainers")
 
 
 def clash() -> str | None:

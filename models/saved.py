@@ -1,11 +1,13 @@
 """Networks that are saved as a folder with `config.json` and `model.safetensors`, and found again."""
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from huggingface_hub import PyTorchModelHubMixin
 
-CONFIG = "config.json"
+CONFIG: Final = "config.json"
+WEIGHTS: Final = "model.safetensors"
+_WANTED: Final = "give a run folder, its export/ folder or a hub name (owner/name)"
 
 
 class SavedNetwork(PyTorchModelHubMixin):
@@ -22,29 +24,39 @@ class SavedNetwork(PyTorchModelHubMixin):
         Raises:
             FileNotFoundError: nothing there; says what is.
         """
-        return super().from_pretrained(_export_of(pretrained_model_name_or_path, cls.__name__), **options)
+        folder = folder_of(pretrained_model_name_or_path)
+        return super().from_pretrained(folder or pretrained_model_name_or_path, **options)
 
 
-def _export_of(name: str | Path, what: str) -> str | Path:
-    path = Path(name)
+def folder_of(name: str | Path) -> Path | None:
+    """The folder that holds `config.json` and `model.safetensors`; None for what can only be a hub name.
+
+    Args:
+        name: a run folder, an export folder, or a hub name like owner/name.
+
+    Raises:
+        FileNotFoundError: a path at which no network is; says what is there instead.
+    """
+    path = Path(name).expanduser()
     if path.is_dir():
-        if (path / CONFIG).is_file():
-            return name
-        if (path / "export" / CONFIG).is_file():
-            return path / "export"
+        for folder in (path, path / "export"):
+            if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+                return folder
         if (path / "config.yaml").is_file():
             raise FileNotFoundError(
-                f"{path} is a run without an export yet: let training end, or take a checkpoint with "
-                f"`python -m trainers.export --run {path}`"
+                f"{path} has no export yet ({path / 'export' / WEIGHTS} is missing): let training end, or take a "
+                f"checkpoint with `python -m trainers.export --run {path}`"
             )
         raise FileNotFoundError(
-            f"{path} holds no {what}: it is neither a run folder nor an export ({CONFIG} is missing)"
+            f"{path} is neither a run folder nor an export: it has no export/ and no {CONFIG} with {WEIGHTS}"
         )
-    wanted = "give a run folder, its export/ folder or a hub name (owner/name)"
     if path.exists():
-        raise FileNotFoundError(f"{path} is a file; {wanted}")
-    if str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
-        raise FileNotFoundError(
-            f"no folder at {path}; give a run folder, its export/ folder or a hub name (owner/name)"
-        )
-    return name
+        raise FileNotFoundError(f"{path} is a file; {_WANTED}")
+    if only_a_path(name) or str(name).count("/") != 1:
+        raise FileNotFoundError(f"{path}: no such folder; {_WANTED}")
+    return None
+
+
+def only_a_path(name: str | Path) -> bool:
+    """Whether a name can be none on the hub, which would answer with a message about names of repositories."""
+    return str(name).startswith((".", "/", "~"))

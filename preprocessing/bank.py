@@ -24,8 +24,8 @@ from datamodules.shards.index import Index, IndexFileError
 from models.human.motion import FPS as MOTION_FPS
 from models.versa.token2pose import FPS, PoseBank, Template
 from models.versa.tokenizer import MotionTokenizer
-from preprocessing.features.frozen import load_frozen
 from preprocessing.runs.writer import OutputError, refused_as_output_error
+from pretrained.exports import load_frozen
 from settings import ConfigError, build, command
 from settings.device import device_of
 from settings.output import faults_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import closing
@@ -22,6 +21,7 @@ from preprocessing.videos.decode import SHORT_OF, Clock, PastEnd, SourceVideo
 from preprocessing.videos.seek import video_seconds
 from preprocessing.videos.span import Span
 from settings import ConfigError, build
+from settings.hashes import file_hash
 
 
 @dataclass
@@ -213,8 +213,7 @@ def _sha256(path: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _digest(path: Path, size: int, changed: int) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_hash(path)
 
 
 def _plain(figures: dict[str, float]) -> dict[str, float | None]:

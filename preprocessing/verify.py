@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 import tarfile
@@ -14,6 +13,7 @@ from datamodules.clip import KEYS, BadSample, check, decode
 from datamodules.shards.index import Index, IndexFileError, SampleEntry, ShardEntry
 from preprocessing.runs.writer import BLOCK, END
 from settings import command
+from settings.hashes import file_hash
 from settings.progress import Progress
 
 
@@ -71,7 +71,7 @@ def _verify_shard(path: Path, shard: ShardEntry, decoded: bool, progress: Progre
     if size != shard.bytes:
         yield f"{size} bytes, the index says {shard.bytes}" + ("; cut off" if size < shard.bytes else "")
     with open(path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = file_hash(path)
         if digest != shard.sha256:
             yield f"sha256 is {digest[:16]}..., the index says {shard.sha256[:16]}..."
         progress.advance(shard.bytes)

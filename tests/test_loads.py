@@ -24,6 +24,7 @@ PACKAGES = (
     "reports",
     "models",
     "datamodules",
+    "pretrained",
     "preprocessing",
     "metrics",
     "trainers",

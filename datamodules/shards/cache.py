@@ -1,19 +1,18 @@
 """Where shards are: a local folder, or a remote one whose shards are copied to a local cache, whole and checked."""
 
 import contextlib
-import hashlib
 import os
 import time
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from datamodules.shards.index import FILE_NAME, ShardEntry
+from settings.hashes import file_hash
 from settings.locks import alone
 from settings.log import get_logger
 
 logger = get_logger(__name__)
 
-_BLOCK: Final = 1 << 20
 _SILENCE: Final = 60.0  # seconds without a byte after which a connection counts as broken
 
 
@@ -172,8 +171,4 @@ def _difference(path: Path, shard: ShardEntry) -> str:
     size = path.stat().st_size
     if size != shard.bytes:
         return f"{size} bytes came, {FILE_NAME} says {shard.bytes}"
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return "" if digest.hexdigest() == shard.sha256 else f"its checksum differs from the one in {FILE_NAME}"
+    return "" if file_hash(path) == shard.sha256 else f"its checksum differs from the one in {FILE_NAME}"

@@ -27,10 +27,10 @@ from datamodules.statistics import Moments
 from models.implicit_motion.base import ImplicitMotion
 from models.implicit_motion.features import appearance_of, motion_of
 from models.implicit_motion.motion_encoder import MOTION
-from preprocessing.features.frozen import load_frozen
 from preprocessing.features.work import FeatureWork
 from preprocessing.runs.work import RunError
 from preprocessing.runs.writer import OutputError, SampleWriter, member, whole_file
+from pretrained.exports import load_frozen
 from settings import ConfigError, build, command
 from settings.device import device_of
 from settings.output import faults_of

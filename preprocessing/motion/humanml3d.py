@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +23,7 @@ from preprocessing.motion.clips import LeftOut, Read, checked_motion, encode_cli
 from preprocessing.motion.options import Options
 from preprocessing.sources.manifest import cut_spans, slug
 from preprocessing.step import SourceFile
+from settings.hashes import file_hash
 
 MOTIONS: Final = "new_joint_vecs"
 TEXTS: Final = "texts"
@@ -43,7 +43,7 @@ def read_humanml3d(job: tuple[SourceFile, str], options: Options) -> Read:
         spans = _captions(source.path.parent.parent / TEXTS / f"{source.path.stem}.txt", len(motion) / FPS)
         if options.rotations == "found":
             motion = with_found_rotations(motion)
-        sha256 = hashlib.sha256(source.path.read_bytes()).hexdigest()
+        sha256 = file_hash(source.path)
         for number, (start, stop) in enumerate(pieces(len(motion), options.min_clip_seconds, options.max_clip_seconds)):
             begin, end = start / FPS, stop / FPS
             info = ClipInfo(

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import re
 from fractions import Fraction
 from functools import cache
@@ -42,6 +41,7 @@ from preprocessing.sources.manifest import cut_spans, slug
 from preprocessing.step import SourceFile
 from preprocessing.videos.sound import Sound, read_sound
 from settings import ConfigError
+from settings.hashes import file_hash
 
 WIDTHS: Final = (165, 156, 72, 66)
 BETAS: Final = 300  # the most that any model file has
@@ -144,7 +144,7 @@ def _read_pieces(
             + ("motion cut to them" if cut else "kept whole, with silence behind; when_shorter=cut cuts it")
         )
         frames = min(frames, int(seconds * FPS + 1e-6)) if cut else frames
-    sha256 = _sha256(source.path)
+    sha256 = file_hash(source.path)
     for number, (start, stop) in enumerate(pieces(frames, options.min_clip_seconds, options.max_clip_seconds)):
         begin, end = start / FPS, stop / FPS
         more = dict(extra)
@@ -245,8 +245,3 @@ def rest_of(model: Path) -> tuple[np.ndarray, np.ndarray]:
         raise ConfigError(f"model={model}: {error}") from None
     shapes = body.get_buffer("joint_shapes")[:22, :, : body.betas]
     return body.joints[:22].double().numpy(), shapes.double().numpy()
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -18,6 +18,7 @@ from preprocessing.motion.plan import ImportPlan
 from preprocessing.runs.shard_work import ShardWork
 from preprocessing.runs.writer import SampleWriter, member, sample_entry, whole_file
 from settings import get_logger
+from settings.hashes import file_hash
 
 logger = get_logger(__name__)
 
@@ -104,7 +105,4 @@ class MotionWork(ShardWork):
 
 
 def _sha256(path: Path) -> str:
-    if not path.is_file():
-        return str(path)
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_hash(path) if path.is_file() else str(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 import re
 from collections import Counter, defaultdict
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from preprocessing.step import SourceFile
+from settings.hashes import file_hash
 
 EXTENSIONS: Final = (
     ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".divx", ".flv", ".f4v", ".wmv", ".asf", ".mpg", ".mpeg",
@@ -91,8 +91,7 @@ def same_content(sources: Iterable[SourceFile]) -> list[list[SourceFile]]:
             continue
         for members in files.values():
             try:
-                with open(members[0].path, "rb") as file:
-                    groups[hashlib.file_digest(file, "sha256").hexdigest()] += members
+                groups[file_hash(members[0].path)] += members
             except OSError:
                 continue
     return [group for group in groups.values() if len({os.path.realpath(source.path) for source in group}) > 1]

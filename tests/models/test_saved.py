@@ -26,7 +26,7 @@ def test_a_run_folder_and_its_export_are_the_same_network(run: Path) -> None:
     [
         (lambda at: (at / "config.yaml").write_text("seed: 0"), "python -m trainers.export --run"),
         (lambda at: (at / "else").mkdir(), "neither a run folder nor an export"),
-        (lambda at: at.rmdir(), "no folder at"),
+        (lambda at: at.rmdir(), "no such folder"),
         (lambda at: (at.rmdir(), at.write_text("")), "is a file"),
     ],
 )

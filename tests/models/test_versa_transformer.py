@@ -15,6 +15,7 @@ from models.versa.spans import FARTHEST, lay_out
 from models.versa.text import PIECES, WordEncoder, clip_text, hash_texts, words_of
 from models.versa.transformer import Guidance, MotionTransformer
 from tests.models.motion_transformers import CODES, LENGTHS, TEXTS, N, inputs, layout, transformer
+from tests.text_models import saved_clip
 
 KINDS = {"text": {}, "both": {"audio_branch": True}, "audio": {"audio_branch": True, "text_branch": False}}
 
@@ -316,20 +317,7 @@ def test_places_of_spans_and_none_of_speech():
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> str:
-    """A CLIP text model of 8 channels with a tokenizer, as it is saved."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
-
-    folder = tmp_path_factory.mktemp("clip")
-    letters = [chr(97 + i) for i in range(26)]
-    words = ["<|startoftext|>", *letters, *(f"{letter}</w>" for letter in letters), "<|endoftext|>"]
-    (folder / "vocab.json").write_text(json.dumps({word: number for number, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    ends = {"bos_token_id": 0, "eos_token_id": len(words) - 1, "pad_token_id": len(words) - 1}
-    CLIPTextModel(CLIPTextConfig(vocab_size=len(words), **sizes, **ends)).save_pretrained(folder)
-    return str(folder)
+    return saved_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.mark.paper("VA-6")

@@ -20,7 +20,7 @@ WITHOUT: dict[str, str] = {}
 def targets() -> list[Any]:
     """What every `command(...)` of the tree reads its options against, and every stage, part and datamodule below."""
     found = []
-    for room in ("trainers", "preprocessing", "metrics", "benchmarks"):
+    for room in ("trainers", "pretrained", "preprocessing", "metrics", "benchmarks"):
         for path in sorted((ROOT / room).rglob("*.py")):
             for name in re.findall(r"\bcommand\(\s*(\w+)\s*,", path.read_text()):
                 module = ".".join(path.relative_to(ROOT).with_suffix("").parts)

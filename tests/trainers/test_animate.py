@@ -20,13 +20,14 @@ from models.human.keypoints import BODY, FACE, LIPS
 from models.human.motion_masks import motion_masks
 from models.mmgt.smga import SMGA
 from settings import ConfigError
+from settings.hashes import file_hash
 from tests.speech_models import saved_speech_model
 from tests.trainers.commands import status
 from trainers.animate import animate, main
 from trainers.animation.hearing import PretrainedHearing
 from trainers.animation.request import read_request, read_speech, video_size
 from trainers.mmgt.animation import SMGAAnimator
-from trainers.run.exports import file_hash, find_export
+from trainers.run.exports import find_export
 
 
 @pytest.fixture(scope="module")

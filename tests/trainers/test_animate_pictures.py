@@ -18,6 +18,7 @@ from models.implicit_motion import ImplicitMotion
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import MotionDiffusion
 from settings import ConfigError
+from settings.hashes import file_hash
 from tests.models.motion_networks import small
 from tests.models.test_implicit_motion_base import SMALL
 from tests.trainers.commands import status
@@ -25,7 +26,6 @@ from tests.trainers.test_animate import media
 from trainers.animate import animate, main
 from trainers.animation.request import listen
 from trainers.animation.square import find_square
-from trainers.run.exports import file_hash
 
 FRAMES = 50
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from models.mmgt.smga import SMGA
+from pretrained.exports import Export
 from trainers.mmgt import animation as smga
 from trainers.mmgt.animation import SMGAAnimator
-from trainers.run.exports import Export
 
 
 @pytest.mark.parametrize("shown", [True, False])

@@ -14,10 +14,10 @@ from models.human.autoencoder import PoseAutoencoder
 from models.implicit_motion import ImplicitMotion
 from models.mmgt.smga import SMGA
 from settings import ConfigError
+from settings.hashes import file_hash
 from tests.shards import write_shards
 from tests.trainers.test_evaluate_pictures import SMALL
 from trainers.compare import KEPT, compare, main
-from trainers.run.exports import file_hash
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from models.human.keypoints import CHIN, INNER_LIP_BOTTOM, INNER_LIP_TOP
 from models.mmgt.smga import SMGA
 from reports import Page
 from settings import ConfigError
+from settings.hashes import file_hash
 from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
 from trainers.evaluation import tables
@@ -26,7 +27,6 @@ from trainers.mmgt.evaluation import baselines
 from trainers.mmgt.evaluation.figures import FIGURES, measure
 from trainers.mmgt.evaluation.gestures import DIFFERENT, PAPER, PAPER_SOURCE, batches, evaluate_gestures
 from trainers.mmgt.system import GestureOptions
-from trainers.run.exports import file_hash
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "human" / "pose_autoencoder"
 

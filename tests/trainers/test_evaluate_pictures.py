@@ -17,6 +17,7 @@ from metrics.weights import WeightsSource
 from models.implicit_motion import ImplicitMotion
 from preprocessing.features.run import Options, make_features
 from settings import ConfigError
+from settings.hashes import file_hash
 from tests.models.motion_networks import small
 from tests.models.test_implicit_motion_base import SMALL
 from tests.shards import write_shards
@@ -33,7 +34,7 @@ from trainers.implicit_motion.evaluation.speech_motion import (
     measure,
     seam_figures,
 )
-from trainers.run.exports import file_hash, find_export
+from trainers.run.exports import find_export
 
 KEYS = ("video.mp4", "pose.npz", "audio.flac", "speech.npz")
 SPLITS = ("train", "train", "test", "test", "test_unseen")

@@ -15,6 +15,7 @@ from models.implicit_motion.motion import MotionDiffusion
 from preprocessing.features import run as features
 from settings import ConfigError, build
 from settings.command import command
+from settings.hashes import file_hash
 from tests.models.filled import filled
 from tests.models.motion_networks import statistics
 from tests.models.test_implicit_motion_base import SMALL as BASE
@@ -23,7 +24,6 @@ from tests.nested import words as words_of
 from tests.shards import write_shards
 from trainers.fit import fit
 from trainers.implicit_motion.motion import MotionStage
-from trainers.run.exports import file_hash
 from trainers.stages import STAGES
 from trainers.tracking.loggers import read_metrics
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from datamodules.media.files import SAMPLE_RATE
 from preprocessing.speech.pretrained import RATE, PretrainedSpeech
+from pretrained.exports import Export
 from settings import ConfigError
-from trainers.run.exports import Export
 
 WHERE: Final = "the folder or hub name that preprocessing made them with, such as facebook/wav2vec2-large-960h"
 

@@ -12,8 +12,8 @@ from datamodules.media.files import MediaError, read_audio
 from datamodules.media.picture import read_image
 from models.human.keypoints import BODY, FACE
 from settings import ConfigError
+from settings.hashes import file_hash
 from trainers.animation.frame_size import frame_size
-from trainers.run.exports import file_hash
 
 SOUND_RATE: Final = 44_100  # of the written video; networks hear 16 kHz
 SHORTEST: Final = 0.2  # seconds

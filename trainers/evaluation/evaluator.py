@@ -9,8 +9,9 @@ from typing import Any
 from cospeech import shipped
 from models.human.autoencoder import PoseAutoencoder
 from models.versa.evaluator import TextMotionEvaluator
+from pretrained.exports import Export, load_network
 from settings import ConfigError, get_logger
-from trainers.run.exports import Export, find_export, load_network
+from trainers.run.exports import find_export
 
 logger = get_logger(__name__)
 

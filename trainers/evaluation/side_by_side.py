@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from pretrained.exports import Export
 from reports import Cell, Page
 from settings import ConfigError
 from trainers.evaluation.comparison import FEWEST, METHOD, best_of, difference
 from trainers.evaluation.tables import _arrow, _cell, _plain, _replace, name_of_split
-from trainers.run.exports import Export
 from trainers.run.folder import RunFolder
 
 _VIDEOS: Final = 4

@@ -14,6 +14,7 @@ from models.implicit_motion.base import ImplicitMotion
 from models.implicit_motion.generate import generate_chunks
 from models.implicit_motion.motion import MotionDiffusion
 from preprocessing.videos.square import Square
+from pretrained.exports import Export, load_network
 from settings import ConfigError
 from settings.device import device_of
 from trainers.animation import frames
@@ -21,7 +22,7 @@ from trainers.animation.files import Animation
 from trainers.animation.request import LARGEST, check_files, hashes, listen, read_first_pose
 from trainers.animation.square import find_square
 from trainers.implicit_motion.system import ReenactOptions, SpeakOptions
-from trainers.run.exports import Export, find_export, load_network
+from trainers.run.exports import find_export
 
 if TYPE_CHECKING:
     from preprocessing.videos.decode import SourceVideo

@@ -1,38 +1,24 @@
 """The frozen base network in a later stage: found by name, it turns frames into features."""
 
 from itertools import islice
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.implicit_motion.base import ImplicitMotion
 from models.implicit_motion.features import appearance_of, motion_of
+from pretrained.exports import Export, load_network
+from pretrained.frozen import Frozen
 from settings import ConfigError
-from trainers.run.exports import Export, find_export, load_network
 
 STAGE: Final = "implicit_motion.base"
 RENDERED: Final = 8  # frames that are rendered together, to fit beside a training step
 MEASURED_WINDOWS: Final = 128  # from which statistics are taken where no index has them
 
 
-def find_base(base: str) -> Export:
-    """The saved base network of a run folder, an export or a hub name.
-
-    Raises:
-        ConfigError: nothing there, or a network of another stage.
-    """
-    try:
-        export = find_export(base)
-    except ConfigError as error:
-        raise ConfigError(f"stage.base: {error}") from None
-    if export.stage != STAGE:
-        raise ConfigError(f"stage.base: {base} is a network of {export.stage}; one of {STAGE} is needed")
-    return export
-
-
-class FrozenBase(nn.Module):
-    """A base network that is not trained any more, and stays in evaluation mode.
+class FrozenBase(Frozen[ImplicitMotion]):
+    """A base network that is not trained any more.
 
     Args:
         export: where it is saved.
@@ -42,14 +28,7 @@ class FrozenBase(nn.Module):
     """
 
     def __init__(self, export: Export):
-        super().__init__()
-        self.network = load_network(ImplicitMotion, export).requires_grad_(False)
-        self.sha256 = export.sha256
-        self.eval()
-
-    def train(self, mode: bool = True) -> Self:
-        """Evaluation mode, whatever is asked for."""
-        return super().train(False)
+        super().__init__(load_network(ImplicitMotion, export), export.sha256)
 
     def motion(self, video: Tensor) -> Tensor:
         """Frames (B, T, 3, S, S) uint8 to motion features (B, T, 768).

@@ -11,9 +11,11 @@ from models.diffusion.weighting import loss_weight
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import PRECEDING, MotionDiffusion, Spoken
 from models.implicit_motion.motion_loss import motion_diffusion_loss
+from pretrained.exports import find_stage
+from pretrained.frozen import short
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
-from trainers.implicit_motion.features import FrozenBase, find_base, measure
+from trainers.implicit_motion.features import STAGE, FrozenBase, measure
 from trainers.stage.agreement import Expected, frame_rate, picture_size, window_length
 from trainers.stage.base import Stage, both, build_network, check_sampling
 from trainers.stage.optimizers import OPTIMIZERS
@@ -68,7 +70,7 @@ class MotionStage(Stage):
                 raise ConfigError(f"stage.{name} is a probability, got {chance}")
         if features == "video" and base is None:
             raise ConfigError("stage.features=video needs the network that makes them: give stage.base")
-        export = None if base is None else find_base(base)
+        export = None if base is None else find_stage(base, "base", STAGE)
         self.base_sha256 = "" if export is None else export.sha256
         self.base = FrozenBase(export) if export is not None and features == "video" else None
         self.network = build_network(MotionDiffusion, {"global_speech": "clip", **network})
@@ -104,7 +106,7 @@ class MotionStage(Stage):
                 Expected(
                     "implicit.network",
                     self.base_sha256,
-                    f"stage.base is a network with the hash {self.base_sha256[:16]}",
+                    f"stage.base is a network with the hash {short(self.base_sha256)}",
                     "the features of data.shards were made by {}",
                     "make them again with `python -m preprocessing.features`, or name the network that made them",
                 )

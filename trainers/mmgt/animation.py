@@ -10,6 +10,7 @@ from datamodules.shards.index import Index, IndexFileError
 from models.mmgt.generate import generate_chunks
 from models.mmgt.smga import HANDCRAFTED, SMGA
 from models.mmgt.speech import join_speech
+from pretrained.exports import Export, load_network
 from settings import ConfigError
 from settings.device import device_of
 from settings.progress import Progress
@@ -17,7 +18,6 @@ from trainers.animation.files import PoseAnimation, write_animation
 from trainers.animation.hearing import PretrainedHearing, handcrafted, layer_numbers, layers_wanted, mean_layer
 from trainers.animation.request import read_request
 from trainers.mmgt.system import SMGAOptions
-from trainers.run.exports import Export, load_network
 
 PAPER_FPS: Final = 25.0
 

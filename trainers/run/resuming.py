@@ -6,6 +6,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
+from pretrained.frozen import frozen_of, short
 from settings import ConfigError
 from trainers.engines.pieces import Reader, is_in_pieces
 from trainers.run.checkpoints import read_state
@@ -84,6 +85,11 @@ def check_resume(
             f"cannot go on from {checkpoint} with another {'; '.join(wrong)}. Give the old values, or start a new run "
             "with another run=, from these weights with init_from="
         )
+    if other := _other_networks(state.get("frozen", {}), stage.frozen()):
+        raise ConfigError(
+            f"cannot go on from {checkpoint} beside another network: {'; '.join(other)}. Give the one that it was "
+            "trained with, or start a new run with another run=, from these weights with init_from="
+        )
     if unlike := _unlike(checkpoint, state, stage):
         raise ConfigError(
             f"{checkpoint} is of another network than the config's: {', '.join(unlike[:3])}"
@@ -132,6 +138,15 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
     return dict(state)
 
 
+def _other_networks(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Networks that were used and not trained, and are others now; earlier versions do not tell which they were."""
+    return [
+        f"stage.{name} had the hash {short(before[name])}, now it has {short(now[name])}"
+        for name in sorted(before.keys() & now.keys())
+        if before[name] != now[name]
+    ]
+
+
 def _unlike(checkpoint: Path, state: Mapping[str, Any], stage: Stage) -> list[str]:
     """Names of trained weights with their shapes where checkpoint and stage differ."""
     if is_in_pieces(checkpoint):
@@ -146,5 +161,10 @@ def _unlike(checkpoint: Path, state: Mapping[str, Any], stage: Stage) -> list[st
     ]
     if not is_in_pieces(checkpoint):
         known = {*stage.state_dict(), *(name for name, _ in stage.named_parameters())}
-        found += [f"{name} {shape} is not in this network" for name, shape in there.items() if name not in known]
+        passed_over = tuple(f"{name}." for name in frozen_of(stage))  # earlier versions kept some of it
+        found += [
+            f"{name} {shape} is not in this network"
+            for name, shape in there.items()
+            if name not in known and not name.startswith(passed_over)
+        ]
     return found

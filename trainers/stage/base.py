@@ -11,6 +11,7 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor, nn
 
+from pretrained.frozen import frozen_of
 from settings import Choice, ConfigError
 from trainers.engines.fragments import shards_of
 from trainers.stage.agreement import Expected
@@ -44,7 +45,8 @@ class Stage(L.LightningModule):
     `parts`, returns them from `configure_optimizers` in that order, and steps them with `only` and `update`. It calls
     its modules whole (`self.network(...)`), since strategies that share weights out gather them on the call.
 
-    What is frozen when training starts is no part of checkpoints: the constructor has to make it again.
+    What is frozen when training starts is no part of checkpoints: the constructor has to make it again. A network of
+    an earlier stage, or of others, that is used and not trained stands in a `pretrained.frozen.Frozen`.
 
     Args:
         optimizer: optimiser and its options.
@@ -84,6 +86,10 @@ class Stage(L.LightningModule):
     def figures(self) -> tuple[str, ...]:
         """Every name under which the stage logs in its steps; `checkpoint.monitor` has to be one of them."""
         return both("loss")
+
+    def frozen(self) -> dict[str, str]:
+        """SHA-256 of each network that is used and not trained; a run goes on with the same ones only."""
+        return {name: each.sha256 for name, each in frozen_of(self).items()}
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Take the normalisation statistics of the index into the network's buffers, if it has any."""
@@ -140,10 +146,11 @@ class Stage(L.LightningModule):
             schedule.step()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what is frozen, and name the parameters of each optimiser."""
+        """Leave out what is frozen but for its hash, and name the parameters of each optimiser."""
         names = {id(p): name for name, p in self.named_parameters()}
-        for name in _frozen(self):
+        for name in _not_trained(self):
             checkpoint["state_dict"].pop(name, None)
+        checkpoint["frozen"] = self.frozen()
         if checkpoint.get("optimizer_states") and checkpoint["state_dict"]:
             checkpoint["parameters"] = [
                 [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
@@ -154,8 +161,9 @@ class Stage(L.LightningModule):
         """What is frozen keeps what the constructor made."""
         if checkpoint.get("state_dict"):
             own = self.state_dict()
-            for name in _frozen(self):
-                checkpoint["state_dict"].setdefault(name, own[name])
+            for name in _not_trained(self):
+                if name in own:
+                    checkpoint["state_dict"].setdefault(name, own[name])
 
     def log(self, name: str, value: Any, *args: Any, **options: Any) -> None:
         """Lightning's `log`, skipped at training steps of which no row is written: it takes 0.3 ms."""
@@ -266,7 +274,7 @@ def check_monitor(name: str | None, stage: Stage) -> None:
     )
 
 
-def _frozen(stage: nn.Module) -> list[str]:
+def _not_trained(stage: nn.Module) -> list[str]:
     return [name for name, p in stage.named_parameters() if not p.requires_grad]
 
 

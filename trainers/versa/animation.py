@@ -19,7 +19,7 @@ from models.versa.generate import generate
 from models.versa.token2pose import FPS, PoseBank
 from models.versa.tokenizer import MotionTokenizer
 from models.versa.transformer import MotionTransformer
-from preprocessing.features.frozen import load_frozen
+from pretrained.exports import Export, load_frozen, load_network
 from settings import ConfigError
 from settings.device import device_of
 from settings.progress import Progress
@@ -35,7 +35,7 @@ from trainers.animation.request import (
     read_speech,
     video_size,
 )
-from trainers.run.exports import Export, find_export, load_network
+from trainers.run.exports import find_export
 from trainers.versa.system import BodyOptions
 from trainers.versa.timed_text import read_texts
 

@@ -11,9 +11,9 @@ from models.versa.masking import hidden_tokens, token_loss
 from models.versa.spans import RATE, speech_layout
 from models.versa.text import SPEECH
 from models.versa.transformer import MotionTransformer
+from pretrained.exports import find_stage, load_network
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fps, Fraction
-from trainers.run.exports import load_network
 from trainers.stage.agreement import Expected
 from trainers.stage.base import Stage, both, build_network
 from trainers.stage.optimizers import OPTIMIZERS
@@ -21,7 +21,6 @@ from trainers.stage.schedules import SCHEDULES
 from trainers.versa.frozen import (
     TEXT_MOTION,
     check_tokenizer,
-    find_stage,
     find_tokenizer,
     motion_tokens,
     same_codes,
@@ -75,7 +74,7 @@ class AudioMotionStage(Stage):
             )
         self.needs = ("motion.npz", "speech.npz", "audio.flac")  # type: ignore[misc]
         self.shown, self.drop_audio = shown, drop_audio
-        self.trained_text = text_motion is not None
+        self.trained_text = ""  # hash of the network that the text branch comes from
         self.tokenizer = None if tokenizer is None else find_tokenizer(tokenizer)
         if tokenizer is not None and text_motion is not None:
             same_tokenizer(tokenizer, text_motion)
@@ -87,6 +86,7 @@ class AudioMotionStage(Stage):
                 with torch.device("cpu"):
                     other = load_network(MotionTransformer, trained)
                 self.network.take_text_branch(other)
+                self.trained_text = trained.sha256
             elif text_branch:
                 self.network.take_text_branch(self.network)
         except ValueError as error:
@@ -107,6 +107,10 @@ class AudioMotionStage(Stage):
                 '"speech=[{{name: transformers, model: FOLDER}}]"' + kept,
             )
         ]
+
+    def frozen(self) -> dict[str, str]:
+        """Also the text branch, which is part of the network."""
+        return super().frozen() | ({"text_motion": self.trained_text} if self.trained_text else {})
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Take the index's statistics of speech; looks whether what a training needs is there."""

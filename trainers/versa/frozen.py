@@ -1,6 +1,6 @@
-"""What of an earlier stage a later one takes, frozen: found by path, and in no checkpoint."""
+"""What of an earlier stage a later one takes, frozen."""
 
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -8,36 +8,17 @@ from torch import Tensor, nn
 from models.human.motion import FPS
 from models.versa.spans import RATE
 from models.versa.tokenizer import MotionTokenizer
+from pretrained.exports import find, find_stage, load_network
+from pretrained.frozen import Frozen, short
 from settings import ConfigError
-from trainers.run.exports import Export, find_export, load_network
 
 TOKENIZER: Final = "versa.tokenizer"
 TEXT_MOTION: Final = ("versa.text_motion", "versa.audio_motion")  # the one holds the branch of the other
 FRAMES: Final = 4  # of a token
 
 
-def find_stage(run: str, option: str, *stages: str) -> Export:
-    """The saved network of a run folder, an export or a hub name.
-
-    Args:
-        run: where it is.
-        option: of the config that says so, for messages.
-        stages: one of which has to have trained it.
-
-    Raises:
-        ConfigError: nothing there, or a network of another stage.
-    """
-    try:
-        export = find_export(run)
-    except ConfigError as error:
-        raise ConfigError(f"stage.{option}: {error}") from None
-    if export.stage not in stages:
-        raise ConfigError(f"stage.{option}: {run} is a network of {export.stage}; one of {stages[0]} is needed")
-    return export
-
-
-class FrozenTokenizer(nn.Module):
-    """A motion tokenizer that is not trained any more; its buffers, the codebook among them, are in no checkpoint.
+class FrozenTokenizer(Frozen[MotionTokenizer]):
+    """A motion tokenizer that is not trained any more.
 
     Args:
         run: run folder, saved network or hub name.
@@ -47,17 +28,9 @@ class FrozenTokenizer(nn.Module):
     """
 
     def __init__(self, run: str):
-        super().__init__()
         export = find_stage(run, "tokenizer", TOKENIZER)
         with torch.device("cpu"):
-            self.network = load_network(MotionTokenizer, export).requires_grad_(False)
-        for module in self.network.modules():
-            module._non_persistent_buffers_set.update(module._buffers)
-        self.eval()
-
-    def train(self, mode: bool = True) -> Self:
-        """Evaluation mode, whatever is asked for."""
-        return super().train(False)
+            super().__init__(load_network(MotionTokenizer, export), export.sha256)
 
     @torch.no_grad()
     def encode(self, motion: Tensor, lengths: Tensor) -> Tensor:
@@ -108,14 +81,14 @@ def same_tokenizer(run: str, text_motion: str) -> None:
     if trained_on is None:
         return
     try:
-        before = find_export(trained_on)
+        before = find(trained_on)
     except ConfigError:  # moved since
         return
     now = find_stage(run, "tokenizer", TOKENIZER)
     if before.sha256 != now.sha256:
         raise ConfigError(
-            f"stage.tokenizer is {run} with the hash {now.sha256[:16]}, but the text branch of {text_motion} was "
-            f"trained on the tokens of {trained_on} ({before.sha256[:16]}): give stage.tokenizer={trained_on}, or "
+            f"stage.tokenizer is {run} with the hash {short(now.sha256)}, but the text branch of {text_motion} was "
+            f"trained on the tokens of {trained_on} ({short(before.sha256)}): give stage.tokenizer={trained_on}, or "
             "train the text branch again"
         )
 

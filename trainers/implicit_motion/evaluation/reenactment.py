@@ -17,6 +17,7 @@ from datamodules.media.video import read_window
 from datamodules.shards.index import Index
 from models.human.keypoints import LEFT_HAND, LIPS, RIGHT_HAND
 from models.implicit_motion import ImplicitMotion
+from pretrained.exports import Export, load_network
 from settings import get_logger
 from settings.device import device_of
 from trainers.evaluation.clips import ids_of, joined, present_splits
@@ -25,7 +26,6 @@ from trainers.evaluation.per_clip import PerClip
 from trainers.evaluation.pretrained import Pretrained
 from trainers.evaluation.tables import meanings
 from trainers.implicit_motion.system import ReenactmentOptions
-from trainers.run.exports import Export, load_network
 
 logger = get_logger(__name__)
 

@@ -17,6 +17,7 @@ from datamodules.media.fitting import FitMode
 from datamodules.shards.index import Index
 from models.human.keypoints import LEFT_WRIST, RIGHT_WRIST, lip_opening
 from models.implicit_motion.generate import generate, seam_statistics, seams
+from pretrained.exports import Export
 from settings import ConfigError, get_logger
 from trainers.evaluation.clips import ids_of, joined, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
@@ -25,7 +26,7 @@ from trainers.evaluation.tables import meanings
 from trainers.implicit_motion.animation import MotionAnimator
 from trainers.implicit_motion.evaluation.rendered import Rendered
 from trainers.implicit_motion.system import SpeechMotionOptions
-from trainers.run.exports import Export, find_export
+from trainers.run.exports import find_export
 
 logger = get_logger(__name__)
 

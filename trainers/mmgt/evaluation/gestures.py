@@ -9,6 +9,7 @@ import numpy as np
 
 from datamodules.shards.index import Index
 from models.human.autoencoder import PoseAutoencoder
+from pretrained.exports import Export
 from settings import ConfigError, get_logger
 from trainers.evaluation.clips import KEYS, EvaluationClip, load_clips, present_splits
 from trainers.evaluation.comparison import spread, verdict
@@ -18,7 +19,6 @@ from trainers.mmgt.animation import SMGAAnimator
 from trainers.mmgt.evaluation import baselines
 from trainers.mmgt.evaluation.figures import FIGURES, measure
 from trainers.mmgt.system import GestureOptions
-from trainers.run.exports import Export
 
 logger = get_logger(__name__)
 

@@ -14,10 +14,11 @@ from models.versa.generate import MotionRequest, generate_all
 from models.versa.text import SPEECH
 from models.versa.tokenizer import MotionTokenizer
 from models.versa.transformer import MotionTransformer
+from pretrained.exports import Export, load_network
 from settings import ConfigError
 from settings.device import device_of
 from trainers.animation.hearing import layer_numbers, mean_layer
-from trainers.run.exports import Export, find_export, load_network
+from trainers.run.exports import find_export
 from trainers.versa.system import ActingOptions
 
 WHOLE: Final = 0.9  # a caption that holds for so much of a clip is about all of it

@@ -14,12 +14,13 @@ from models.human.motion import FPS, recover_joints
 from models.human.projection import project_joints
 from models.versa.generate import MotionRequest
 from models.versa.text import SPEECH
+from pretrained.exports import Export
 from settings import ConfigError, get_logger
 from trainers.evaluation.clips import ids_of, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import PerClip, combine, mean_over_clips
 from trainers.evaluation.tables import meanings
-from trainers.run.exports import Export, find_export
+from trainers.run.exports import find_export
 from trainers.versa.evaluation.acting import Act, Actor, Spans, load_acts
 from trainers.versa.evaluation.text_motion import by_action, done
 from trainers.versa.system import GesturingOptions

@@ -11,13 +11,13 @@ import torch
 from datamodules.shards.index import Index
 from models.versa.evaluator import TextMotionEvaluator
 from models.versa.generate import MotionRequest
+from pretrained.exports import Export
 from settings import ConfigError, get_logger
 from trainers.evaluation.clips import ids_of, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.evaluator import describe, load_text_motion_evaluator
 from trainers.evaluation.per_clip import PerClip, mean_over_clips, over_clips
 from trainers.evaluation.tables import meanings
-from trainers.run.exports import Export
 from trainers.versa.evaluation.acting import Act, Actor, load_acts
 from trainers.versa.system import TextMotionOptions
 

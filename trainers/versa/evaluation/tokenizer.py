@@ -13,13 +13,13 @@ from datamodules.clips import read_clips
 from datamodules.shards.index import Index
 from models.human.motion import FPS, PARTS, recover_joints
 from models.versa import MotionTokenizer
+from pretrained.exports import Export, load_network
 from settings import ConfigError, get_logger
 from settings.device import device_of
 from trainers.evaluation.clips import ids_of, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import combine, mean_over_clips
 from trainers.evaluation.tables import meanings
-from trainers.run.exports import Export, load_network
 from trainers.versa.evaluation.block_pca import BlockPCA
 from trainers.versa.system import TokenizerOptions
 

@@ -1,0 +1,142 @@
+"""What a stage uses and does not train is in none of its checkpoints, whichever stage it is."""
+
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from pretrained.frozen import frozen_of
+from settings import ConfigError
+from settings.command import command
+from trainers.fit import fit
+from trainers.run.resuming import check_resume
+from trainers.stage.base import Stage
+from trainers.stages import STAGES
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+EVERY = sorted(".".join(path.relative_to(CONFIGS).parts[:-1]) for path in CONFIGS.glob("*/*/tiny.yaml"))
+USED: dict[str, tuple[str, ...]] = {
+    "implicit_motion.motion": ("features=video", "base={implicit_motion.base}"),
+    "versa.text_motion": ("tokenizer={versa.tokenizer}",),
+    "versa.audio_motion": ("tokenizer={versa.tokenizer}", "text_motion={versa.text_motion}"),
+}
+"""Options that let a stage use other networks; the others' folders by stage."""
+FROZEN: dict[str, set[str]] = {
+    "implicit_motion.motion": {"base"},
+    "versa.text_motion": {"tokenizer"},
+    "versa.audio_motion": {"tokenizer", "text_motion"},
+}
+"""What each of them says that it does not train."""
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Networks that later stages use, as their own tiny stages make them, by stage."""
+    folder = tmp_path_factory.mktemp("saved")
+    for name in ("implicit_motion.base", "versa.tokenizer", "versa.text_motion"):
+        network: Any = built(name).network
+        network.save_pretrained(folder / name)
+    return folder
+
+
+def built(name: str, *options: str, seed: int = 0) -> Stage:
+    config = CONFIGS / Path(*name.split(".")) / "tiny.yaml"
+    words = ["--config", str(config), "data.shards=/nowhere", *(f"stage.{option}" for option in options)]
+    torch.manual_seed(seed)
+    return STAGES.build(command(fit, words, prog="fit")["stage"])
+
+
+@cache  # a stage is built once: what the tests change of it is what they look at
+def with_used(name: str, saved: Path) -> Stage:
+    folders = {stage: str(saved / stage) for stage in EVERY}
+    options = list(USED.get(name, ()))
+    for stage, folder in folders.items():
+        options = [option.replace(f"{{{stage}}}", folder) for option in options]
+    return built(name, *options, seed=1)
+
+
+def checkpoint_of(stage: Stage) -> dict[str, Any]:
+    checkpoint: dict[str, Any] = {"state_dict": dict(stage.state_dict())}
+    stage.on_save_checkpoint(checkpoint)
+    return checkpoint
+
+
+def state(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in [*module.named_parameters(), *module.named_buffers()]}
+
+
+def test_every_stage_is_tried() -> None:
+    assert set(USED) == set(FROZEN) <= set(EVERY)
+    assert {name for name in STAGES.names() if "." in name} <= set(EVERY)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_frozen_weights_are_in_no_checkpoint(name: str, saved: Path) -> None:
+    stage = with_used(name, saved)
+    checkpoint = checkpoint_of(stage)
+    trained = {name for name, p in stage.named_parameters() if p.requires_grad}
+    frozen = {name for name, p in stage.named_parameters() if not p.requires_grad}
+    inside = tuple(f"{held}." for held in frozen_of(stage))
+    assert trained <= set(checkpoint["state_dict"])
+    assert not frozen & set(checkpoint["state_dict"])
+    assert not [key for key in checkpoint["state_dict"] if key.startswith(inside)]
+    assert set(checkpoint["frozen"]) == FROZEN.get(name, set())
+    assert bool(frozen) == (name in FROZEN)
+    assert all(len(sha256) == 64 for sha256 in checkpoint["frozen"].values())
+    assert frozen_of(stage.network) == {}, "an export holds all that it needs"
+
+
+@pytest.mark.parametrize("name", sorted(FROZEN))
+def test_a_checkpoint_with_them_inside_still_loads(name: str, saved: Path) -> None:
+    """Checkpoints of earlier versions held buffers, and before that all of the weights."""
+    stage = with_used(name, saved)
+    held, kept = frozen_of(stage), state(stage)
+    checkpoint = checkpoint_of(stage)
+    del checkpoint["frozen"]  # they did not say which they were, either
+    for place, frozen in held.items():
+        old = {f"{place}.{name}": torch.full_like(value, 3) for name, value in state(frozen).items()}
+        assert len(old) > 5
+        checkpoint["state_dict"] |= old
+    trained = next(name for name, p in stage.named_parameters() if p.requires_grad)
+    checkpoint["state_dict"][trained] = torch.full_like(kept[trained], 2)
+    used = check_resume(Path("step-1.ckpt"), checkpoint, {"stage": {}}, {"stage": {}}, stage, None)
+    assert used == []
+    stage.on_load_checkpoint(checkpoint)
+    stage.load_state_dict(checkpoint["state_dict"], strict=True)
+    now = state(stage)
+    assert now.pop(trained).unique().tolist() == [2]
+    assert all(torch.equal(value, kept[name]) for name, value in now.items())
+
+
+@pytest.mark.parametrize("name", sorted(FROZEN))
+def test_training_leaves_them_as_they_are(name: str, saved: Path) -> None:
+    stage = with_used(name, saved).train()
+    for held in frozen_of(stage).values():
+        assert not any(module.training for module in held.modules())
+    taken = {id(p) for group in optimizer(stage).param_groups for p in group["params"]}
+    assert taken
+    assert not taken & {id(p) for p in stage.parameters() if not p.requires_grad}
+
+
+def optimizer(stage: Stage) -> Any:
+    stage._trainer = SimpleNamespace(estimated_stepping_batches=10, max_steps=10)  # type: ignore[assignment]
+    return stage.configure_optimizers()["optimizer"]
+
+
+@pytest.mark.parametrize("name", sorted(FROZEN))
+def test_a_run_goes_on_beside_the_same_networks_only(name: str, saved: Path) -> None:
+    stage = with_used(name, saved)
+    checkpoint, path = checkpoint_of(stage), Path("step-00000008.ckpt")
+    assert check_resume(path, checkpoint, None, {}, stage, None) == []
+    for frozen in FROZEN[name]:
+        now = checkpoint["frozen"][frozen]
+        other = {**checkpoint, "frozen": {**checkpoint["frozen"], frozen: "cd" * 32}}
+        with pytest.raises(ConfigError) as raised:
+            check_resume(path, other, None, {}, stage, None)
+        said = f"stage.{frozen} had the hash {'cd' * 8}, now it has {now[:16]}. Give the one that it was trained with"
+        assert said in str(raised.value)
+        assert "\n" not in str(raised.value)
