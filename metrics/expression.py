@@ -11,8 +11,9 @@ from torchmetrics import Metric
 from metrics.faces import deep3d_crops
 from metrics.frames import as_bytes
 from metrics.frechet import FrechetDistance
-from metrics.weights import Published, Sourced, WeightsSource, find, frozen, load, read_state, source_of
+from metrics.sources import Sourced, source_of, yardstick
 from models.human.canonical_face import CANONICAL, RIGID
+from pretrained.weights import Published, WeightsSource, find_file, load_state, read_state
 
 DEEP3D: Final = Published(
     "Deep3DFaceRecon's ResNet-50",
@@ -55,14 +56,14 @@ class Deep3D(nn.Module):
         from torchvision.models import resnet50
 
         super().__init__()
-        path, source = find(weights, DEEP3D)
+        path, source = find_file(weights, DEEP3D)
         state = read_state(path, DEEP3D, inside="net_recon")
         self.backbone = resnet50(weights=None)
         width = self.backbone.fc.in_features
         self.backbone.fc = nn.Identity()
         self.final_layers = nn.ModuleList([nn.Conv2d(width, size, 1) for size in COEFFICIENTS.values()])
-        load(self, state, path, DEEP3D)
-        frozen(self, source)
+        load_state(self, state, path, DEEP3D)
+        yardstick(self, source)
 
     def forward(self, faces: Tensor) -> Tensor:
         pooled = self.backbone(faces.float() / 255)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from metrics.frames import as_bytes
 from metrics.frechet import FrechetDistance
-from metrics.weights import Published, Sourced, another_network, find, frozen, read_state, source_of
+from metrics.sources import Sourced, source_of, yardstick
+from pretrained.weights import Published, another_network, find_file, read_state
 from settings import ConfigError
 
 INCEPTION: Final = Published(
@@ -42,13 +43,13 @@ class Inception(nn.Module):
             from torch_fidelity import FeatureExtractorInceptionV3
         except ImportError as error:
             raise ConfigError(f"FID needs torch-fidelity: pip install torch-fidelity ({error})") from None
-        path, source = find(weights, INCEPTION)
+        path, source = find_file(weights, INCEPTION)
         read_state(path, INCEPTION)  # torch-fidelity runs whatever code a file holds; this one refuses it
         try:
             self.extractor = FeatureExtractorInceptionV3("inception-v3-compat", [str(FEATURES)], str(path))
         except RuntimeError as error:
             raise another_network(error, path, INCEPTION) from None
-        frozen(self, source)
+        yardstick(self, source)
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.extractor(frames)[0]

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from metrics.frames import as_bytes
 from metrics.frechet import FrechetDistance
 from metrics.kernel import KernelDistance
-from metrics.weights import Published, Sourced, WeightsSource, advice, find, frozen, source_of
+from metrics.sources import Sourced, source_of, yardstick
+from pretrained.weights import Published, WeightsSource, advice, find_file
 from settings import ConfigError
 
 I3D_FILE: Final = Published(
@@ -39,14 +40,14 @@ class I3D(nn.Module):
 
     def __init__(self, weights: str | Path) -> None:
         super().__init__()
-        path, source = find(weights, I3D_FILE)
+        path, source = find_file(weights, I3D_FILE)
         try:
             self.detector = torch.jit.load(str(path), map_location="cpu")
         except (RuntimeError, ValueError) as error:
             raise ConfigError(
                 f"{path} is no TorchScript ({str(error).splitlines()[0]}); {advice((I3D_FILE,))}"
             ) from None
-        frozen(self, source)
+        yardstick(self, source)
 
     def forward(self, videos: Tensor) -> Tensor:
         features = self.detector(

@@ -10,7 +10,8 @@ from torchmetrics import Metric
 
 from metrics.faces import ARCFACE_SIDE, arcface_crops
 from metrics.frames import as_bytes
-from metrics.weights import Published, Sourced, advice, find, source_of
+from metrics.sources import Sourced, source_of
+from pretrained.weights import Published, advice, find_file
 from settings import ConfigError
 
 R50: Final = Published(
@@ -40,7 +41,7 @@ class ArcFace:
     def __init__(self, weights: str | Path) -> None:
         import onnxruntime
 
-        self.path, self.source = find(weights, R50, R100)
+        self.path, self.source = find_file(weights, R50, R100)
         there = onnxruntime.get_available_providers()
         providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
         try:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from metrics.frames import MeanOverFrames, pair_frames
-from metrics.weights import Published, Sourced, find, frozen, load, read_state, source_of
+from metrics.sources import Sourced, source_of, yardstick
+from pretrained.weights import Published, find_file, load_state, read_state
 
 ALEXNET: Final = Published(
     "AlexNet of ImageNet",
@@ -42,14 +43,14 @@ def lpips_network(weights: str | Path, net: Literal["alex", "vgg"] = "alex") -> 
     if net not in _BACKBONES:
         raise ValueError(f"net={net}: LPIPS is defined with {' or '.join(_BACKBONES)}")
     published = _BACKBONES[net]
-    path, source = find(weights, published)
+    path, source = find_file(weights, published)
     state = {name: value for name, value in read_state(path, published).items() if name.startswith("features.")}
     network = _LPIPS(pretrained=True, net=net, pnet_rand=True)
     # torchmetrics cuts the backbone into slices whose layers keep their numbers.
     slices = {name.split(".")[1]: name.split(".")[0] for name in network.net.state_dict()}
     renamed = {_in_slice(name, slices): value for name, value in state.items()}
-    load(network.net, renamed, path, published)
-    return frozen(network, source)
+    load_state(network.net, renamed, path, published)
+    return yardstick(network, source)
 
 
 class LPIPS(Sourced, MeanOverFrames):

@@ -12,8 +12,9 @@ from torchmetrics import Metric
 from metrics.faces import SYNCNET_SIDE, has_box, syncnet_crops
 from metrics.frames import as_bytes
 from metrics.mfcc import RATE, speech_mfcc
-from metrics.weights import Published, Sourced, find, frozen, load, read_state, source_of
+from metrics.sources import Sourced, source_of, yardstick
 from models.human.syncnet import FRAMES, SPEECH_STEPS, SyncNet
+from pretrained.weights import Published, find_file, load_state, read_state
 
 SYNCNET: Final = Published(
     "SyncNet v2",
@@ -35,10 +36,10 @@ def load_syncnet(weights: str | Path) -> SyncNet:
     Raises:
         ConfigError: no such file, or another network's.
     """
-    path, source = find(weights, SYNCNET)
+    path, source = find_file(weights, SYNCNET)
     network = SyncNet()
-    load(network, read_state(path, SYNCNET), path, SYNCNET)
-    frozen(network, source)
+    load_state(network, read_state(path, SYNCNET), path, SYNCNET)
+    yardstick(network, source)
     return network
 
 

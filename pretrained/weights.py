@@ -1,26 +1,30 @@
-"""Networks that figures stand on: where their files come from, and saying which of them made a figure."""
+"""Files of weights that others published: where they come from, which of them is there, and what it holds."""
 
-import hashlib
-import pickle
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
+from models.saved import only_a_path
+from pretrained.hub import HubError, download
 from settings import ConfigError
+from settings.hashes import file_hash
+
+_ENDINGS: Final = (".safetensors", ".pth", ".pt", ".bin", ".onnx", ".model")
 
 
 @dataclass(frozen=True)
 class Published:
-    """A file of weights that a figure is defined with.
+    """A file of weights that others published.
 
     Attributes:
         what: the network.
         names: what the file is called; the first is the usual one.
-        sha256: of the file.
+        sha256: of the file; empty where several will do.
         where: how to get it.
     """
 
@@ -32,13 +36,13 @@ class Published:
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """Which network made a figure.
+    """Which network it is, by its file of weights.
 
     Attributes:
         what: the network.
         file: name of the file of weights, empty for a network that came without one.
         sha256: of the file, empty without one.
-        standard: these are the weights that the figure is defined with.
+        standard: these are the published weights.
     """
 
     what: str
@@ -51,27 +55,7 @@ class WeightsSource:
         return f"{self.what}{file}" + ("" if self.standard else " (other weights)")
 
 
-class Sourced:
-    """A figure that depends on a network: `source` says on which, `label` what the figure may be called.
-
-    Figures from other weights are on another scale, so they carry another name.
-    """
-
-    figure: str
-    source: WeightsSource
-
-    @property
-    def label(self) -> str:
-        """The figure's name in a table: "FID", or "FID (other weights)"."""
-        return self.figure if self.source.standard else f"{self.figure} (other weights)"
-
-
-def source_of(network: Any) -> WeightsSource:
-    """Where a network's weights come from; a network that does not say so has no standard weights."""
-    return getattr(network, "source", WeightsSource(type(network).__name__))
-
-
-def find(weights: str | Path, *known: Published) -> tuple[Path, WeightsSource]:
+def find_file(weights: str | Path, *known: Published) -> tuple[Path, WeightsSource]:
     """The file of weights, and whether it is one of the published ones.
 
     Args:
@@ -82,15 +66,14 @@ def find(weights: str | Path, *known: Published) -> tuple[Path, WeightsSource]:
     Raises:
         ConfigError: no such file; says which is meant and where to get it.
     """
-    path = _fetch(str(weights), known)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    path = locate(weights, *known)
+    sha256 = file_hash(path)
     match = next((published for published in known if published.sha256 == sha256), None)
     return path, WeightsSource((match or known[0]).what, path.name, sha256, match is not None)
 
 
 def read_state(path: Path, *known: Published, inside: str | None = None) -> Mapping[str, Tensor]:
-    """The named tensors of a PyTorch file, without running any code from it.
+    """The named tensors of a PyTorch or safetensors file, on the CPU, without running any code from it.
 
     Args:
         path: the file.
@@ -101,10 +84,10 @@ def read_state(path: Path, *known: Published, inside: str | None = None) -> Mapp
         ConfigError: a damaged file, or one that holds something else.
     """
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
+        state = _read(path)
+    except Exception as error:  # what a damaged file raises is of any kind
         reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"{path} is no file of weights ({reason[0]}); {advice(known)}") from None
+        raise ConfigError(f"{path} is no file of weights, or cut short ({reason[0]}); {advice(known)}") from None
     if inside is not None and isinstance(state, Mapping):
         if inside not in state:
             raise ConfigError(f"{path} has nothing under '{inside}'; {advice(known)}")
@@ -114,7 +97,16 @@ def read_state(path: Path, *known: Published, inside: str | None = None) -> Mapp
     return state
 
 
-def load(network: nn.Module, state: Mapping[str, Tensor], path: Path, *known: Published) -> None:
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    # What is not used is not loaded: most of a file may be another network, or a classifier.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+
+
+def load_state(network: nn.Module, state: Mapping[str, Tensor], path: Path, *known: Published) -> None:
     """Put named tensors into a network, all of them.
 
     Raises:
@@ -132,19 +124,14 @@ def another_network(error: RuntimeError, path: Path, *known: Published) -> Confi
     return ConfigError(f"{path} is of another network ({lines[0][:200]}); {advice(known)}")
 
 
-def frozen(network: nn.Module, source: WeightsSource) -> nn.Module:
-    """A network ready to measure with: evaluation mode, no gradients, and it knows where it comes from."""
-    network.eval().requires_grad_(False)
-    network.source = source  # type: ignore[assignment]
-    return network
-
-
 def advice(known: tuple[Published, ...]) -> str:
     """What file is meant and where to get it, for an error message."""
     return "; or ".join(f"{published.what} is {published.names[0]}: {published.where}" for published in known)
 
 
-def _fetch(weights: str, known: tuple[Published, ...]) -> Path:
+def locate(weights: str | Path, *known: Published) -> Path:
+    """The file of weights, likewise, whatever is in it."""
+    weights = str(weights)
     path = Path(weights).expanduser()
     if path.is_file():
         return path
@@ -154,17 +141,10 @@ def _fetch(weights: str, known: tuple[Published, ...]) -> Path:
         if found is None:
             raise ConfigError(f"{path} holds no file of weights; {advice(known)}")
         return found
-    if weights.startswith((".", "/", "~")) or weights.count("/") < 1:
+    parts = weights.split("/")
+    if only_a_path(weights) or len(parts) < 2 or (len(parts) == 2 and path.suffix in _ENDINGS):
         raise ConfigError(f"{weights}: no such file; {advice(known)}")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    owner, name, *inside_hub = weights.split("/")
     try:
-        return Path(hf_hub_download(f"{owner}/{name}", "/".join(inside_hub) or known[0].names[0]))
-    # The hub's errors for "offline", "no such file" and "no network" are OSErrors or HTTP errors.
-    except (OSError, HfHubHTTPError, HFValidationError, ValueError) as error:
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(
-            f"{weights}: no such file, and the hub does not give it ({reason[0]}); {advice(known)}"
-        ) from None
+        return download("/".join(parts[:2]), "/".join(parts[2:]) or known[0].names[0])
+    except HubError as error:
+        raise ConfigError(f"{weights}: no such file, and the hub does not give it ({error}); {advice(known)}") from None

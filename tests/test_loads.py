@@ -11,8 +11,7 @@ import torch
 import yaml
 
 from metrics.fid import INCEPTION
-from metrics.weights import read_state
-from models.losses.vgg import WeightsError, read_weights
+from pretrained.weights import read_state
 from settings import ConfigError
 from settings.scalars import read_yaml
 from trainers.engines.pieces import load
@@ -32,8 +31,7 @@ PACKAGES = (
     "slurm",
 )
 LOADERS: dict[str, tuple[Callable[[Path], Any], type[Exception]]] = {
-    "metrics/weights.py:read_state": (lambda path: read_state(path, INCEPTION), ConfigError),
-    "models/losses/vgg.py:read_weights": (read_weights, WeightsError),
+    "pretrained/weights.py:_read": (lambda path: read_state(path, INCEPTION), ConfigError),
     "trainers/engines/pieces.py:load": (load, CheckpointError),
 }
 """Every function that calls `torch.load`, how it is called here, and what it says of a file that it refuses."""

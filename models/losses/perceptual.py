@@ -1,13 +1,10 @@
 """The perceptual loss: differences of VGG-19's features at several resolutions."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 
 from models.losses.gaussian import gaussian_filter
 from models.losses.regions import check_frames, region_mean
-from models.losses.vgg import VGGFeatures
 
 SMALLEST = 16
 """Pixels of the shorter side below which a resolution is left out: of less, relu5_1 would be empty."""
@@ -20,21 +17,18 @@ class PerceptualLoss(nn.Module):
     as large, s = 1, 2, 4, 8, after a gaussian filter of sigma (s - 1) / 2. FOMM weighs every layer 10; that is weight
     a1 of IM-10, so here each is 1. Resolutions under 16 pixels a side are left out: a picture of 64 pixels has three.
 
-    The network is frozen and in no checkpoint of a stage, so the constructor needs its weights each time.
-
     Args:
-        weights: path or name of the trained VGG-19 (`vgg.VGGFeatures`).
+        features: the trained VGG-19 (`pretrained.vgg.vgg_features`): pictures to its five layers.
         scales: s, whole numbers.
         layer_weights: w_l of the five layers.
 
     Raises:
-        WeightsError: the weights cannot be had; the message says where from.
         ValueError: scales or layer weights that make no loss.
     """
 
     def __init__(
         self,
-        weights: str | Path,
+        features: nn.Module,
         *,
         scales: tuple[int, ...] = (1, 2, 4, 8),
         layer_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0),
@@ -47,7 +41,7 @@ class PerceptualLoss(nn.Module):
         if len(layer_weights) != 5 or min(layer_weights) < 0 or not any(layer_weights):
             raise ValueError(f"the perceptual loss weighs five layers, not negatively, and not {layer_weights}")
         self.scales, self.layer_weights = tuple(scales), tuple(layer_weights)
-        self.features = VGGFeatures(weights)
+        self.features = features
 
     def forward(self, generated: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """The loss of frames; gradients reach the generated ones only.

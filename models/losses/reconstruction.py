@@ -1,37 +1,33 @@
 """How near a generated picture is to the true one: the losses that pixel stages choose from."""
 
-from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import nn
 
 from models.losses.perceptual import PerceptualLoss
 from models.losses.structural import L1Loss, StructuralLoss
-from models.losses.vgg import WHERE, WeightsError
 
 ReconstructionLoss = Literal["vgg19", "structural", "l1"]
 """vgg19: the papers' perceptual loss, with trained weights. structural: the best without any. l1: plain, to compare."""
 
 
-def build_reconstruction_loss(name: ReconstructionLoss, weights: str | Path | None = None, **options: Any) -> nn.Module:
+def build_reconstruction_loss(name: ReconstructionLoss, features: nn.Module | None = None, **options: Any) -> nn.Module:
     """A loss module: (generated, target, weight=None) to a scalar, for frames (N, 3, H, W) in [0, 1] (IM-10).
 
     Args:
         name: "vgg19", "structural" or "l1".
-        weights: of VGG-19; the others take none.
+        features: VGG-19's, of "vgg19" (`pretrained.vgg.vgg_features`); the others take none.
         options: of `PerceptualLoss` or `StructuralLoss`.
 
     Raises:
-        ValueError: another name, or weights for a loss that takes none.
-        WeightsError: "vgg19" without weights, or with such as cannot be had. It is a ValueError.
+        ValueError: another name, "vgg19" without features, or features for a loss that takes none.
     """
     if name == "vgg19":
-        if weights is None and torch.get_default_device().type != "meta":  # where no file is read (`VGGFeatures`)
-            raise WeightsError(f"the perceptual loss needs trained weights of VGG-19: {WHERE}; or take 'structural'")
-        return PerceptualLoss(weights or "", **options)
-    if weights is not None:
-        raise ValueError(f"the loss '{name}' takes no weights; 'vgg19' does")
+        if features is None:
+            raise ValueError("the perceptual loss compares VGG-19's features: give them, or take 'structural'")
+        return PerceptualLoss(features, **options)
+    if features is not None:
+        raise ValueError(f"the loss '{name}' takes no features; 'vgg19' does")
     if name == "structural":
         return StructuralLoss(**options)
     if name == "l1":

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from models.layers.dropout import Draw
 from models.layers.rotary import rotary_freqs
 from models.layers.transformer import EncoderLayer, normalise
+from models.saved import only_a_path
 
 SPEECH: Final = "A person is giving a speech."
 """The text under which the audio branch is trained (VA-8), and that holds where sound alone directs."""
@@ -124,6 +125,10 @@ class ClipText:
     Args:
         model: folder or hub name of a CLIP model, "openai/clip-vit-base-patch32".
 
+    Attributes:
+        network: the frozen network.
+        channels: of a text's vector.
+
     Raises:
         ValueError: it cannot be loaded; the message says where to get it.
     """
@@ -131,8 +136,8 @@ class ClipText:
     def __init__(self, model: str):
         self.model = model
         self._kept: dict[str, Tensor] = {}
-        self._tokenizer, self._network = _load_clip(model)
-        self.channels: int = self._network.config.hidden_size
+        self._tokenizer, self.network = _load_clip(model)
+        self.channels: int = self.network.config.hidden_size
 
     @torch.no_grad()
     def __call__(self, texts: Sequence[str]) -> Tensor:
@@ -143,7 +148,7 @@ class ClipText:
         if missing:
             with torch.device("cpu"), torch.autocast("cpu", enabled=False):
                 read = self._tokenizer(missing, padding=True, truncation=True, max_length=77, return_tensors="pt")
-                features = self._network(**read).pooler_output
+                features = self.network(**read).pooler_output
             if len(self._kept) + len(missing) > _KEPT_FEATURES:
                 self._kept = {text: self._kept[text] for text in texts if text in self._kept}
             self._kept |= dict(zip(missing, features, strict=True))
@@ -185,8 +190,7 @@ def _load_clip(model: str) -> tuple[Any, Any]:
         "and give FOLDER, or take the text encoder that is trained from nothing (text=words)"
     )
     folder = Path(model).expanduser()
-    # A path that does not exist would be asked for on the hub, with a message about repository names.
-    if model.startswith((".", "/", "~")) and not folder.is_dir():
+    if only_a_path(model) and not folder.is_dir():
         raise ValueError(f"CLIP text model '{model}': there is no such folder; {where}")
     name = str(folder) if folder.is_dir() else model
     try:

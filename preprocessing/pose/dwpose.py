@@ -10,6 +10,7 @@ from models.human.keypoints import POINTS, from_coco_wholebody
 from preprocessing.pose.dwpose_math import Window, decode_people, decode_simcc, letterbox
 from preprocessing.pose.frames import ahead
 from preprocessing.step import Draft
+from pretrained.hub import HubError, download
 from settings import ConfigError
 from settings.ranges import Count, Fraction, Whole
 
@@ -182,16 +183,10 @@ def _file(weights: str, name: str) -> Path:
     folder = Path(weights).expanduser()
     if folder.is_dir() or weights.startswith((".", "/", "~")) or weights.count("/") != 1:
         raise ConfigError(f"no {name} in {weights}; {_HELP}")
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
     try:
-        return Path(hf_hub_download(weights, name))
-    # The hub's errors for "offline", "no such file" and "no network" are OSErrors or HTTP errors.
-    except (OSError, HfHubHTTPError, HFValidationError, ValueError) as error:
-        raise ConfigError(
-            f"{name} cannot be fetched from the hub's {weights} ({str(error).splitlines()[0]}); {_HELP}"
-        ) from None
+        return download(weights, name)
+    except HubError as error:
+        raise ConfigError(f"{name} cannot be fetched from the hub's {weights} ({error}); {_HELP}") from None
 
 
 def _largest(boxes: np.ndarray) -> np.ndarray | None:

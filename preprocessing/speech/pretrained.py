@@ -1,12 +1,12 @@
 """The layers of wav2vec 2.0, WavLM or HuBERT as speech features, through transformers."""
 
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from preprocessing.speech.handcrafted import Handcrafted
 from preprocessing.step import Draft
+from pretrained.speech import load_speech_model
 from settings import ConfigError
 from settings.device import device_of
 from settings.ranges import Layer, NonNegative, Positive
@@ -14,7 +14,6 @@ from settings.ranges import Layer, NonNegative, Positive
 SAMPLE_RATE: Final = 16_000
 RATE: Final = 50
 HOP: Final = SAMPLE_RATE // RATE
-KINDS: Final = ("wav2vec2", "wavlm", "hubert")
 
 
 class PretrainedSpeech:
@@ -48,7 +47,7 @@ class PretrainedSpeech:
         if chunk_seconds <= 0 or context_seconds < 0:
             raise ConfigError("speech chunk_seconds has to be positive and context_seconds not negative")
         self.device = device_of(device)
-        self._network, self.normalize = _load(model, normalize)
+        self._network, self.normalize = load_speech_model(model, normalize, SAMPLE_RATE)
         self._network.to(self.device).eval()
         self.channels: int = self._network.config.hidden_size
         self.layer_ids = _chosen(layers, self._network.config.num_hidden_layers + 1, model)
@@ -103,42 +102,6 @@ class PretrainedSpeech:
                 pieces.append(kept[:, start - low : end - low].float().cpu())
         limit = float(np.finfo(np.float16).max)
         return torch.cat(pieces, 1).clamp(-limit, limit).numpy().astype(np.float16)
-
-
-def _load(model: str, normalize: bool | None) -> tuple[Any, bool]:
-    """The network, and whether it wants normalised sound."""
-    from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
-
-    where = (
-        "give speech.model a folder with config.json and model.safetensors, or a hub name such as "
-        "facebook/wav2vec2-base-960h, microsoft/wavlm-large or facebook/hubert-large-ls960-ft; with no network, "
-        "fetch it elsewhere with `hf download NAME --local-dir FOLDER` and give FOLDER"
-    )
-    # A path that does not exist would be asked for on the hub, with a message about repository names.
-    if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
-        raise ConfigError(f"speech model '{model}': there is no such folder; {where}")
-    name = str(Path(model).expanduser()) if Path(model).expanduser().is_dir() else model
-    try:
-        kind = AutoConfig.from_pretrained(name).model_type
-        network = AutoModel.from_pretrained(name) if kind in KINDS else None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"speech model '{model}' cannot be loaded ({str(error).splitlines()[0]}); {where}") from None
-    if network is None:
-        raise ConfigError(f"speech model '{model}' is a {kind}, not one of {', '.join(KINDS)}")
-    if normalize is None:
-        try:
-            extractor = AutoFeatureExtractor.from_pretrained(name)
-        except (OSError, ValueError):
-            raise ConfigError(
-                f"speech model '{model}' has no preprocessor_config.json that says whether its sound is normalised; "
-                "say it with speech.normalize=true or false"
-            ) from None
-        if extractor.sampling_rate != SAMPLE_RATE:
-            raise ConfigError(
-                f"speech model '{model}' wants {extractor.sampling_rate} Hz, the clips have {SAMPLE_RATE} Hz"
-            )
-        normalize = bool(extractor.do_normalize)
-    return network, normalize
 
 
 def _chosen(layers: str | list[int], count: int, model: str) -> list[int]:

@@ -191,8 +191,8 @@ def test_losses_by_name():
     assert build_reconstruction_loss("structural", levels=2)(x, y) == StructuralLoss(levels=2)(x, y)
     with pytest.raises(ValueError, match="vgg19, structural, l1"):
         build_reconstruction_loss("lpips")
-    with pytest.raises(ValueError, match="takes no weights"):
-        build_reconstruction_loss("l1", weights="vgg19.pth")
+    with pytest.raises(ValueError, match="takes no features"):
+        build_reconstruction_loss("l1", torch.nn.Identity())
 
 
 @pytest.mark.paper("IM-11")

@@ -13,9 +13,9 @@ from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
 from datamodules.shards.index import Index
 from metrics.frames import as_bytes
-from metrics.weights import WeightsSource
 from models.implicit_motion import ImplicitMotion
 from preprocessing.features.run import Options, make_features
+from pretrained.weights import WeightsSource
 from settings import ConfigError
 from settings.hashes import file_hash
 from tests.models.motion_networks import small

@@ -11,6 +11,7 @@ from models.layers.discriminator import PatchDiscriminator
 from models.losses.adversarial import discriminator_loss, generator_loss
 from models.losses.reconstruction import build_reconstruction_loss
 from models.losses.threshold import threshold_loss
+from pretrained.vgg import vgg_features
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, NonNegative
 from trainers.stage.agreement import Expected, picture_size
@@ -73,7 +74,10 @@ class BaseStage(Stage):
         self.network = build_network(ImplicitMotion, network)
         try:
             self.discriminator = PatchDiscriminator(width=discriminator_width, layers=discriminator_layers)
-            self.reconstruction = build_reconstruction_loss(reconstruction, weights=vgg_weights)
+            if vgg_weights is not None and reconstruction != "vgg19":
+                raise ValueError(f"the loss '{reconstruction}' takes no weights; 'vgg19' does")
+            features = vgg_features(vgg_weights) if reconstruction == "vgg19" else None
+            self.reconstruction = build_reconstruction_loss(reconstruction, features)
         except ValueError as error:
             raise ConfigError(f"stage: {error}") from None
         self.frames, self.adversarial, self.threshold = frames, adversarial, threshold
@@ -86,6 +90,11 @@ class BaseStage(Stage):
 
     def parts(self) -> dict[str, nn.Module]:
         return {"network": self.network, "discriminator": self.discriminator}
+
+    def frozen(self) -> dict[str, str]:
+        """VGG-19, by the option that says where it is."""
+        held = list(super().frozen().values())
+        return {"vgg_weights": held[0]} if held else {}
 
     def expects(self) -> list[Expected]:
         """The size of pictures."""

@@ -25,6 +25,7 @@ from trainers.versa.frozen import (
     motion_tokens,
     same_codes,
     same_tokenizer,
+    text_network,
 )
 
 
@@ -109,8 +110,9 @@ class AudioMotionStage(Stage):
         ]
 
     def frozen(self) -> dict[str, str]:
-        """Also the text branch, which is part of the network."""
-        return super().frozen() | ({"text_motion": self.trained_text} if self.trained_text else {})
+        """Also the text branch, which is part of the network, and CLIP's text network, where it reads the texts."""
+        branch = {"text_motion": self.trained_text} if self.trained_text else {}
+        return super().frozen() | branch | (text_network(self.network) if self.network.text is not None else {})
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Take the index's statistics of speech; looks whether what a training needs is there."""

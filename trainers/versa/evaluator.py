@@ -12,7 +12,7 @@ from trainers.stage.base import Stage, both, build_network
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
 from trainers.versa.captions import batch_layout
-from trainers.versa.frozen import FRAMES, motion_lengths
+from trainers.versa.frozen import FRAMES, motion_lengths, text_network
 
 
 class EvaluatorStage(Stage):
@@ -39,6 +39,10 @@ class EvaluatorStage(Stage):
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.network = build_network(TextMotionEvaluator, network)
+
+    def frozen(self) -> dict[str, str]:
+        """Also CLIP's text network, where it reads the texts."""
+        return super().frozen() | text_network(self.network)
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Take the index's statistics of motion; looks whether the text network is there."""

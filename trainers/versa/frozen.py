@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from models.human.motion import FPS
 from models.versa.spans import RATE
 from models.versa.tokenizer import MotionTokenizer
+from pretrained.clip import clip_hash
 from pretrained.exports import find, find_stage, load_network
 from pretrained.frozen import Frozen, short
 from settings import ConfigError
@@ -46,6 +47,11 @@ class FrozenTokenizer(Frozen[MotionTokenizer]):
         motion = self.network.decode(padded, lengths)
         last = torch.minimum(torch.arange(motion.shape[1], device=device)[None], lengths[:, None] - 1)
         return motion.gather(1, last[..., None].expand_as(motion))
+
+
+def text_network(network: Any) -> dict[str, str]:
+    """Hash of the CLIP network that a network reads texts with, for `Stage.frozen`; nothing where it learns words."""
+    return {"network.clip_model": clip_hash(network.clip_model)} if network.text_kind == "clip" else {}
 
 
 def motion_lengths(batch: Any) -> Tensor:

@@ -16,7 +16,7 @@ from trainers.stage.base import Stage, both, build_network
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
 from trainers.versa.captions import batch_layout, drop, spans_of
-from trainers.versa.frozen import check_tokenizer, find_tokenizer, motion_tokens, same_codes
+from trainers.versa.frozen import check_tokenizer, find_tokenizer, motion_tokens, same_codes, text_network
 
 TEXT_BRANCH = Section(
     MotionTransformer,
@@ -59,6 +59,10 @@ class TextMotionStage(Stage):
         self.tokenizer = None if tokenizer is None else find_tokenizer(tokenizer)
         self.network = build_network(MotionTransformer, network)
         same_codes(self.tokenizer, self.network.codes)
+
+    def frozen(self) -> dict[str, str]:
+        """Also CLIP's text network, where it reads the texts."""
+        return super().frozen() | text_network(self.network)
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """There is nothing to normalise; looks whether what a training needs is there."""
