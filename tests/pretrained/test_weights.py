@@ -39,6 +39,7 @@ def test_other_weights_under_the_published_name_are_told(tmp_path, published):
 @pytest.mark.parametrize("weights", ["nowhere.pth", "./nowhere/net.pth", "/nowhere/net.pth", "no/net.pth", "empty"])
 def test_a_missing_file_says_what_to_get_and_where(tmp_path, monkeypatch, published, weights):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_: pytest.fail("the hub was asked for a path"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(
         ConfigError, match=r"no (such )?file.*Net of the paper is net\.pth: https://example\.org/net\.pth"
