@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 from models.versa.text import clip_text
-from pretrained.frozen import tensors_hash
+from pretrained.hashes import tensors_hash
 
 
 @lru_cache(maxsize=2)

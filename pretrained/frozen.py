@@ -1,10 +1,8 @@
 """Networks that are used and not trained: frozen for good, and in no checkpoint."""
 
-import hashlib
 from typing import Any, Generic, Self, TypeVar
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -23,7 +21,7 @@ class Frozen(nn.Module, Generic[Network]):
 
     Args:
         network: what is held; it is frozen (`freeze`).
-        sha256: of its weights: of their file, or `tensors_hash` where they come from no single file.
+        sha256: of its weights: of their file, or `hashes.tensors_hash` where they come from no single file.
     """
 
     def __init__(self, network: Network, sha256: str):
@@ -56,18 +54,3 @@ class Frozen(nn.Module, Generic[Network]):
 def frozen_of(module: nn.Module) -> dict[str, Frozen]:
     """What a module holds frozen, by name."""
     return {name: each for name, each in module.named_modules() if isinstance(each, Frozen)}
-
-
-def tensors_hash(network: nn.Module) -> str:
-    """SHA-256 of a network's state: names, shapes, types and bytes of its tensors, in the order of their names."""
-    digest = hashlib.sha256()
-    for name, value in sorted(network.state_dict().items()):
-        if isinstance(value, Tensor):
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}\n".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def short(sha256: str) -> str:
-    """The beginning of a hash, as messages show it."""
-    return sha256[:16]

@@ -6,7 +6,8 @@ from typing import Final
 import torch
 
 from models.losses.vgg import VGGFeatures
-from pretrained.frozen import Frozen, tensors_hash
+from pretrained.frozen import Frozen
+from pretrained.hashes import tensors_hash
 from pretrained.weights import Published, advice, locate, read_state
 from settings import ConfigError
 

@@ -311,6 +311,7 @@ def _quiet() -> None:
         ".*has `__len__` defined.*",
         ".*`srun` command is available.*",
         ".*will silently drop the pre-backward hook.*",
+        ".*in eval mode at the start of training.*",  # what is frozen stays so
         "`torch.distributed.* is deprecated.*",
     ):
         warnings.filterwarnings("ignore", text)

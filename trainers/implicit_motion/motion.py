@@ -12,7 +12,7 @@ from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import PRECEDING, MotionDiffusion, Spoken
 from models.implicit_motion.motion_loss import motion_diffusion_loss
 from pretrained.exports import find_stage
-from pretrained.frozen import short
+from pretrained.hashes import short
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
 from trainers.implicit_motion.features import STAGE, FrozenBase, measure

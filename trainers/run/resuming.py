@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final
 
-from pretrained.frozen import frozen_of, short
+from pretrained.frozen import frozen_of
+from pretrained.hashes import check_same, short
 from settings import ConfigError
 from trainers.engines.pieces import Reader, is_in_pieces
 from trainers.run.checkpoints import read_state
@@ -85,10 +86,15 @@ def check_resume(
             f"cannot go on from {checkpoint} with another {'; '.join(wrong)}. Give the old values, or start a new run "
             "with another run=, from these weights with init_from="
         )
-    if other := _other_networks(state.get("frozen", {}), stage.frozen()):
-        raise ConfigError(
-            f"cannot go on from {checkpoint} beside another network: {'; '.join(other)}. Give the one that it was "
-            "trained with, or start a new run with another run=, from these weights with init_from="
+    before_frozen = state.get("frozen", {})  # earlier versions do not say which networks they used
+    for name, sha256 in stage.frozen().items():
+        used_then = before_frozen.get(name, "")
+        check_same(
+            sha256,
+            used_then,
+            f"cannot go on from {checkpoint} beside another network: stage.{name} had the hash {short(used_then)}, now "
+            f"it has {short(sha256)}. Give the one that it was trained with, or start a new run with another run=, "
+            "from these weights with init_from=",
         )
     if unlike := _unlike(checkpoint, state, stage):
         raise ConfigError(
@@ -136,15 +142,6 @@ def state_of(checkpoint: Path) -> dict[str, Any]:
             "taken with init_from="
         )
     return dict(state)
-
-
-def _other_networks(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Networks that were used and not trained, and are others now; earlier versions do not tell which they were."""
-    return [
-        f"stage.{name} had the hash {short(before[name])}, now it has {short(now[name])}"
-        for name in sorted(before.keys() & now.keys())
-        if before[name] != now[name]
-    ]
 
 
 def _unlike(checkpoint: Path, state: Mapping[str, Any], stage: Stage) -> list[str]:

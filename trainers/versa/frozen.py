@@ -10,7 +10,8 @@ from models.versa.spans import RATE
 from models.versa.tokenizer import MotionTokenizer
 from pretrained.clip import clip_hash
 from pretrained.exports import find, find_stage, load_network
-from pretrained.frozen import Frozen, short
+from pretrained.frozen import Frozen
+from pretrained.hashes import check_same, short
 from settings import ConfigError
 
 TOKENIZER: Final = "versa.tokenizer"
@@ -91,12 +92,13 @@ def same_tokenizer(run: str, text_motion: str) -> None:
     except ConfigError:  # moved since
         return
     now = find_stage(run, "tokenizer", TOKENIZER)
-    if before.sha256 != now.sha256:
-        raise ConfigError(
-            f"stage.tokenizer is {run} with the hash {short(now.sha256)}, but the text branch of {text_motion} was "
-            f"trained on the tokens of {trained_on} ({short(before.sha256)}): give stage.tokenizer={trained_on}, or "
-            "train the text branch again"
-        )
+    check_same(
+        now.sha256,
+        before.sha256,
+        f"stage.tokenizer is {run} with the hash {short(now.sha256)}, but the text branch of {text_motion} was trained "
+        f"on the tokens of {trained_on} ({short(before.sha256)}): give stage.tokenizer={trained_on}, or train the text "
+        "branch again",
+    )
 
 
 def check_tokenizer(tokenizer: FrozenTokenizer | None) -> None:
