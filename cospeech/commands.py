@@ -46,7 +46,7 @@ COMMANDS: Final = {
         main="preprocessing.motion.run", target="preprocessing.motion.options",
     ),
     "features": _one(
-        "preprocessing.features", "Options", "motion features of a trained base network into shards",
+        "preprocessing.features", "Options", "what a trained network makes of clips into shards",
         main="preprocessing.features.run", target="preprocessing.features.run",
     ),
     "bank": _one("preprocessing.bank", "Options", "real 2D poses by motion token"),

@@ -259,6 +259,15 @@ _TABLE: Final = (
         statistics=(Statistic("handcrafted", "handcrafted", (35,), always=True),),
     ),
     Key(
+        "latents.npz",
+        {
+            "mean": Array(("T", "C", "h", "w"), "float16", "of the autoencoder's latents, unscaled", usual={"C": 4}),
+            "log_variance": Array(("T", "C", "h", "w"), "float16", "of the same", usual={"C": 4}),
+            "network": _HASH,
+        },
+        f"{_FEATURES} with `writer=latents`",
+    ),
+    Key(
         "implicit.npz",
         {
             "motion": Array(("T", 768), "float32", "motion features of implicit_motion.base (IM-4)"),

@@ -1,4 +1,4 @@
-"""The command `python -m preprocessing.motion`."""
+"""The command `python -m preprocessing.features`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The command `python -m preprocessing.features`: shards with the features of a frozen base network in them."""
+"""The command `python -m preprocessing.features`: shards with what a trained network makes of their clips."""
 
 from __future__ import annotations
 
@@ -8,64 +8,50 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final
 
 import numpy as np
-import torch
-import yaml
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from datamodules.clip import KEYS, BadSample, check, decode, encode
-from datamodules.media.fitting import Fit, FitMode
-from datamodules.media.video import read_window
+from datamodules.clip import BadSample, check, decode, encode
+from datamodules.keys import KEYS
+from datamodules.media.fitting import FitMode
 from datamodules.shards.bad_samples import BadSamples
 from datamodules.shards.cache import ShardError, ShardFolder
-from datamodules.shards.index import Index, IndexFileError, SampleEntry, ShardEntry
-from datamodules.shards.members import read_members
-from datamodules.statistics import Moments
-from models.implicit_motion.base import ImplicitMotion
-from models.implicit_motion.features import appearance_of, motion_of
-from models.implicit_motion.motion_encoder import MOTION
+from datamodules.shards.index import Index, IndexFileError, ShardEntry
+from datamodules.statistics import StatisticsAccumulator
+from preprocessing.features.clips import OpenClip, Parts, read_clips
 from preprocessing.features.work import FeatureWork
+from preprocessing.features.writer import WRITERS, Loaded, Writer
 from preprocessing.runs.work import RunError
 from preprocessing.runs.writer import OutputError, SampleWriter, member, whole_file
-from pretrained.exports import load_frozen
-from settings import ConfigError, build, command
+from settings import Choice, ConfigError, build, command
 from settings.device import device_of
 from settings.output import faults_of
 from settings.progress import Progress
 from settings.ranges import Count, Whole
 
-KEY: Final = "implicit.npz"
-KEPT: Final = ("clip.json", "audio.flac", KEY)
-
-
-class Read(NamedTuple):
-    """A clip's members, its motion features (T, 768) and the appearance (A,) of its first frame."""
-
-    members: dict[str, bytes]
-    motion: np.ndarray
-    appearance: np.ndarray
+KEPT: Final = ("clip.json", "audio.flac")
 
 
 @dataclass(frozen=True)
 class Options:
-    """Add motion features and appearance of implicit_motion's base network to shards (IM-4, IM-3).
+    """Add what a trained network makes of clips to shards: motion features (IM-4, IM-3), latents of a video, ...
 
-    Writes the same samples with one key more, `implicit.npz`, and an index with the statistics that the motion stage
-    normalises by. Stop it at any time and start it again with the same options: whole shards are kept. Clips that
-    cannot be read are left out, counted and named.
+    Writes the same samples with one key more, and an index with the statistics that stages normalise the new key by.
+    Stop it at any time and start it again with the same options: whole shards are kept. Clips that cannot be read are
+    left out, counted and named.
 
     Args:
         input: folder or URL of shards and their index.json.
         output: folder for the new shards and their index.json.
-        network: the trained base network: its run folder or its saved network (export/).
-        drop: keys to leave out of the new shards, such as video.mp4, which the motion stage then needs no more.
+        network: the network that makes them; for implicit_motion a trained base network, its run folder or its saved
+            network (export/); for latents an AutoencoderKL, its folder or its hub name.
+        writer: what is made: implicit_motion makes implicit.npz, latents makes latents.npz.
+        drop: keys to leave out of the new shards, such as video.mp4, where the stage needs it no more.
         workers: processes that decode; 0 decodes in this one.
         video_fit: what happens to oblong frames: "crop" takes the middle, "pad" puts black bars around; left out, as
-            the network's own run says (data.video_fit).
-        batch: frames that the network reads at once.
+            the network's own run says (data.video_fit), else "crop".
+        batch: frames that the network reads at once; left out, 64 for implicit_motion and 8 for latents.
         device: cpu, cuda, or auto.
         cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
         restart: throw away what an earlier run left in the output folder.
@@ -75,55 +61,25 @@ class Options:
     input: str
     output: str
     network: str
+    writer: Annotated[dict, Choice(WRITERS)] = field(default_factory=lambda: {"name": "implicit_motion"})
     drop: list[str] = field(default_factory=list)
     workers: Whole = 2
     video_fit: FitMode | None = None
-    batch: Count = 64
+    batch: Count | None = None
     device: str = "auto"
     cache: Path | None = None
     restart: bool = False
     progress: bool = True
 
     def __post_init__(self) -> None:
+        writer: type[Writer] = WRITERS.get(self.writer["name"])
+        kept = (*KEPT, writer.key)
         for key in self.drop:
-            if key not in KEYS or key in KEPT:
-                able = ", ".join(k for k in KEYS if k not in KEPT)
+            if key not in KEYS or key in kept:
+                able = ", ".join(k for k in KEYS if k not in kept)
                 raise ConfigError(f"'drop' cannot leave out {key!r}; it can {able}")
-        if self.workers < 0 or self.batch < 1:
+        if self.workers < 0 or (self.batch or 1) < 1:
             raise ConfigError(f"'workers' must be 0 or more and 'batch' 1 or more, got {self.workers} and {self.batch}")
-
-
-class Clips(Dataset):
-    """The clips of a shard, each with its frames, read and decoded by workers.
-
-    Args:
-        folder: of the shards.
-        shard: which of them.
-        size: height and width that frames are brought to.
-        fit: what happens to oblong frames.
-    """
-
-    def __init__(self, folder: ShardFolder, shard: ShardEntry, size: int, fit: FitMode = "crop"):
-        self._folder, self._shard, self._size, self._fit = folder, shard, size, fit
-
-    def __len__(self) -> int:
-        return len(self._shard.samples)
-
-    def __getitem__(self, number: int) -> tuple[dict[str, bytes], Tensor] | str:
-        """All members of a clip and its frames (T, 3, S, S) uint8; where it is damaged, the reason."""
-        sample = self._shard.samples[number]
-        try:
-            with self._folder.open(self._shard) as file:
-                file.seek(sample.offset)
-                members = read_members(file.read(sample.size), sample.id, tuple(sample.keys))
-            if "video.mp4" not in members:
-                raise BadSample("video.mp4 is missing", sample.id)
-            info = decode("clip.json", members["clip.json"], sample.id)
-            fit = Fit.of(info.height, info.width, (self._size, self._size), self._fit)
-            frames = read_window(members["video.mp4"], 0, sample.frames, fit, sample.id)
-        except BadSample as error:
-            return error.reason
-        return members, torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -143,7 +99,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; start it again with the same options and it goes on", file=sys.stderr)
         return 130
-    print(f"{made['clips']} clips with {KEY} in {options.output}; {len(made['skipped'])} left out")
+    key = WRITERS.get(options.writer["name"]).key
+    print(f"{made['clips']} clips with {key} in {options.output}; {len(made['skipped'])} left out")
     for clip, reason in made["skipped"].items():
         print(f"  not usable: {clip}: {reason}")
     return 0
@@ -156,7 +113,7 @@ def make_features(options: Options) -> dict[str, Any]:
         What `summary.json` holds: "clips", "frames", "skipped" (clip to reason), "network" (hash of its weights).
 
     Raises:
-        ConfigError: no base network there, or output on top of the input.
+        ConfigError: no such network there, or output on top of the input.
         RunError, OutputError: the output folder holds something else, or cannot be written.
         IndexFileError, ShardError: the input is not there.
     """
@@ -164,16 +121,18 @@ def make_features(options: Options) -> dict[str, Any]:
     output = Path(options.output).expanduser()
     if not folder.remote and output.resolve() == Path(folder.base).resolve():
         raise ConfigError("'output' is the folder of the input; give another one")
-    network, sha256 = load_frozen(ImplicitMotion, "network", options.network, "implicit_motion's base network")
-    fit = options.video_fit or trained_fit(options.network)
-    work = FeatureWork(output, index, {"network": sha256, "drop": sorted(options.drop), "video_fit": fit})
+    writer: Writer = WRITERS.build(options.writer)
+    loaded = writer.load(options.network, options.video_fit)
+    what = {"network": loaded.sha256, "drop": sorted(options.drop), **loaded.made_of}
+    work = FeatureWork(output, index, writer.key, what)
     if options.restart:
         work.discard()
     work.claim()
     done = work.finished()
     if done is not None:
         return done
-    network.to(device_of(options.device))
+    device = device_of(options.device)
+    loaded.network.to(device)
     bad = BadSamples()
     total = sum(sample.frames for shard in index.shards for sample in shard.samples)
     made = [shard for shard in index.shards if work.is_made(shard.name)]
@@ -182,82 +141,52 @@ def make_features(options: Options) -> dict[str, Any]:
         for shard in index.shards:
             if shard in made:
                 continue
-            clips = _clips(network, shard, Clips(folder, shard, network.image_size, fit), options, bar)
-            work.record(shard.name, _write(output / shard.name, shard, clips, sha256, options, bad))
+            parts = Parts(folder, shard, writer.reads, loaded.frames, options.batch or writer.batch)
+            clips = read_clips(parts, shard, device, options.workers, bar)
+            work.record(shard.name, _write(output / shard.name, clips, writer, loaded, options.drop, bad))
     return work.finish()
 
 
-def trained_fit(network: str) -> FitMode:
-    """What happened to oblong frames in the training of a network; "crop" where it does not lie in its run folder."""
-    where = Path(network).expanduser()
-    for folder in (where, where.resolve().parent):
-        if (folder / "config.yaml").is_file():
-            data = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")).get("data", {})
-            return "pad" if data.get("video_fit") == "pad" else "crop"
-    return "crop"
-
-
-def _clips(
-    network: ImplicitMotion, shard: ShardEntry, clips: Clips, options: Options, bar: Progress
-) -> Iterator[Read | str]:
-    """Each clip of a shard, with its features; where it is damaged, the reason."""
-    device = next(network.parameters()).device
-    more: dict[str, Any] = {"prefetch_factor": 1} if options.workers else {}
-    loader = DataLoader(clips, batch_size=None, num_workers=options.workers, **more)
-    for sample, read in zip(shard.samples, loader, strict=True):
-        if isinstance(read, str):
-            bar.advance(sample.frames)
-            yield read
-            continue
-        members, frames = read
-        motion = torch.cat([motion_of(network, part.to(device)) for part in frames.split(options.batch)])
-        appearance = appearance_of(network, frames[:1].to(device))[0]
-        yield Read(members, motion.cpu().numpy(), appearance.cpu().numpy())
-        bar.advance(len(frames))
-
-
 def _write(
-    path: Path, shard: ShardEntry, clips: Iterator[Read | str], sha256: str, options: Options, bad: BadSamples
+    path: Path, clips: Iterator[OpenClip], writer: Writer, loaded: Loaded, drop: list[str], bad: BadSamples
 ) -> dict[str, Any]:
-    """Write a shard; gives its record: entry of the index (None where no clip is good), moments, clips left out."""
+    """Write a shard; gives its record: entry of the index (None where no clip is good), statistics, clips left out."""
     skipped = {}
-    features, moves = Moments((MOTION,)), Moments((MOTION,))
+    statistics = StatisticsAccumulator([writer.key])
     with whole_file(path) as file:
-        writer = SampleWriter(file)
-        for sample, read in zip(shard.samples, clips, strict=True):
+        samples = SampleWriter(file)
+        for clip in clips:
             try:
-                members = _members(sample, read, sha256)
+                arrays, data = _make(clip, writer, loaded)
             except BadSample as error:
-                skipped[sample.id] = error.reason
-                bad.add(sample.id, error.reason)
+                skipped[clip.sample.id] = error.reason
+                bad.add(clip.sample.id, error.reason)
                 continue
-            kept = {key: members[key] for key in KEYS if key in members and key not in options.drop}
-            data = b"".join(member(f"{sample.id}.{key}", value) for key, value in kept.items())
+            members = clip.members | {writer.key: data}
+            kept = {key: members[key] for key in KEYS if key in members and key not in drop}
             sizes = {key: len(value) for key, value in kept.items()}
-            writer.append(data, sample.model_copy(update={"keys": sizes}).model_dump())
-            if sample.split == "train" and isinstance(read, Read):
-                features.add(read.motion)
-                moves.add(read.motion - read.motion.mean(0))
-        entry = writer.end(shard.name)
-    if not writer.samples:
+            samples.append(
+                b"".join(member(f"{clip.sample.id}.{key}", value) for key, value in kept.items()),
+                clip.sample.model_copy(update={"keys": sizes}).model_dump(),
+            )
+            if clip.sample.split == "train":
+                statistics.add({writer.key: arrays})
+        entry: ShardEntry | None = samples.end(path.name)
+    if not samples.samples:
         path.unlink()
-    return {
-        "entry": entry if writer.samples else None,
-        "features": features.state(),
-        "moves": moves.state(),
-        "skipped": skipped,
-    }
+    return {"entry": entry if samples.samples else None, "statistics": statistics.state(), "skipped": skipped}
 
 
-def _members(sample: SampleEntry, read: Read | str, sha256: str) -> dict[str, bytes]:
-    """The members of a clip with the new one, which is checked against the schema. Raises BadSample."""
-    if isinstance(read, str):
-        raise BadSample(read, sample.id)
-    info = decode("clip.json", read.members["clip.json"], sample.id)
-    network = np.frombuffer(bytes.fromhex(sha256), np.uint8)
-    data = encode(KEY, {"motion": read.motion, "appearance": read.appearance, "network": network})
-    check(KEY, decode(KEY, data, sample.id), info, sample.id)
-    return read.members | {KEY: data}
+def _make(clip: OpenClip, writer: Writer, loaded: Loaded) -> tuple[dict[str, Any], bytes]:
+    """The arrays of the new key and their bytes, which are checked against the schema. Raises BadSample."""
+    if clip.damage is not None:
+        raise BadSample(clip.damage, clip.sample.id)
+    info = decode("clip.json", clip.members["clip.json"], clip.sample.id)
+    made = loaded.make(info, clip.values(writer.reads), clip.frames)
+    arrays = {**made, "network": np.frombuffer(bytes.fromhex(loaded.sha256), np.uint8)}
+    data = encode(writer.key, arrays)
+    check(writer.key, decode(writer.key, data, info.id), info, info.id)
+    return arrays, data
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""A run that adds features of implicit motion's base network to shards: its state, and its index."""
+"""A run that adds what a network makes of clips to shards: its state, and its index."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from datamodules.clip import VERSION
+from datamodules.keys import KEYS
 from datamodules.shards.index import Index, ShardEntry
-from datamodules.statistics import Moments
-from models.implicit_motion.motion_encoder import MOTION
+from datamodules.statistics import StatisticsAccumulator
 from preprocessing.runs.shard_work import ShardWork
 from settings import get_logger
 
@@ -22,35 +22,32 @@ class FeatureWork(ShardWork):
     Args:
         output: the output folder.
         index: of the input.
+        key: that is made.
         what: all that decides what comes out, beside the input, as plain values.
     """
 
     run: ClassVar = "features.json"
     what: ClassVar = "features"
 
-    def __init__(self, output: Path, index: Index, what: dict[str, Any]) -> None:
+    def __init__(self, output: Path, index: Index, key: str, what: dict[str, Any]) -> None:
         made = {"version": VERSION, "input": hashlib.sha256(index.to_bytes()).hexdigest(), **what}
         super().__init__(output, made, [shard.name for shard in index.shards])
-        self.index = index
+        self.index, self.key = index, KEYS[key]
 
     def finish(self) -> dict[str, Any]:
         """Write index and summary from the shards' records, then remove these; returns the summary."""
         records = self.records()
-        features, moves = Moments((MOTION,)), Moments((MOTION,))
+        statistics = StatisticsAccumulator([self.key.name])
         for record in records:
-            features.merge(record["features"])
-            moves.merge(record["moves"])
-        if not features.count.any():
-            logger.warning("no clip is in the split train: the statistics of the features are empty")
+            statistics.merge(record.get("statistics") or _of_before(record))
+        if self.key.statistics and not statistics.clips:
+            logger.warning("no clip is in the split train: there are no statistics of the features")
         shards = [ShardEntry(**record["entry"]) for record in records if record["entry"] is not None]
-        statistics = self.index.statistics | {
-            "implicit": {
-                "mean": features.mean.tolist(),
-                "std": features.std().tolist(),
-                "network": self._made["network"],
-            },
-            "implicit_motion": {"std": moves.std().tolist()},
-        }
+        own = {each.name for each in self.key.statistics}  # of other features of this kind, if the input has any
+        known = {name: value for name, value in self.index.statistics.items() if name not in own}
+        new = statistics.of_keys()
+        if self.key.stem in new:
+            new[self.key.stem]["network"] = self._made["network"]
         samples = [sample for shard in shards for sample in shard.samples]
         summary = {
             "clips": len(samples),
@@ -58,5 +55,10 @@ class FeatureWork(ShardWork):
             "skipped": {clip: reason for record in records for clip, reason in record["skipped"].items()},
             **self._made,
         }
-        self.close(Index(fps=self.index.fps, shards=shards, statistics=statistics), summary)
+        self.close(Index(fps=self.index.fps, shards=shards, statistics=known | new), summary)
         return summary
+
+
+def _of_before(record: dict[str, Any]) -> dict[str, Any]:
+    """Statistics of a shard that a version made which knew features of implicit motion alone."""
+    return {"clips": 1, "frames": 0, "implicit": record["features"], "implicit_motion": record["moves"]}

@@ -13,10 +13,12 @@ import torch
 from datamodules.clip import decode
 from datamodules.clips import read_clips
 from datamodules.media.fitting import Fit
+from datamodules.media.video import read_window
 from datamodules.shards.index import Index
 from models.implicit_motion import ImplicitMotion
-from preprocessing.features import run as features
+from preprocessing.features import implicit_motion
 from preprocessing.features.run import Options, main, make_features
+from preprocessing.features.work import FeatureWork
 from preprocessing.verify import verify
 from settings import ConfigError
 from tests.models.test_implicit_motion_base import SMALL
@@ -24,6 +26,7 @@ from tests.preprocessing.clips import contents
 from tests.shards import write_shards
 
 KEYS = ("video.mp4", "speech.npz", "audio.flac")
+KEY = "implicit.npz"
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +60,17 @@ def made(shards, network, tmp_path_factory) -> Path:
 @pytest.mark.paper("IM-4")
 def test_every_clip_gets_what_the_base_network_says_of_its_frames(shards, network, made):
     base = ImplicitMotion.from_pretrained(network / "export").eval()
-    pairs = zip(read_clips(shards, KEYS), read_clips(made, (*KEYS, features.KEY)), strict=True)
+    pairs = zip(read_clips(shards, KEYS), read_clips(made, (*KEYS, KEY)), strict=True)
     for (before, old), (after, new) in pairs:
         assert after == before
         assert old["video.mp4"] == new["video.mp4"]
         np.testing.assert_array_equal(old["audio.flac"], new["audio.flac"])
         middle = Fit.of(before.height, before.width, (32, 32), "crop")
-        frames = features.read_window(old["video.mp4"], 0, before.frames, middle)
+        frames = read_window(old["video.mp4"], 0, before.frames, middle)
         pictures = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255
         with torch.no_grad():
             motion, appearance = base.encode_motion(pictures), base.encode_appearance(pictures[:1])
-        found = new[features.KEY]
+        found = new[KEY]
         assert found["motion"].shape == (before.frames, 768)
         np.testing.assert_allclose(found["motion"], motion, atol=1e-4)
         np.testing.assert_allclose(found["appearance"], appearance[0], atol=1e-4)
@@ -88,7 +91,7 @@ def test_what_is_written_is_whole(made):
 
 
 def test_statistics_are_those_of_the_training_clips(shards, made):
-    clips = [clip[features.KEY]["motion"] for info, clip in read_clips(made, (features.KEY,)) if info.split == "train"]
+    clips = [clip[KEY]["motion"] for info, clip in read_clips(made, (KEY,)) if info.split == "train"]
     assert len(clips) == 4
     statistics = Index.load(made).statistics
     rows = np.concatenate(clips).astype(np.float64)
@@ -121,7 +124,7 @@ def test_workers_and_another_start_change_nothing(shards, network, made, tmp_pat
 
 def test_a_stopped_run_goes_on_and_keeps_whole_shards(shards, network, made, tmp_path, monkeypatch):
     output, count = tmp_path / "out", 0
-    real = features.motion_of
+    real = implicit_motion.motion_of
 
     def tired(*args):
         nonlocal count
@@ -130,7 +133,7 @@ def test_a_stopped_run_goes_on_and_keeps_whole_shards(shards, network, made, tmp
             raise KeyboardInterrupt
         return real(*args)
 
-    monkeypatch.setattr(features, "motion_of", tired)
+    monkeypatch.setattr(implicit_motion, "motion_of", tired)
     with pytest.raises(KeyboardInterrupt):
         make_features(options(shards, network, output))
     assert sorted(path.name for path in output.glob("*.tar")) == ["shard-000000.tar"]
@@ -147,7 +150,7 @@ def test_a_stopped_run_goes_on_and_keeps_whole_shards(shards, network, made, tmp
 
 def test_a_shard_that_has_gone_is_made_again(shards, network, made, tmp_path, monkeypatch):
     output = tmp_path / "out"
-    monkeypatch.setattr(features.FeatureWork, "finish", lambda self: {})
+    monkeypatch.setattr(FeatureWork, "finish", lambda self: {})
     make_features(options(shards, network, output))
     (output / "shard-000001.tar").write_bytes(b"half")
     monkeypatch.undo()

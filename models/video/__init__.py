@@ -1,0 +1,1 @@
+"""What latent video shares: latents of frames."""
