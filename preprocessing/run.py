@@ -17,7 +17,8 @@ from preprocessing.runs.merge import merge, missing_shards, summarise
 from preprocessing.runs.pool import run_jobs
 from preprocessing.runs.progress import VideoProgress
 from preprocessing.runs.shards import DamagedPart, assemble, is_assembled, is_done
-from preprocessing.runs.work import RunError, Work
+from preprocessing.runs.videos import VideoWork
+from preprocessing.runs.work import RunError
 from preprocessing.runs.writer import OutputError, write_json
 from preprocessing.sources.discovery import Skipped
 from preprocessing.sources.manifest import ManifestError, assign_splits, read_sources
@@ -73,7 +74,7 @@ def preprocess(options: Options) -> dict[str, Any]:
     skipped: list[Skipped] = []
     sources = read_sources(options.input, output, skipped)
     splits = assign_splits(sources, options.splits, options.split_by, options.seed)
-    work = Work(output, options, sources, splits, skipped)
+    work = VideoWork(output, options, sources, splits, skipped)
     if options.restart:
         work.discard()
     work.claim()
@@ -98,7 +99,7 @@ def preprocess(options: Options) -> dict[str, Any]:
 class _Run:
     """The shards of one task: hands out their videos, assembles each shard when its last video is done."""
 
-    def __init__(self, work: Work, shards: list[int]) -> None:
+    def __init__(self, work: VideoWork, shards: list[int]) -> None:
         self.work = work
         self.videos: list[dict[str, Any]] = []
         self._todo = [shard for shard in shards if not self._is_finished(shard)]
@@ -126,7 +127,7 @@ class _Run:
     def _is_finished(self, shard: int) -> bool:
         if not is_assembled(self.work, shard):
             return False
-        record = self.work.read_record(self.work.shard_record_path(shard))
+        record = self.work.read_record(self.work.record_path(self.work.name(shard)))
         self.videos += record["videos"] if record is not None else []
         return True
 

@@ -128,9 +128,9 @@ def make_features(options: Options) -> dict[str, Any]:
     if options.restart:
         work.discard()
     work.claim()
-    done = work.finished()
-    if done is not None:
-        return done
+    if work.is_complete():
+        return work.summary()
+    work.open()
     device = device_of(options.device)
     loaded.network.to(device)
     bad = BadSamples()

@@ -10,7 +10,7 @@ from datamodules.clip import VERSION
 from datamodules.keys import KEYS
 from datamodules.shards.index import Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
-from preprocessing.runs.shard_work import ShardWork
+from preprocessing.runs.work import ShardWork
 from settings import get_logger
 
 logger = get_logger(__name__)
@@ -47,15 +47,15 @@ class FeatureWork(ShardWork):
         known = {name: value for name, value in self.index.statistics.items() if name not in own}
         new = statistics.of_keys()
         if self.key.stem in new:
-            new[self.key.stem]["network"] = self._made["network"]
+            new[self.key.stem]["network"] = self.made["network"]
         samples = [sample for shard in shards for sample in shard.samples]
         summary = {
             "clips": len(samples),
             "frames": sum(sample.frames for sample in samples),
             "skipped": {clip: reason for record in records for clip, reason in record["skipped"].items()},
-            **self._made,
+            **self.made,
         }
-        self.close(Index(fps=self.index.fps, shards=shards, statistics=known | new), summary)
+        self.end(Index(fps=self.index.fps, shards=shards, statistics=known | new), summary)
         return summary
 
 

@@ -74,9 +74,9 @@ def import_motion(options: Options) -> dict[str, Any]:
     if options.restart:
         work.discard()
     work.claim()
-    done = work.finished()
-    if done is not None:
-        return done
+    if work.is_complete():
+        return work.summary()
+    work.open()
     with ExitStack() as stack:
         left = {name: jobs for name, jobs in plan.shards if not work.is_made(name)}
         before = plan.jobs - sum(map(len, left.values()))

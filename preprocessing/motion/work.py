@@ -15,7 +15,7 @@ from datamodules.statistics import StatisticsAccumulator, counted
 from preprocessing.motion.clips import REASONS, Read
 from preprocessing.motion.options import Options
 from preprocessing.motion.plan import ImportPlan
-from preprocessing.runs.shard_work import ShardWork
+from preprocessing.runs.work import ShardWork
 from preprocessing.runs.writer import SampleWriter, member, sample_entry, whole_file
 from settings import get_logger
 from settings.hashes import file_hash
@@ -100,7 +100,7 @@ class MotionWork(ShardWork):
             "warnings": [entry for record in records for entry in record["warnings"]],
             "unlisted": self.plan.unlisted,
         }
-        self.close(Index(fps=self.plan.fps, shards=shards, statistics=result), summary)
+        self.end(Index(fps=self.plan.fps, shards=shards, statistics=result), summary)
         return summary
 
 

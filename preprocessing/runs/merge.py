@@ -10,7 +10,7 @@ from typing import Any
 from datamodules.shards.index import FILE_NAME, Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
 from preprocessing.options import notes
-from preprocessing.runs.work import Work
+from preprocessing.runs.videos import VideoWork
 from preprocessing.runs.writer import whole_file, write_json
 from preprocessing.sources.discovery import Skipped
 from preprocessing.step import REASONS
@@ -19,12 +19,12 @@ from settings import get_logger
 logger = get_logger(__name__)
 
 
-def missing_shards(work: Work) -> list[int]:
+def missing_shards(work: VideoWork) -> list[int]:
     """Numbers of the shards that nobody has finished yet."""
-    return [shard for shard in work.shards if not work.shard_record_path(shard).exists()]
+    return [shard for shard in work.shards if not work.record_path(work.name(shard)).exists()]
 
 
-def merge(work: Work, timings: dict[str, Any]) -> dict[str, Any] | None:
+def merge(work: VideoWork, timings: dict[str, Any]) -> dict[str, Any] | None:
     """Write index.json, summary.json and report.html from the shards' records, then remove the unfinished work.
 
     Two tasks may come here at once: one waits and finds it done. Being killed on the way does no harm either.
@@ -39,9 +39,8 @@ def merge(work: Work, timings: dict[str, Any]) -> dict[str, Any] | None:
     with work.alone("merge", wait=True) as mine:
         if not mine:
             return None
-        found = [work.read_record(work.shard_record_path(shard)) for shard in work.shards]
-        records = [record for record in found if record is not None]
-        if len(records) < len(found):
+        records = work.records()
+        if len(records) < len(work.names):
             return None
         statistics = StatisticsAccumulator()
         shards = []
@@ -98,7 +97,7 @@ def summarise(videos: list[dict[str, Any]], skipped: Sequence[Skipped] = ()) -> 
     }
 
 
-def _report(work: Work) -> str:
+def _report(work: VideoWork) -> str:
     try:
         from preprocessing.runs.report import write_report
 

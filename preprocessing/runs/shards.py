@@ -11,8 +11,8 @@ from typing import Any
 from datamodules.clip import BadSample, decode
 from datamodules.statistics import StatisticsAccumulator, counted
 from preprocessing.runs.job import Job
-from preprocessing.runs.work import Work
-from preprocessing.runs.writer import END, read_members, whole_file, write_json
+from preprocessing.runs.videos import VideoWork
+from preprocessing.runs.writer import END, read_members, whole_file
 
 
 class DamagedPart(RuntimeError):
@@ -27,7 +27,7 @@ class DamagedPart(RuntimeError):
         self.job = job
 
 
-def assemble(work: Work, shard: int) -> list[dict[str, Any]]:
+def assemble(work: VideoWork, shard: int) -> list[dict[str, Any]]:
     """Write a shard of finished videos, then its record, then remove their parts.
 
     A shard whose videos gave no clip gets a record and no file.
@@ -39,7 +39,7 @@ def assemble(work: Work, shard: int) -> list[dict[str, Any]]:
         DamagedPart: after the damaged part and its record are removed.
         preprocessing.runs.writer.OutputError: the output folder cannot be written.
     """
-    jobs, path = work.jobs(shard), work.shard_path(shard)
+    jobs, path = work.jobs(shard), work.output / work.name(shard)
     for left in path.parent.glob(f".{path.name}.*.tmp"):
         left.unlink(missing_ok=True)
     records = []
@@ -66,7 +66,7 @@ def assemble(work: Work, shard: int) -> list[dict[str, Any]]:
             file.write(END)
             whole.update(END)
         entry = {"name": path.name, "bytes": offset + len(END), "sha256": whole.hexdigest(), "samples": samples}
-    write_json(work.shard_record_path(shard), {"entry": entry, "statistics": statistics.state(), "videos": records})
+    work.record(path.name, {"entry": entry, "statistics": statistics.state(), "videos": records})
     remove_parts(jobs)
     return records
 
@@ -78,22 +78,16 @@ def remove_parts(jobs: list[Job]) -> None:
         job.part.unlink(missing_ok=True)
 
 
-def is_assembled(work: Work, shard: int) -> bool:
+def is_assembled(work: VideoWork, shard: int) -> bool:
     """Whether a shard is finished and still there; if its file has gone, its record goes as well."""
-    path = work.shard_record_path(shard)
-    record = work.read_record(path)
-    if record is None:
-        return False
-    entry = record["entry"]
-    file = work.shard_path(shard)
-    if entry is not None and (not file.exists() or file.stat().st_size != entry["bytes"]):
-        path.unlink()
+    if not work.is_made(work.name(shard)):
+        work.record_path(work.name(shard)).unlink(missing_ok=True)
         return False
     remove_parts(work.jobs(shard))
     return True
 
 
-def is_done(work: Work, job: Job) -> bool:
+def is_done(work: VideoWork, job: Job) -> bool:
     """Whether a video is finished, with a part of the length that its record says."""
     record = work.read_record(job.record)
     if record is None:

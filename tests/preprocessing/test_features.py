@@ -201,7 +201,7 @@ def test_folders_of_others_are_left_alone(shards, network, tmp_path, capsys):
     output = shutil.copytree(shards, tmp_path / "out")
     words = [f"input={shards}", f"output={output}", f"network={network}", "workers=0", "progress=false"]
     assert main([*words, "restart=true"]) == 1
-    assert "another run" in capsys.readouterr().err
+    assert "unknown run" in capsys.readouterr().err
     assert contents(output) == contents(shards)
     assert main([*words[:1], f"output={shards}", *words[2:]]) == 2
     assert "'output'" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from preprocessing.options import Options
-from preprocessing.runs.work import Work
+from preprocessing.runs.videos import VideoWork
 from preprocessing.sources.manifest import assign_splits, read_sources
 from tests.preprocessing.clips import contents, kill_with_children, quick_run, start_quick_run
 
@@ -154,7 +154,7 @@ def test_a_video_added_meanwhile_is_noticed(five_videos, tmp_path):
 def test_two_processes_never_hold_the_same_shard(five_videos, tmp_path):
     sources = read_sources(five_videos)
     options = Options(input=str(five_videos), output=str(tmp_path))
-    work = Work(tmp_path, options, sources, assign_splits(sources, options.splits))
+    work = VideoWork(tmp_path, options, sources, assign_splits(sources, options.splits))
     work.open()
     with (
         work.alone("shards/000000") as first,
