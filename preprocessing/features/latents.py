@@ -38,6 +38,7 @@ class LatentsWriter:
 
     def load(self, network: str, video_fit: FitMode | None) -> Loaded:
         """See `Writer`; oblong frames are cropped where nobody says."""
+        autoencoder: Any  # diffusers' own types are not known to be modules
         autoencoder, sha256 = load_autoencoder("network", network)
         factor = downscaling(autoencoder)
         if self.size is not None and any(side % factor for side in self.size):

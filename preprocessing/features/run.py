@@ -17,7 +17,7 @@ from datamodules.keys import KEYS
 from datamodules.media.fitting import FitMode
 from datamodules.shards.bad_samples import BadSamples
 from datamodules.shards.cache import ShardError, ShardFolder
-from datamodules.shards.index import Index, IndexFileError, ShardEntry
+from datamodules.shards.index import Index, IndexFileError
 from datamodules.statistics import StatisticsAccumulator
 from preprocessing.features.clips import OpenClip, Parts, read_clips
 from preprocessing.features.work import FeatureWork
@@ -171,7 +171,7 @@ def _write(
             )
             if clip.sample.split == "train":
                 statistics.add({writer.key: arrays})
-        entry: ShardEntry | None = samples.end(path.name)
+        entry = samples.end(path.name)
     if not samples.samples:
         path.unlink()
     return {"entry": entry if samples.samples else None, "statistics": statistics.state(), "skipped": skipped}
