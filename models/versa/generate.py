@@ -80,7 +80,7 @@ def generate_all(
         temperature: of sampling; 0 takes the likeliest tokens.
         guidance: weight of classifier-free guidance by text.
         audio_guidance: the same by speech.
-        audio_in_text: share of it that stays where a text of the wish holds.
+        audio_in_text: share of it that stays where a text of the request holds.
         window: tokens at once.
         overlap: tokens that a window shares with the one before; None is a quarter of the window.
         every_step: ask the network in each step, even where nothing is hidden any more: processes that share its
@@ -161,7 +161,7 @@ class _Plan:
         tokens: N.
         texts: that hold somewhere.
         layout: (1, N), numbers are those of `texts`.
-        directed: (N,) true where a text of the wish holds.
+        directed: (N,) true where a text of the request holds.
         audio: (N steps, C) in step with the tokens, or None.
         heard: (N,) true where there is sound.
     """
