@@ -6,12 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.implicit_motion.appearance import AppearanceExtractor
 from models.implicit_motion.deviation import DeviationImageTransformer
-from models.implicit_motion.image_decoder import ImageDecoder, blend
-from models.implicit_motion.image_encoder import AppearanceExtractor, ImageEncoder
 from models.implicit_motion.motion_decoder import Deformation, LatentMotionDeviationDecoder
 from models.implicit_motion.motion_encoder import MOTION, MotionEncoder
 from models.saved import SavedNetwork
+from models.warping.decoder import ImageDecoder
+from models.warping.encoder import ImageEncoder
+from models.warping.warp import blend
 from settings.ranges import Count, Number, Pixels, Whole
 
 
@@ -142,7 +144,8 @@ class ImplicitMotion(
 
     def render(self, source: SourceFeatures, motion: Tensor, beta: float | None = None) -> Tensor:
         """Frames (B, N, 3, S, S) in (0, 1) of motion features (B, N, 768); beta as the constructor's where left out."""
-        moved = blend(source.volume, self.deform(source, motion), self.beta if beta is None else beta)
+        deformation = self.deform(source, motion)
+        moved = blend(source.volume, deformation.flow, deformation.mask, self.beta if beta is None else beta)
         return self.image_decoder(moved.flatten(0, 1)).unflatten(0, motion.shape[:2])
 
     def forward(self, image: Tensor, driving: Tensor, again: bool = False) -> dict[str, Tensor]:

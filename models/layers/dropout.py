@@ -1,12 +1,11 @@
 """Dropout of residual branches that costs one pass over memory."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.layers.film import Modulation
+from models.layers.on_cpu import modulated_residual, residual
 
 
 class BranchDropout(nn.Module):
@@ -62,37 +61,5 @@ class Draw:
             return x + F.dropout(branch if film is None else film(branch), self.p)
         keep = self.pool.narrow(0, self.starts[place], branch.numel()).view(branch.shape)
         if film is None:
-            return _Residual.apply(x, branch, keep)
-        return _ModulatedResidual.apply(x, branch, film.gain, film.shift, keep)
-
-
-class _Residual(torch.autograd.Function):
-    """x + keep branch; autograd's own way makes one pass more."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, branch: Tensor, keep: Tensor) -> Tensor:
-        ctx.save_for_backward(keep)
-        return torch.addcmul(x, branch, keep)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        (keep,) = ctx.saved_tensors
-        return gradient, gradient * keep, None
-
-
-class _ModulatedResidual(torch.autograd.Function):
-    """x + keep (gain branch + shift); autograd's own way makes three passes more."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, branch: Tensor, gain: Tensor, shift: Tensor, keep: Tensor) -> Tensor:
-        ctx.save_for_backward(branch, gain, keep)
-        film = torch.addcmul(shift, branch, gain)
-        return torch.addcmul(x, film, keep, out=film)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
-        branch, gain, keep = ctx.saved_tensors
-        kept = gradient * keep
-        to_gain, to_shift = (kept * branch).sum(1, keepdim=True), kept.sum(1, keepdim=True)
-        return gradient, kept.mul_(gain), to_gain, to_shift, None
+            return residual(x, branch, keep)
+        return modulated_residual(x, branch, film.gain, film.shift, keep)

@@ -49,7 +49,7 @@ def test_both_ways_give_the_formula_and_its_gradients(sizes, longest, monkeypatc
 def test_gradient_by_finite_differences():
     packed = [part.detach().double().requires_grad_() for part in parts((3,))]
     freqs = rotary_freqs(T, D).to(torch.complex128)
-    assert torch.autograd.gradcheck(lambda x: attention._CachedAttention.apply(freqs, None, x), packed)
+    assert torch.autograd.gradcheck(lambda x: attention.cached_attention(freqs, None, x), packed)
 
 
 def test_cross_attention_reads_the_other_sequence_only_for_keys_and_values():

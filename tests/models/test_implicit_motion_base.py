@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from models.implicit_motion import ImplicitMotion
 from models.implicit_motion.deviation import DeviationImageTransformer, standardise
-from models.implicit_motion.image_decoder import blend, warp
-from models.implicit_motion.image_encoder import DepthWeights, ImageEncoder
 from models.implicit_motion.motion_decoder import Deformation, LatentMotionDeviationDecoder
+from models.warping.encoder import DepthWeights, ImageEncoder
+from models.warping.warp import blend, warp
 from tests.models.filled import filled
 
 SMALL = {
@@ -245,8 +245,8 @@ def still(mask: float, batch: int = 2, frames: int = 3) -> Deformation:
 @pytest.mark.paper("IM-9")
 def test_no_deformation_and_no_mask_leave_the_features_alone():
     volume = torch.randn(2, 4, 3, 8, 8)
-    assert torch.equal(blend(volume, still(0.0), 1.0), volume[:, None].expand(-1, 3, -1, -1, -1, -1))
-    assert torch.allclose(blend(volume, still(1.0), 1.0), volume[:, None].expand(-1, 3, -1, -1, -1, -1), atol=1e-5)
+    assert torch.equal(blend(volume, *still(0.0)[:2], 1.0), volume[:, None].expand(-1, 3, -1, -1, -1, -1))
+    assert torch.allclose(blend(volume, *still(1.0)[:2], 1.0), volume[:, None].expand(-1, 3, -1, -1, -1, -1), atol=1e-5)
 
 
 @pytest.mark.paper("IM-9")
@@ -268,7 +268,7 @@ def test_masked_features_and_articulation_are_the_papers():
     mixed = mask[:, :, None] * moved + (1 - mask[:, :, None]) * volume[:, None]
     for beta in (0.0, 0.2, 1.0, 1.5):
         by_hand = mixed.clamp(min=0) + beta * mixed.clamp(max=0)
-        assert torch.allclose(blend(volume, Deformation(flow, mask, mask), beta), by_hand, atol=1e-5)
+        assert torch.allclose(blend(volume, flow, mask, beta), by_hand, atol=1e-5)
 
 
 @pytest.mark.paper("IM-9")

@@ -1,40 +1,12 @@
-"""From identity features and a deformation to frames."""
+"""A volume of features to a picture."""
 
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from models.implicit_motion.motion_decoder import Deformation
 from models.layers.residual import ResidualBlock, Upsample, group_norm
-
-
-def warp(volume: Tensor, flow: Tensor) -> Tensor:
-    """phi': features looked up where the flow points, trilinear, the border beyond the edge (IM-9).
-
-    Args:
-        volume: (R, C, D, H, W).
-        flow: (R, 3, D, H, W), along x, y and depth; 2 is the whole side.
-    """
-    axes = [torch.linspace(-1, 1, size, device=flow.device, dtype=torch.float32) for size in flow.shape[2:]]
-    depth, y, x = torch.meshgrid(*axes, indexing="ij")
-    places = torch.stack([x, y, depth], -1) + flow.float().movedim(1, -1)
-    moved = F.grid_sample(volume.float(), places, mode="bilinear", padding_mode="border", align_corners=True)
-    return moved.to(volume.dtype)
-
-
-def blend(volume: Tensor, deformation: Deformation, beta: float) -> Tensor:
-    """phi_r (B, N, C, D, H, W) of F_id (B, C, D, H, W) (IM-9).
-
-    phi_m = mask * phi' + (1 - mask) * F_id; phi_r = max(0, phi_m) + beta * min(0, phi_m).
-    """
-    frames = deformation.flow.shape[1]
-    still = volume[:, None].expand(-1, frames, *volume.shape[1:])
-    moved = warp(still.flatten(0, 1), deformation.flow.flatten(0, 1)).view_as(still)
-    mask = deformation.mask[:, :, None]
-    return F.leaky_relu(torch.lerp(still, moved, mask.to(moved.dtype)), beta)
 
 
 class ImageDecoder(nn.Module):

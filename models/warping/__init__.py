@@ -1,0 +1,1 @@
+"""Feature volumes of a picture: made, warped, and turned into frames."""
