@@ -1,4 +1,4 @@
-"""Fewer passes over memory on a CPU than autograd's own way takes: layers choose these, networks know nothing of them."""
+"""Fewer passes over memory on a CPU than autograd takes: layers choose these, networks know nothing of them."""
 
 from typing import Any
 
