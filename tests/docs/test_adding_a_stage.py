@@ -15,7 +15,18 @@ from trainers.tracking.loggers import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "adding_a_stage.md"
-ROOMS = ("cospeech", "settings", "reports", "models", "datamodules", "preprocessing", "metrics", "trainers", "configs")
+ROOMS = (
+    "cospeech",
+    "settings",
+    "reports",
+    "models",
+    "datamodules",
+    "pretrained",
+    "preprocessing",
+    "metrics",
+    "trainers",
+    "configs",
+)
 BLOCK = re.compile(r"^ +`([\w/.]+)`\n\n( +)```(python|yaml|diff)\n(.*?)^ +```$", re.MULTILINE | re.DOTALL)
 
 
