@@ -22,7 +22,7 @@ from settings import build
 from settings.load import load
 from trainers.fit import fit
 from trainers.stage.base import SampleGenerator, Stage
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 CONFIGS: Final = shipped.folder("configs")
 CHAIN: Final = {

@@ -23,7 +23,7 @@ from benchmarks.machine import describe, write_result
 from settings import build, command
 from settings.ranges import Count, Seed
 from trainers.run.checkpoints import newest_whole, read_state
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 EVERY = 5  # steps from one checkpoint to the next

@@ -28,7 +28,7 @@ def nearest(word: str, known: list[str], elsewhere: Mapping[str, str] = {}) -> s
     )
 
 
-class Registry:
+class Names:
     """Names of one kind of part, each imported only when it is asked for.
 
     Args:
@@ -60,21 +60,12 @@ class Registry:
             part = self._parts[name] = getattr(importlib.import_module(module), attribute)
         return part
 
-    def build(self, value: str | Mapping[str, Any], **extra: Any) -> Any:
-        """Build a part from its config, `{name: ..., **options}` or the bare name."""
-        options = {"name": value} if isinstance(value, str) else dict(value)
-        part = self.get(options.pop("name"))
-        # Imported here because the schema in turn reads registries.
-        from settings.schema import build
-
-        return build(options, part, **extra)
-
 
 @dataclass(frozen=True)
 class Choice:
     """Marks a parameter as "one part of a registry, with its own options": `Annotated[dict, Choice(OPTIMIZERS)]`."""
 
-    registry: Registry
+    registry: Names
 
 
 class Section:

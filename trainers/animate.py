@@ -11,7 +11,7 @@ from settings.command import value_of
 from settings.device import device_of
 from settings.output import OutputError, check_writable, faults_of
 from settings.ranges import Fps
-from trainers.record import keys_of, load_tool, stage_of, tool_of
+from trainers.record import keys_of, load_tool, tool_of
 from trainers.stages import ANIMATORS
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ OPTIONS: Final = keys_of(animate, ANIMATORS)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `animate`; 0, or 2 with one line of explanation."""
+    from trainers.run.exports import stage_of
+
     try:
         run = value_of(argv, OPTIONS, "run")
         stage = stage_of(run)

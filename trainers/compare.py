@@ -11,7 +11,7 @@ from settings.command import value_of
 from settings.output import OutputError, faults_of
 from trainers.evaluate import told
 from trainers.evaluation.options import GIVEN
-from trainers.record import keys_of, load_tool, stage_of
+from trainers.record import keys_of, load_tool
 from trainers.stages import EVALUATORS
 
 NO_KEYS: Final = (*GIVEN, "beside")
@@ -174,6 +174,7 @@ OPTIONS: Final = keys_of(compare, EVALUATORS, given=NO_KEYS)
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `compare`; 0, or 2 with one line of explanation."""
     from datamodules.shards.index import IndexFileError
+    from trainers.run.exports import stage_of
 
     try:
         runs = value_of(argv, OPTIONS, "runs", positional="runs")

@@ -152,7 +152,7 @@ def _plot(title: str, names: Sequence[str] = (), regex: str | None = None) -> An
 def _of_run(folder: Path) -> tuple[list[str], str]:
     """Names of the figures of a run, and its W&B project."""
     from trainers.run.folder import RunFolder, read_config
-    from trainers.tracking.loggers import read_metrics
+    from trainers.tracking.metrics_csv import read_metrics
 
     run = RunFolder(folder)
     values = read_config(run)

@@ -12,7 +12,7 @@ from settings.device import device_of
 from settings.output import OutputError, check_writable, faults_of
 from settings.progress import Progress
 from trainers.evaluation.options import GIVEN, EvaluateOptions
-from trainers.record import Tool, keys_of, load_tool, stage_of, tool_of
+from trainers.record import Tool, keys_of, load_tool, tool_of
 from trainers.stages import EVALUATORS
 
 _NOT_SETTINGS: Final = ("splits", "evaluator", "evaluator_config", "systems", "progress")
@@ -113,6 +113,7 @@ OPTIONS: Final = keys_of(evaluate, EVALUATORS, given=GIVEN)
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `evaluate`; 0, or 2 with one line of explanation."""
     from datamodules.shards.index import IndexFileError
+    from trainers.run.exports import stage_of
 
     try:
         run = value_of(argv, OPTIONS, "run")

@@ -90,13 +90,3 @@ def load_tool(tool: Tool) -> Any:
     """The class or function of a tool."""
     module, _, attribute = tool.at.partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-def stage_of(run: Any) -> str | None:
-    """The stage of a run, export or hub name; None where none is given or found, which the command then says itself."""
-    from trainers.run.exports import find_export
-
-    try:
-        return None if run is None else find_export(str(run)).stage
-    except ConfigError:
-        return None

@@ -55,7 +55,7 @@ def write_report(run: RunFolder | str | Path) -> Path:
 
 def _rows(folder: RunFolder) -> list[dict[str, Any]]:
     # Imported here: brings Lightning, which a plain reading of the run folder can do without until now.
-    from trainers.tracking.loggers import read_metrics
+    from trainers.tracking.metrics_csv import read_metrics
 
     return read_metrics(folder.metrics)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.shards import write_shards
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "adding_a_stage.md"

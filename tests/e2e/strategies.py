@@ -6,7 +6,7 @@ from subprocess import CompletedProcess
 
 from tests.e2e.processes import run
 from tests.shards import write_shards
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 SHARDED = ("fsdp", "deepspeed_1", "deepspeed_2", "deepspeed_3")
 STRATEGIES = ("ddp", *SHARDED)

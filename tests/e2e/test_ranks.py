@@ -18,7 +18,7 @@ from tests.shards import write_shards
 from trainers.failures import first
 from trainers.failures import main as failures
 from trainers.run.checkpoints import damage, newest_whole
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 TOY = ("stage=toy", "stage.network.dropout=0", *COMMON, "trainer.devices=2")
 

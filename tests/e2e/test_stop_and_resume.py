@@ -10,7 +10,7 @@ from tests.e2e.processes import run, start, wait_for
 from tests.e2e.strategies import train_all
 from tests.shards import write_shards
 from trainers.run.checkpoints import newest_first, newest_whole, step_of
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 STEPS = 40
 

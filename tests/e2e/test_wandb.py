@@ -10,7 +10,7 @@ import wandb
 
 from tests.e2e.processes import run, start, wait_for
 from tests.trainers import wandb_files
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 from trainers.tracking.wandb_run import AXIS
 
 pytestmark = pytest.mark.slow

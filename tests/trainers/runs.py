@@ -6,7 +6,7 @@ from typing import Any
 from settings import build
 from tests.trainers import toy
 from trainers.fit import fit
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 toy.register()
 

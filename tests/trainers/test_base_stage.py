@@ -19,7 +19,7 @@ from tests.nested import words as words_of
 from tests.shards import write_shards
 from trainers.fit import fit
 from trainers.implicit_motion.base import BaseStage
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "implicit_motion" / "base"
 OPTIONS = {**SMALL, "reconstruction": "structural", "discriminator_width": 4, "discriminator_layers": 3, "frames": 2}

@@ -10,7 +10,7 @@ from tests.shards import write_shards
 from trainers.fit import fit
 from trainers.plan import plan, training_config
 from trainers.stage.batches import USUAL, per_rank
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SMALL = (

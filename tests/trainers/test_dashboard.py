@@ -12,7 +12,7 @@ from settings import ConfigError
 from tests.trainers import wandb_files
 from tests.trainers.wandb_files import logged_run
 from trainers.dashboard import SPEED, dashboard, main
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 from trainers.tracking.wandb_run import AXIS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -17,7 +17,8 @@ from tests.trainers.runs import rows, toy_run
 from tests.trainers.toy import ToyData, ToyNetwork, ToyStage
 from trainers.fit import main
 from trainers.run.errors import LossLost
-from trainers.tracking.loggers import MetricsCSV, read_metrics
+from trainers.tracking.loggers import MetricsCSV
+from trainers.tracking.metrics_csv import read_metrics
 from trainers.training import _operations
 
 # Validations after steps 4 and 8, though an epoch has 6.

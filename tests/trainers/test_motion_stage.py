@@ -25,7 +25,7 @@ from tests.shards import write_shards
 from trainers.fit import fit
 from trainers.implicit_motion.motion import MotionStage
 from trainers.stages import STAGES
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "implicit_motion" / "motion"
 SMALL: dict[str, Any] = {

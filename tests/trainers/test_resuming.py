@@ -18,7 +18,7 @@ from tests.trainers.runs import rows, toy_run
 from trainers.fit import main
 from trainers.report import write_report
 from trainers.run.resuming import RULES, rule_of
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 pytestmark = pytest.mark.usefixtures("logged")
 

@@ -17,7 +17,7 @@ from tests.nested import nested
 from tests.shards import write_shards
 from trainers.fit import fit
 from trainers.mmgt.smga import SMGAStage
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mmgt" / "smga"
 SMALL = {"width": 32, "layers": 1, "heads": 2, "feedforward": 32, "audio_layers": 1, "window": 16, "sampling_steps": 3}

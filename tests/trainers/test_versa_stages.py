@@ -22,7 +22,7 @@ from tests.models.test_versa_tokenizer import motions, tokenizer
 from tests.motions import write_motion_shards
 from tests.nested import nested
 from trainers.fit import fit
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 from trainers.versa.audio_motion import AudioMotionStage
 from trainers.versa.captions import caption_layout, spans_of
 from trainers.versa.text_motion import TextMotionStage

@@ -21,7 +21,7 @@ from trainers.evaluate import evaluate
 from trainers.evaluation.tables import as_text
 from trainers.fit import fit
 from trainers.run.checkpoints import read
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 from trainers.versa.code_use import CodeUse
 from trainers.versa.evaluation.block_pca import BlockPCA, lloyd_max, share_out
 from trainers.versa.evaluation.tokenizer import measure

@@ -15,7 +15,8 @@ from tests.trainers.runs import rows, toy_run
 from tests.trainers.wandb_files import logged_run
 from trainers.options import WandbOptions
 from trainers.run.folder import RunFolder
-from trainers.tracking.loggers import MetricsCSV, read_metrics
+from trainers.tracking.loggers import MetricsCSV
+from trainers.tracking.metrics_csv import read_metrics
 from trainers.tracking.wandb_run import AXIS, Logged, WandbRun, history
 
 OFTEN: dict[str, Any] = {"checkpoint": {"every_n_steps": 3}}

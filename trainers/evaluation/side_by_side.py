@@ -155,7 +155,7 @@ def write(made: Mapping[str, Any], runs: Mapping[str, Path | None], out: Path) -
 
 def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
     from trainers.report import add_curves, steps_in_names
-    from trainers.tracking.loggers import read_metrics
+    from trainers.tracking.metrics_csv import read_metrics
 
     page = Page(f"{len(made['runs'])} runs compared", " · ".join(made["runs"]))
     for split, part in made["splits"].items():

@@ -1,12 +1,9 @@
 """A plan for people to read."""
 
-from typing import TYPE_CHECKING
-
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from trainers.plan import TrainingPlan
+from trainers.planning.result import TrainingPlan
 
 
 def size_of(size: float) -> str:
@@ -17,11 +14,7 @@ def size_of(size: float) -> str:
     return f"{size:.0f} B"
 
 
-if TYPE_CHECKING:
-    from trainers.plan import TrainingPlan
-
-
-def show(plan: "TrainingPlan", console: Console) -> None:
+def show(plan: TrainingPlan, console: Console) -> None:
     """Print a plan: memory by part, then time and efficiency by number of GPUs."""
     from trainers.planning.memory import MEANINGS
 

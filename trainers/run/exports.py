@@ -25,6 +25,14 @@ def find_export(run: str | Path) -> Export:
     return find(run, stages=STAGES.names())
 
 
+def stage_of(run: Any) -> str | None:
+    """The stage of a run, export or hub name; None where none is given or found, which the command then says itself."""
+    try:
+        return None if run is None else find_export(str(run)).stage
+    except ConfigError:
+        return None
+
+
 def check_steps(export: Export, steps: int | None) -> None:
     """Raises ConfigError for more denoising steps than the network was trained with."""
     trained = json.loads((export.folder / CONFIG).read_text()).get("train_steps")

@@ -17,6 +17,7 @@ from settings import ConfigError, get_logger
 from settings.locks import alone, holder
 from trainers.failures import forget_earlier
 from trainers.launching.snapshot import STATE_FILE, state
+from trainers.tracking.metrics_csv import read_metrics
 
 logger = get_logger(__name__)
 
@@ -132,9 +133,6 @@ def hold(folder: RunFolder) -> Iterator[None]:
 
 def _look_for_lost_checkpoints(folder: RunFolder, before: Mapping[str, Any]) -> None:
     """Refuse to begin a run anew over one that got somewhere; say it where that one broke off before a checkpoint."""
-    # Imported here: brings Lightning.
-    from trainers.tracking.loggers import read_metrics
-
     rows = read_metrics(folder.metrics)
     last = rows[-1]["step"] + 1 if rows else 0
     every = before.get("checkpoint", {}).get("every_n_steps", 1)

@@ -18,7 +18,7 @@ from wandb.sdk.internal.datastore import DataStore
 from trainers.options import WandbOptions
 from trainers.run.folder import RunFolder, write_text
 from trainers.run.signals import received
-from trainers.tracking.loggers import read_metrics
+from trainers.tracking.metrics_csv import read_metrics
 
 AXIS = "trainer/global_step"
 """The x axis of every figure: the step of metrics.csv. W&B's own `_step` counts rows and must never go back."""
