@@ -14,6 +14,7 @@ from models.losses.threshold import threshold_loss
 from pretrained.vgg import vgg_features
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, NonNegative
+from trainers.implicit_motion.pictures import pixels, psnr
 from trainers.stage.agreement import Expected, picture_size
 from trainers.stage.base import Stage, both, build_network
 from trainers.stage.optimizers import OPTIMIZERS
@@ -80,13 +81,15 @@ class BaseStage(Stage):
             self.reconstruction = build_reconstruction_loss(reconstruction, features)
         except ValueError as error:
             raise ConfigError(f"stage: {error}") from None
-        self.frames, self.adversarial, self.threshold = frames, adversarial, threshold
-        self.motion_weight = motion_weight
+        self.frames, self.adversarial, self.threshold, self.motion_weight = (
+            frames,
+            adversarial,
+            threshold,
+            motion_weight,
+        )
         self.weights = {
-            "reconstruction": reconstruction_weight,
-            "adversarial": adversarial_weight,
-            "threshold": threshold_weight,
-        }
+            "reconstruction": reconstruction_weight, "adversarial": adversarial_weight, "threshold": threshold_weight,
+        }  # fmt: skip
 
     def parts(self) -> dict[str, nn.Module]:
         return {"network": self.network, "discriminator": self.discriminator}
@@ -130,14 +133,14 @@ class BaseStage(Stage):
         truth = driving.flatten(0, 1)
         losses = self._losses(made, image, driving)
         held = image[:, None].expand_as(driving).flatten(0, 1)
-        losses |= {"psnr": _psnr(made["frames"].flatten(0, 1), truth), "psnr_source": _psnr(held, truth)}
+        losses |= {"psnr": psnr(made["frames"].flatten(0, 1), truth), "psnr_source": psnr(held, truth)}
         for name, loss in losses.items():
             self.log(f"val/{name}", loss, batch_size=len(batch))
         return losses["loss"]
 
     def sample(self, batch: Any) -> dict[str, Tensor]:
         """The windows rebuilt from their first frames, `video` (B, T, 3, S, S) in [0, 1]."""
-        video = self._pictures(batch.video)
+        video = pixels(batch.video, self.network)
         source = self.network.encode_source(video[:, 0])
         made = []
         for frames in video.split(8, 1):  # as many as fit beside a training step
@@ -165,20 +168,8 @@ class BaseStage(Stage):
         else:
             chosen = torch.linspace(0, length - 1, self.frames + 1).round().long().expand(size, -1)
         rows = torch.arange(size, device=batch.video.device)[:, None]
-        picked = self._pictures(batch.video[rows, chosen.to(batch.video.device)])
+        picked = pixels(batch.video[rows, chosen.to(batch.video.device)], self.network)
         return picked[:, 0], picked[:, 1:]
-
-    def _pictures(self, video: Tensor) -> Tensor:
-        """(B, T, 3, H, W) uint8 to floats in [0, 1]. Raises ConfigError for another size than the network's."""
-        wanted = self.network.image_size
-        if video.shape[-2:] != (wanted, wanted):
-            height, width = video.shape[-2:]
-            raise ConfigError(
-                f"stage.network.image_size is {wanted}, but the frames are {width} x {height} pixels; set "
-                f"data.video_size=[{wanted},{wanted}] (`preprocessing.run crop=square` makes videos that this does not "
-                "distort)"
-            )
-        return video.contiguous().to(next(self.network.parameters()).dtype) / 255
 
     def _losses(self, made: dict[str, Tensor], image: Tensor, driving: Tensor) -> dict[str, Tensor]:
         """The network's loss and its parts (Eq. 3), for a source (B, 3, S, S) and driving frames (B, N, 3, S, S)."""
@@ -195,9 +186,3 @@ class BaseStage(Stage):
             losses["threshold"] = threshold_loss(wanted, made["motion_again"].flatten(0, 1), self.threshold)
         total = sum(self.weights[name] * loss for name, loss in losses.items())
         return {"loss": total, **losses}  # type: ignore[dict-item]
-
-
-def _psnr(made: Tensor, truth: Tensor) -> Tensor:
-    """Mean over frames (R, 3, S, S) of the peak signal-to-noise ratio in dB."""
-    error = (made - truth).float().square().flatten(1).mean(1).clamp(min=1e-10)
-    return -10 * error.log10().mean()

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.implicit_motion.base import ImplicitMotion
 from models.implicit_motion.features import appearance_of, motion_of
+from models.implicit_motion.motion import MotionDiffusion, Spoken
 from pretrained.exports import Export, load_network
 from pretrained.frozen import Frozen
 from settings import ConfigError
@@ -80,3 +81,18 @@ def measure(base: FrozenBase, stage: Any) -> tuple[Tensor, Tensor, Tensor]:
     count, total, squares, moved = gathered.sum(0)
     mean = total / count
     return mean, (squares / count - mean.square()).clamp(min=1e-8).sqrt(), (moved / count).clamp(min=1e-8).sqrt()
+
+
+def spoken_of(batch: Any, network: MotionDiffusion) -> Spoken | None:
+    """All of the speech of the windows' clips, each clip once (IM-13); None where the network does not read it."""
+    if not network.reads_clip:
+        return None
+    speech = batch.whole["audio" if network.audio == "raw" else "speech"]
+    clips = [window.rpartition("@")[0] for window in batch.ids]
+    first: dict[str, int] = {}
+    for row, clip in enumerate(clips):
+        first.setdefault(clip, row)
+    places = {clip: place for place, clip in enumerate(first)}
+    frames = batch.whole["frames"][list(first.values()), 0].to(speech.device)
+    rows = torch.tensor([places[clip] for clip in clips], device=speech.device)
+    return Spoken(speech[list(first.values())], frames, rows)

@@ -9,20 +9,20 @@ from torch import Tensor
 from datamodules.shards.samples import WHOLE
 from models.diffusion.weighting import loss_weight
 from models.implicit_motion.generate import generate
-from models.implicit_motion.motion import PRECEDING, MotionDiffusion, Spoken
+from models.implicit_motion.motion import PRECEDING, MotionDiffusion
 from models.implicit_motion.motion_loss import motion_diffusion_loss
 from pretrained.exports import find_stage
 from pretrained.hashes import short
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
-from trainers.implicit_motion.features import STAGE, FrozenBase, measure
+from trainers.implicit_motion.features import STAGE, FrozenBase, measure, spoken_of
 from trainers.stage.agreement import Expected, frame_rate, picture_size, window_length
-from trainers.stage.base import Stage, both, build_network, check_sampling
+from trainers.stage.base import LossStage, both, build_network, check_chances, check_sampling
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
 
 
-class MotionStage(Stage):
+class MotionStage(LossStage):
     """Trains the diffusion of motion features (IM-12 to IM-16).
 
     Args:
@@ -63,11 +63,7 @@ class MotionStage(Stage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        for name, chance in (
-            ("drop_speech", drop_speech), ("self_condition", self_condition), ("continued", continued),
-        ):  # fmt: skip
-            if not 0 <= chance <= 1:
-                raise ConfigError(f"stage.{name} is a probability, got {chance}")
+        check_chances(drop_speech=drop_speech, self_condition=self_condition, continued=continued)
         if features == "video" and base is None:
             raise ConfigError("stage.features=video needs the network that makes them: give stage.base")
         export = None if base is None else find_stage(base, "base", STAGE)
@@ -89,10 +85,8 @@ class MotionStage(Stage):
         self.drop_speech, self.self_condition, self.continued = drop_speech, self_condition, continued
         self.weighting = weighting
         self.lambdas = {
-            "lambda_mse": lambda_mse,
-            "lambda_velocity": lambda_velocity,
-            "lambda_acceleration": lambda_acceleration,
-        }
+            "lambda_mse": lambda_mse, "lambda_velocity": lambda_velocity, "lambda_acceleration": lambda_acceleration,
+        }  # fmt: skip
 
     def expects(self) -> list[Expected]:
         """Frame rate and window; of frames the base network's size, of cached features their maker and its F_A."""
@@ -143,25 +137,23 @@ class MotionStage(Stage):
         """The loss and its terms."""
         return both("loss", "loss_simple", "loss_mse", "loss_velocity", "loss_acceleration")
 
-    def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The loss of one batch; logs it with its parts."""
-        return self._step(batch, "train")
-
-    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The same loss on held-out windows, with noise that is the same every time."""
-        return self._step(batch, "val")
-
     def sample(self, batch: Any) -> dict[str, Tensor]:
         """The windows made from their first frames and speech, `video` (B, T, 3, S, S); none of cached features."""
         if self.base is None:
             return {}
         motion, appearance = self._features(batch, torch.zeros(len(batch), dtype=torch.long, device=self.device))
         made = generate(
-            self.network, motion[:, 0], appearance, self._speech(batch), seed=self.seed, spoken=self._spoken(batch)
+            self.network,
+            motion[:, 0],
+            appearance,
+            self._speech(batch),
+            seed=self.seed,
+            spoken=spoken_of(batch, self.network),
         )
         return {"video": self.base.render(batch.video[:, 0], made)}
 
-    def _step(self, batch: Any, part: str) -> Tensor:
+    def step(self, batch: Any, part: str) -> Tensor:
+        """The loss of one batch; logs it with its parts."""
         random, size = self.generator(batch), len(batch)
         lengths = torch.full((size,), self.network.window, device=self.device)
         lengths = lengths if batch.lengths is None else batch.lengths
@@ -183,20 +175,16 @@ class MotionStage(Stage):
             before * continued[:, None, None],
             again=random.uniform() < self.self_condition,
             drop_speech=random.uniform() < self.drop_speech,
-            spoken=self._spoken(batch),
+            spoken=spoken_of(batch, self.network),
         )
         frames = torch.arange(PRECEDING, PRECEDING + x0.shape[1], device=self.device)
         losses = motion_diffusion_loss(
-            made.noise,
-            noise,
-            made.x0,
-            x0,
-            before,
+            made.noise, noise, made.x0, x0, before,
             known=frames < lengths[:, None],
             continued=continued,
             weight=loss_weight(self.weighting, self.network.noise, timesteps, "epsilon"),
             **self.lambdas,
-        )
+        )  # fmt: skip
         for name, loss in losses.items():
             self.log(f"{part}/{name}", loss, batch_size=size)
         return losses["loss"]
@@ -205,22 +193,8 @@ class MotionStage(Stage):
         """Motion features (B, T, 768), and the appearance (B, A) of one frame of each window, or of its clip."""
         if self.base is None:
             return batch.arrays["implicit"]["motion"], batch.arrays["implicit"]["appearance"]
-        rows = torch.arange(len(batch), device=self.device)
-        return self.base.motion(batch.video), self.base.appearance(batch.video[rows, frame])
+        pictures = batch.video[torch.arange(len(batch), device=self.device), frame]
+        return self.base.motion(batch.video), self.base.appearance(pictures)
 
     def _speech(self, batch: Any) -> Tensor:
         return batch.audio if self.network.audio == "raw" else batch.speech
-
-    def _spoken(self, batch: Any) -> Spoken | None:
-        """All of the speech of the windows' clips, each clip once (IM-13)."""
-        if not self.network.reads_clip:
-            return None
-        speech = batch.whole["audio" if self.network.audio == "raw" else "speech"]
-        clips = [window.rpartition("@")[0] for window in batch.ids]
-        first: dict[str, int] = {}
-        for row, clip in enumerate(clips):
-            first.setdefault(clip, row)
-        places = {clip: place for place, clip in enumerate(first)}
-        frames = batch.whole["frames"][list(first.values()), 0].to(speech.device)
-        rows = torch.tensor([places[clip] for clip in clips], device=speech.device)
-        return Spoken(speech[list(first.values())], frames, rows)

@@ -13,12 +13,12 @@ from models.mmgt.speech import join_speech
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
 from trainers.stage.agreement import Expected, frame_rate, window_length
-from trainers.stage.base import Stage, both, build_network, check_sampling
+from trainers.stage.base import LossStage, both, build_network, check_chances, check_sampling
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
 
 
-class SMGAStage(Stage):
+class SMGAStage(LossStage):
     """Trains SMGA to predict clean poses from noisy ones (MMGT-9, MMGT-10; Algorithm 2, lines 1 to 18).
 
     Args:
@@ -52,8 +52,7 @@ class SMGAStage(Stage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        if not 0 <= drop_audio <= 1:
-            raise ConfigError(f"stage.drop_audio is a probability, got {drop_audio}")
+        check_chances(drop_audio=drop_audio)
         for name, value in (("lambda_face", lambda_face), ("lambda_body", lambda_body)):
             if not value > 0:
                 instead = "; without the face's loss is stage.face_loss=off (or general)" if "face" in name else ""
@@ -90,19 +89,12 @@ class SMGAStage(Stage):
         """The loss, and those of face and body."""
         return both("loss", "loss_face", "loss_body")
 
-    def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The loss of one batch; logs it with its parts."""
-        return self._step(batch, "train")
-
-    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The same loss on held-out windows, with noise that is the same every time."""
-        return self._step(batch, "val")
-
     def sample(self, batch: Any) -> dict[str, Tensor]:
         """Poses generated for the batch's speech from its first poses, (B, T, 134, 3)."""
         return {"pose": generate(self.network, batch.pose[:, 0], self._speech(batch), seed=self.seed)}
 
-    def _step(self, batch: Any, part: str) -> Tensor:
+    def step(self, batch: Any, part: str) -> Tensor:
+        """The loss of one batch; logs it with its parts."""
         random = self.generator(batch)
         x0, known, condition = self._encode(batch, random)
         timesteps = self.network.noise.draw(random)

@@ -205,6 +205,29 @@ class Stage(L.LightningModule):
         self.network.enable_gradient_checkpointing()  # type: ignore[operator]
 
 
+class LossStage(Stage):
+    """A stage that trains and validates by one loss: a subclass writes `step(batch, part)`, `part` "train" or "val"."""
+
+    def step(self, batch: Any, part: str) -> Tensor:
+        """The loss of a batch; logs it, and its parts, behind `part`."""
+        raise NotImplementedError(f"{type(self).__name__} needs a step")
+
+    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The loss of one batch."""
+        return self.step(batch, "train")
+
+    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
+        """The same loss on held-out windows, with random numbers that are the same every time."""
+        return self.step(batch, "val")
+
+
+def check_chances(**chances: float) -> None:
+    """Raises ConfigError for an option of a stage that is no probability."""
+    for name, chance in chances.items():
+        if not 0 <= chance <= 1:
+            raise ConfigError(f"stage.{name} is a probability, got {chance}")
+
+
 def build_network(kind: Callable[..., N], options: Mapping[str, Any], **given: Any) -> N:
     """A network from its section of the config, `stage.network`.
 

@@ -15,7 +15,7 @@ from pretrained.exports import find_stage, load_network
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fps, Fraction
 from trainers.stage.agreement import Expected
-from trainers.stage.base import Stage, both, build_network
+from trainers.stage.base import LossStage, both, build_network, check_chances
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
 from trainers.versa.frozen import (
@@ -29,7 +29,7 @@ from trainers.versa.frozen import (
 )
 
 
-class AudioMotionStage(Stage):
+class AudioMotionStage(LossStage):
     """Trains the audio branch under the text "A person is giving a speech." (VA-8; Eq. 5).
 
     The text branch is frozen. In the windows of which nothing is shown, the loss is the cross-entropy of each motion
@@ -65,9 +65,7 @@ class AudioMotionStage(Stage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        for name, chance in (("shown", shown), ("drop_audio", drop_audio)):
-            if not 0 <= chance <= 1:
-                raise ConfigError(f"stage.{name} is a probability, got {chance}")
+        check_chances(shown=shown, drop_audio=drop_audio)
         text_branch = network.get("text_branch", True)
         if text_motion is not None and not text_branch:
             raise ConfigError(
@@ -132,14 +130,6 @@ class AudioMotionStage(Stage):
         """The loss, and the share of hidden tokens that are likeliest."""
         return both("loss", "accuracy")
 
-    def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The loss of one batch; logs it with the share of hidden tokens that are likeliest."""
-        return self._step(batch, "train")
-
-    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The same loss on held-out windows, with the same tokens hidden every time."""
-        return self._step(batch, "val")
-
     def sample(self, batch: Any) -> dict[str, Tensor]:
         """Motion for the speech of the batch's windows, `motion` (B, M, 263)."""
         if self.tokenizer is None:
@@ -153,7 +143,8 @@ class AudioMotionStage(Stage):
         made = generate_all(self.network, requests, seed=self.seed, every_step=True)
         return {"motion": self.tokenizer.decode(made)}
 
-    def _step(self, batch: Any, part: str) -> Tensor:
+    def step(self, batch: Any, part: str) -> Tensor:
+        """The loss of one batch; logs it with the share of hidden tokens that are likeliest."""
         random, (tokens, lengths) = self.generator(batch), motion_tokens(batch, self.tokenizer)
         chances = random.uniform(3)
         share = torch.where(chances[:, 1] < self.shown, chances[:, 0], 0)

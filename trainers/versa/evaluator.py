@@ -8,14 +8,14 @@ from torch import Tensor
 
 from models.versa.evaluator import TextMotionEvaluator
 from settings import DEFAULTS, Choice, ConfigError, Section
-from trainers.stage.base import Stage, both, build_network
+from trainers.stage.base import LossStage, both, build_network
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
 from trainers.versa.captions import batch_layout
 from trainers.versa.frozen import FRAMES, motion_lengths, text_network
 
 
-class EvaluatorStage(Stage):
+class EvaluatorStage(LossStage):
     """Trains texts and motions into one space: each motion is to find its own caption among a batch's (VA-17).
 
     Args:
@@ -56,15 +56,8 @@ class EvaluatorStage(Stage):
         """The loss, and the share of motions whose own text is the nearest."""
         return both("loss", "right")
 
-    def training_step(self, batch: Any, batch_index: int) -> Tensor:
+    def step(self, batch: Any, part: str) -> Tensor:
         """The loss of one batch; logs it with the share of motions whose own text is the nearest."""
-        return self._step(batch, "train")
-
-    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The same on held-out windows."""
-        return self._step(batch, "val")
-
-    def _step(self, batch: Any, part: str) -> Tensor:
         lengths = motion_lengths(batch)
         counts = torch.div(lengths + FRAMES - 1, FRAMES, rounding_mode="floor")
         size = -(-batch.motion.shape[1] // FRAMES)

@@ -12,7 +12,7 @@ from models.versa.spans import RATE
 from models.versa.transformer import MotionTransformer
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fps, Fraction
-from trainers.stage.base import Stage, both, build_network
+from trainers.stage.base import LossStage, both, build_network, check_chances
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
 from trainers.versa.captions import batch_layout, drop, spans_of
@@ -24,7 +24,7 @@ TEXT_BRANCH = Section(
 )
 
 
-class TextMotionStage(Stage):
+class TextMotionStage(LossStage):
     """Trains the text branch to fill in hidden motion tokens (VA-7; Eq. 3, 4).
 
     Args:
@@ -53,8 +53,7 @@ class TextMotionStage(Stage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        if not 0 <= drop_text <= 1:
-            raise ConfigError(f"stage.drop_text is a probability, got {drop_text}")
+        check_chances(drop_text=drop_text)
         self.drop_text = drop_text
         self.tokenizer = None if tokenizer is None else find_tokenizer(tokenizer)
         self.network = build_network(MotionTransformer, network)
@@ -76,14 +75,6 @@ class TextMotionStage(Stage):
         """The loss, the share of hidden tokens that are likeliest, and that of windows with text."""
         return both("loss", "accuracy", "with_text")
 
-    def training_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The loss of one batch; logs it with the share of hidden tokens that are likeliest."""
-        return self._step(batch, "train")
-
-    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The same loss on held-out windows, with the same tokens hidden every time."""
-        return self._step(batch, "val")
-
     def sample(self, batch: Any) -> dict[str, Tensor]:
         """Motion for the texts of the batch's windows, `motion` (B, M, 263)."""
         if self.tokenizer is None:
@@ -96,7 +87,8 @@ class TextMotionStage(Stage):
         made = generate_all(self.network, requests, seed=self.seed, every_step=True)
         return {"motion": self.tokenizer.decode(made)}
 
-    def _step(self, batch: Any, part: str) -> Tensor:
+    def step(self, batch: Any, part: str) -> Tensor:
+        """The loss of one batch; logs it with the share of hidden tokens that are likeliest."""
         random, (tokens, lengths) = self.generator(batch), motion_tokens(batch, self.tokenizer)
         chances = random.uniform(3)
         texts, layout = batch_layout(batch, tokens, lengths, chances[:, :2])
