@@ -197,3 +197,12 @@ def video_size(shape: tuple[int, int], size: int | None) -> tuple[int, int]:
     scale = (size if size is not None else min(longer, LARGEST)) / longer
     height, width = (max(2, 2 * round(side * scale / 2)) for side in shape)
     return height, width
+
+
+def check_fps(fps: float | None, trained: float, name: str) -> None:
+    """Raises ConfigError for other frames a second than a network was trained at."""
+    if fps is not None and abs(fps - trained) > 1e-3:
+        raise ConfigError(
+            f"fps={fps:g}: {name} was trained at {trained:g} frames a second, and would move {fps / trained:.2f} times "
+            "as fast; leave fps out"
+        )

@@ -19,7 +19,7 @@ from settings import ConfigError
 from settings.device import device_of
 from trainers.animation import frames
 from trainers.animation.files import Animation
-from trainers.animation.request import LARGEST, check_files, hashes, listen, read_first_pose
+from trainers.animation.request import LARGEST, check_files, check_fps, hashes, listen, read_first_pose
 from trainers.animation.square import find_square
 from trainers.implicit_motion.system import ReenactOptions, SpeakOptions
 from trainers.run.exports import find_export
@@ -107,11 +107,7 @@ class MotionAnimator:
         self.device = chosen(device)
         self.network = load_network(MotionDiffusion, export).to(self.device)
         self.fps = float(self.network.fps)
-        if fps is not None and abs(fps - self.fps) > 1e-3:
-            raise ConfigError(
-                f"fps={fps:g}: {export.name} was trained at {self.fps:g} frames a second, and would move "
-                f"{fps / self.fps:.2f} times as fast; leave fps out"
-            )
+        check_fps(fps, self.fps, export.name)
 
     def animate(self, options: SpeakOptions) -> Animation:
         """Generate and write what was asked for."""

@@ -16,7 +16,7 @@ from settings.device import device_of
 from settings.progress import Progress
 from trainers.animation.files import PoseAnimation, write_animation
 from trainers.animation.hearing import PretrainedHearing, handcrafted, layer_numbers, layers_wanted, mean_layer
-from trainers.animation.request import read_request
+from trainers.animation.request import check_fps, read_request
 from trainers.mmgt.system import SMGAOptions
 
 PAPER_FPS: Final = 25.0
@@ -41,11 +41,7 @@ class SMGAAnimator:
         self.layer_channels = self.network.get_buffer("audio_mean").numel() - HANDCRAFTED
         self.layers = layer_numbers(export.settings)
         self.fps = trained_fps(self.network, export)
-        if fps is not None and abs(fps - self.fps) > 1e-3:
-            raise ConfigError(
-                f"fps={fps:g}: {export.name} was trained on poses at {self.fps:g} frames a second, and would move "
-                f"{fps / self.fps:.2f} times as fast; leave fps out"
-            )
+        check_fps(fps, self.fps, export.name)
 
     @property
     def model(self) -> dict[str, str]:
