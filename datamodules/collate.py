@@ -9,7 +9,7 @@ import torch
 
 from datamodules.batch import Batch
 from datamodules.clip import Caption, ClipInfo
-from datamodules.keys import KEYS, Array, array_of, as_arrays
+from datamodules.keys import KEYS, array_of, as_arrays
 from datamodules.shards.samples import LoadedClip
 
 
@@ -37,9 +37,15 @@ def cut_window(clip: LoadedClip, start: int, length: int | None) -> Window:
         if isinstance(value, bytes):  # a video: its frames are decoded window by window
             continue
         key, values = KEYS[name], as_arrays(KEYS[name], value)
-        for part, field_name, array in key.places:
-            if part in values:
-                arrays[field_name] = _cut(values[part], array, info, start, frames)
+        for part, field_name, _, axis, rate in key.places:
+            array = values.get(part)
+            if array is None:  # an optional one
+                continue
+            if axis == 0 and rate is None:
+                array = array[start : start + frames]
+            elif axis is not None:
+                array = _cut(array, axis, rate or info.fps, info.fps, start, frames)
+            arrays[field_name] = array
         if name in clip.whole:
             arrays |= {f"whole.{place.field}": values[place.name] for place in key.in_full if place.name in values}
     if clip.whole:
@@ -47,14 +53,10 @@ def cut_window(clip: LoadedClip, start: int, length: int | None) -> Window:
     return Window(info, start, frames, arrays)
 
 
-def _cut(values: np.ndarray, array: Array, info: ClipInfo, start: int, frames: int) -> np.ndarray:
-    """What of an array belongs to some frames; all of one that does not grow with time."""
-    axis, rate = array.time, array.rate or info.fps
-    if axis is None:
-        return values
-    count = round(frames / info.fps * rate)
-    # Two roundings may step over the end.
-    first = max(0, min(round(start / info.fps * rate), values.shape[axis] - count))
+def _cut(values: np.ndarray, axis: int, rate: float, fps: float, start: int, frames: int) -> np.ndarray:
+    """What of an array of so many steps a second along an axis belongs to some frames."""
+    count = round(frames / fps * rate)
+    first = max(0, min(round(start / fps * rate), values.shape[axis] - count))  # two roundings may step over the end
     return values[(slice(None),) * axis + (slice(first, first + count),)]
 
 

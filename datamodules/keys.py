@@ -65,11 +65,13 @@ class Array:
 
 
 class WindowArray(NamedTuple):
-    """An array that windows are cut of: its name in the key, and the field of a batch that it goes to."""
+    """An array that windows are cut of: its name in the key, the field of a batch that it goes to, `Array`'s own."""
 
     name: str
     field: str
     array: Array
+    time: int | None
+    rate: int | None
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ class Key:
         """The arrays that windows are cut of, and where each goes ("face.boxes" is in `Batch.arrays`)."""
         arrays = self.arrays if self.as_read is None else self.as_read
         return tuple(
-            WindowArray(name, where, array)
+            WindowArray(name, where, array, array.time, array.rate)
             for name, array in arrays.items()
             if (where := self.fields.get(name, f"{self.stem}.{name}")) is not None
         )
@@ -139,7 +141,7 @@ class Key:
     def in_full(self) -> tuple[WindowArray, ...]:
         """Those of them that `whole/<name>` brings."""
         asked = self.whole
-        return tuple(p for p in self.places if (p.array.time is not None if asked is None else p.name in asked))
+        return tuple(p for p in self.places if (p.time is not None if asked is None else p.name in asked))
 
 
 _POINT: Final = np.dtype([("xy", "V8"), ("score", "f4")])
@@ -297,4 +299,4 @@ def array_of(name: str) -> Array | None:
 
 def as_arrays(key: Key, value: Any) -> Mapping[str, np.ndarray]:
     """A decoded value by array: that of an npz key as it is, the one array of another."""
-    return value if isinstance(value, Mapping) else {key.stem: value}
+    return value if isinstance(value, dict) else {key.stem: value}
