@@ -185,7 +185,9 @@ _TABLE: Final = (
     Key(
         "pose.npz",
         {
-            "keypoints": Array(("T", 134, 2), "float32", "x, y as fractions of the frame; (-1, -1) where missing"),
+            "keypoints": Array(
+                ("T", 134, 2), "float32", "x, y as fractions of the frame; (-1, -1) where missing", picture="points"
+            ),
             "scores": Array(("T", 134), "float32", "confidence; 0 where missing", 0, 1),
         },
         _VIDEOS,

@@ -2,50 +2,31 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from preprocessing.options import Options, output_folder, worker_count
+from preprocessing.runs.command import run_command
 from preprocessing.runs.job import Job
 from preprocessing.runs.merge import merge, missing_shards, summarise
 from preprocessing.runs.pool import run_jobs
 from preprocessing.runs.progress import VideoProgress
 from preprocessing.runs.shards import DamagedPart, assemble, is_assembled, is_done
 from preprocessing.runs.videos import VideoWork
-from preprocessing.runs.work import RunError
-from preprocessing.runs.writer import OutputError, write_json
+from preprocessing.runs.writer import write_json
 from preprocessing.sources.discovery import Skipped
-from preprocessing.sources.manifest import ManifestError, assign_splits, read_sources
-from settings import ConfigError, build, command, get_logger
-from settings.output import faults_of
+from preprocessing.sources.manifest import assign_splits, read_sources
+from settings import ConfigError, build, get_logger
 
 logger = get_logger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    values = command(Options, argv, prog="python -m preprocessing.run")
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        options = build(values, Options)
-        with faults_of(output_folder(options)):
-            report(preprocess(options), output_folder(options))
-    except (ConfigError, ManifestError) as error:
-        print(f"config error: {error}", file=sys.stderr)
-        return 2
-    except (OutputError, RunError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; start it again with the same options and it goes on", file=sys.stderr)
-        return 130
-    return 0
+    return run_command(Options, argv, prog="python -m preprocessing.run", make=preprocess, tell=report)
 
 
 def preprocess(options: Options) -> dict[str, Any]:
@@ -176,8 +157,9 @@ class _Run:
         self._locks.pop(shard).close()
 
 
-def report(summary: dict[str, Any], output: Path) -> None:
+def report(options: Options, summary: dict[str, Any]) -> None:
     """Say in a few lines what came of it."""
+    output = output_folder(options)
     if summary["state"] == "complete":
         print(f"already complete: {output} (restart=true makes it anew)")
         return
@@ -205,11 +187,6 @@ def report(summary: dict[str, Any], output: Path) -> None:
         print(f"no clip was kept; {output / 'summary.json'} says why for each", file=sys.stderr)
     if summary["report"] != "report.html":
         print(f"report.html {summary['report']}", file=sys.stderr)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """A polite end by a cluster or a person: the same as Ctrl-C."""
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Final
 
 import numpy as np
 
-from datamodules.clip import BadSample, check, decode, encode
+from datamodules.clip import BadSample, decode
 from datamodules.keys import KEYS
 from datamodules.media.fitting import FitMode
 from datamodules.shards.bad_samples import BadSamples
-from datamodules.shards.cache import ShardError, ShardFolder
-from datamodules.shards.index import Index, IndexFileError
+from datamodules.shards.cache import ShardFolder
+from datamodules.shards.index import Index
 from datamodules.statistics import StatisticsAccumulator
 from preprocessing.features.clips import OpenClip, Parts, read_clips
 from preprocessing.features.work import FeatureWork
 from preprocessing.features.writer import WRITERS, Loaded, Writer
-from preprocessing.runs.work import RunError
-from preprocessing.runs.writer import OutputError, SampleWriter, member, whole_file
-from settings import Choice, ConfigError, build, command
+from preprocessing.runs.command import run_command
+from preprocessing.runs.writer import SampleWriter, encoded, packed, whole_file
+from settings import Choice, ConfigError
 from settings.device import device_of
-from settings.output import faults_of
 from settings.progress import Progress
 from settings.ranges import Count, Whole
 
@@ -84,26 +80,14 @@ class Options:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    values = command(Options, argv, prog="python -m preprocessing.features")
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        options = build(values, Options)
-        with faults_of(Path(options.output).expanduser()):
-            made = make_features(options)
-    except ConfigError as error:
-        print(f"config error: {error}", file=sys.stderr)
-        return 2
-    except (OutputError, RunError, ShardError, IndexFileError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; start it again with the same options and it goes on", file=sys.stderr)
-        return 130
+    return run_command(Options, argv, prog="python -m preprocessing.features", make=make_features, tell=_tell)
+
+
+def _tell(options: Options, made: dict[str, Any]) -> None:
     key = WRITERS.get(options.writer["name"]).key
     print(f"{made['clips']} clips with {key} in {options.output}; {len(made['skipped'])} left out")
     for clip, reason in made["skipped"].items():
         print(f"  not usable: {clip}: {reason}")
-    return 0
 
 
 def make_features(options: Options) -> dict[str, Any]:
@@ -164,11 +148,8 @@ def _write(
                 continue
             members = clip.members | {writer.key: data}
             kept = {key: members[key] for key in KEYS if key in members and key not in drop}
-            sizes = {key: len(value) for key, value in kept.items()}
-            samples.append(
-                b"".join(member(f"{clip.sample.id}.{key}", value) for key, value in kept.items()),
-                clip.sample.model_copy(update={"keys": sizes}).model_dump(),
-            )
+            packing, sizes = packed(clip.sample.id, kept)
+            samples.append(packing, clip.sample.model_copy(update={"keys": sizes}).model_dump())
             if clip.sample.split == "train":
                 statistics.add({writer.key: arrays})
         entry = samples.end(path.name)
@@ -184,11 +165,4 @@ def _make(clip: OpenClip, writer: Writer, loaded: Loaded) -> tuple[dict[str, Any
     info = decode("clip.json", clip.members["clip.json"], clip.sample.id)
     made = loaded.make(info, clip.values(writer.reads), clip.frames)
     arrays = {**made, "network": np.frombuffer(bytes.fromhex(loaded.sha256), np.uint8)}
-    data = encode(writer.key, arrays)
-    check(writer.key, decode(writer.key, data, info.id), info, info.id)
-    return arrays, data
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """A polite end by a cluster or a person: the same as Ctrl-C."""
-    raise KeyboardInterrupt
+    return arrays, encoded(info, {writer.key: arrays})[writer.key]

@@ -12,9 +12,10 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from datamodules.clip import KEYS, SAMPLE_RATE, ClipInfo, check, decode, encode
+from datamodules.clip import KEYS, SAMPLE_RATE, ClipInfo
 from models.human.motion import FPS, SIZE
 from preprocessing.motion.options import Options
+from preprocessing.runs.writer import encoded
 from preprocessing.steps import SPEECH
 
 REASONS: Final[dict[str, str]] = {
@@ -88,14 +89,11 @@ def encode_clip(info: ClipInfo, values: dict[str, Any], members: dict[str, bytes
     Raises:
         LeftOut: they do not keep the schema.
     """
-    encoded = dict(members or {})
     try:
-        for key, value in {"clip.json": info, **values}.items():
-            encoded[key] = encode(key, value)
-            check(key, decode(key, encoded[key], info.id), info, info.id)
+        found = {**(members or {}), **encoded(info, {"clip.json": info, **values})}
     except ValueError as error:
         raise LeftOut("schema", str(error)) from error
-    return MotionClip(info, {key: encoded[key] for key in KEYS if key in encoded})
+    return MotionClip(info, {key: found[key] for key in KEYS if key in found})
 
 
 def pieces(frames: int, least_seconds: float, most_seconds: float) -> list[tuple[int, int]]:

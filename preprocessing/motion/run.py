@@ -3,56 +3,38 @@
 from __future__ import annotations
 
 import multiprocessing
-import signal
-import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
-from datamodules.shards.cache import ShardError
-from datamodules.shards.index import IndexFileError
 from preprocessing.motion.clips import Read
 from preprocessing.motion.options import Options
 from preprocessing.motion.plan import ImportPlan, make_plan
 from preprocessing.motion.work import MotionWork
+from preprocessing.runs.command import run_command
 from preprocessing.runs.work import RunError
-from preprocessing.runs.writer import OutputError
-from settings import ConfigError, build, command
-from settings.output import faults_of
+from settings import build
 from settings.progress import Progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; returns the exit status."""
-    values = command(Options, argv, prog="python -m preprocessing.motion")
-    signal.signal(signal.SIGTERM, _stop)
-    try:
-        options = build(values, Options)
-        with faults_of(Path(options.output).expanduser()):
-            made = import_motion(options)
-    except ConfigError as error:
-        print(f"config error: {error}", file=sys.stderr)
-        return 2
-    except (OutputError, RunError, ShardError, IndexFileError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; start it again with the same options and it goes on", file=sys.stderr)
-        return 130
+    return run_command(Options, argv, prog="python -m preprocessing.motion", make=import_motion, tell=_tell)
+
+
+def _tell(options: Options, made: dict[str, Any]) -> None:
     dropped = ", ".join(f"{count} {reason}" for reason, count in made["dropped"].items()) or "none"
     print(f"{made['files']} files, {made['clips']} clips in {options.output}; left out: {dropped}")
     for entry in made["drops"][:20]:
         print(f"  not usable: {entry['file']}: {entry['reason']} ({entry['detail']})")
     if len(made["drops"]) > 20:
         print(f"  and {len(made['drops']) - 20} more, see {Path(options.output) / 'summary.json'}")
-    return 0
 
 
 def import_motion(options: Options) -> dict[str, Any]:
@@ -110,8 +92,3 @@ def _read_all(
                 ) from None
         bar.advance()
         yield read
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """A polite end by a cluster or a person: the same as Ctrl-C."""
-    raise KeyboardInterrupt

@@ -16,7 +16,7 @@ from preprocessing.motion.clips import REASONS, Read
 from preprocessing.motion.options import Options
 from preprocessing.motion.plan import ImportPlan
 from preprocessing.runs.work import ShardWork
-from preprocessing.runs.writer import SampleWriter, member, sample_entry, whole_file
+from preprocessing.runs.writer import SampleWriter, packed, sample_entry, whole_file
 from settings import get_logger
 from settings.hashes import file_hash
 
@@ -54,9 +54,8 @@ class MotionWork(ShardWork):
                 left_out += read.left_out
                 warnings += [{"file": read.file, "warning": text} for text in read.warnings]
                 for clip in read.clips:
-                    data = b"".join(member(f"{clip.info.id}.{key}", value) for key, value in clip.members.items())
-                    sizes = {key: len(value) for key, value in clip.members.items()}
-                    writer.append(data, sample_entry(clip.info, sizes, 0, len(data)))
+                    data, sizes = packed(clip.info.id, clip.members)
+                    writer.append(data, sample_entry(clip.info, sizes))
                     if clip.info.split == "train":
                         known = counted(clip.members)
                         statistics.add({key: decode(key, clip.members[key], clip.info.id) for key in known})

@@ -10,7 +10,7 @@ import json
 import os
 import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
@@ -130,7 +130,7 @@ class SampleWriter:
         return self._hash.hexdigest()
 
     def append(self, data: bytes, entry: dict[str, Any]) -> None:
-        """Write the members of one sample; the entry is as `sample_entry` gives it, with any offset."""
+        """Write the members of one sample; the entry is as `sample_entry` gives it."""
         self._write(data)
         self.samples.append({**entry, "offset": self.bytes, "size": len(data)})
         self.bytes += len(data)
@@ -155,24 +155,32 @@ class PartWriter(SampleWriter):
         Raises:
             BadSample: a step made something that the schema does not allow.
         """
-        info = draft.info
-        encoded: dict[str, bytes] = {}
-        for key, value in sample_values(draft).items():
-            try:
-                encoded[key] = encode(key, value)
-            except ValueError as error:
-                raise BadSample(f"{key}: {error}", info.id) from error
-            check(key, decode(key, encoded[key], info.id), info, info.id)
-        data = b"".join(member(f"{info.id}.{key}", value) for key, value in encoded.items())
-        self.append(data, sample_entry(info, {key: len(value) for key, value in encoded.items()}, 0, len(data)))
+        members = encoded(draft.info, sample_values(draft))
+        data, sizes = packed(draft.info.id, members)
+        self.append(data, sample_entry(draft.info, sizes))
 
 
-def sample_entry(info: ClipInfo, keys: dict[str, int], offset: int, size: int) -> dict[str, Any]:
-    """What the index says of one sample, as `datamodules.shards.index.SampleEntry` has it."""
-    return {
-        "id": info.id, "keys": keys, "frames": info.frames, "split": info.split, "speaker": info.speaker,
-        "offset": offset, "size": size,
-    }  # fmt: skip
+def encoded(info: ClipInfo, values: Mapping[str, Any]) -> dict[str, bytes]:
+    """Bytes of a clip's keys, checked as they will be read back. Raises BadSample where the schema is not kept."""
+    found: dict[str, bytes] = {}
+    for key, value in values.items():
+        try:
+            found[key] = encode(key, value)
+        except ValueError as error:
+            raise BadSample(f"{key}: {error}", info.id) from error
+        check(key, decode(key, found[key], info.id), info, info.id)
+    return found
+
+
+def packed(clip_id: str, members: Mapping[str, bytes]) -> tuple[bytes, dict[str, int]]:
+    """A sample as it stands in a tar, and the size of each key."""
+    data = b"".join(member(f"{clip_id}.{key}", value) for key, value in members.items())
+    return data, {key: len(value) for key, value in members.items()}
+
+
+def sample_entry(info: ClipInfo, keys: dict[str, int]) -> dict[str, Any]:
+    """What the index says of one sample (`datamodules.shards.index.SampleEntry`), but where it lies."""
+    return {"id": info.id, "keys": keys, "frames": info.frames, "split": info.split, "speaker": info.speaker}
 
 
 def read_members(data: bytes) -> Iterator[tuple[str, bytes]]:

@@ -14,11 +14,18 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from datamodules.clip import check, decode, encode
 from datamodules.shards.index import FILE_NAME, Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator, counted
 from models.human.motion import FPS
-from preprocessing.runs.writer import SampleWriter, make_folder, member, sample_entry, whole_file, write_json
+from preprocessing.runs.writer import (
+    SampleWriter,
+    encoded,
+    make_folder,
+    packed,
+    sample_entry,
+    whole_file,
+    write_json,
+)
 from preprocessing.synthetic_motion.actions import held_out
 from preprocessing.synthetic_motion.clips import Recipe, make_clip
 from settings import ConfigError, get_logger
@@ -189,11 +196,8 @@ def _make(recipe: Recipe, number: int) -> _Made:
     """A clip and the bytes that it is in a shard, after checking that what will be read back keeps the schema."""
     values = make_clip(recipe, number)
     info = values["clip.json"]
-    encoded = {key: encode(key, value) for key, value in values.items()}
-    for key, value in encoded.items():
-        check(key, decode(key, value, info.id), info, info.id)
-    data = b"".join(member(f"{info.id}.{key}", value) for key, value in encoded.items())
-    entry = sample_entry(info, {key: len(value) for key, value in encoded.items()}, 0, len(data))
+    data, sizes = packed(info.id, encoded(info, values))
+    entry = sample_entry(info, sizes)
     arrays = {key: values[key] for key in counted(values)}
     return _Made(entry, data, info.extra["truth"]["kind"], arrays)
 

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
+from datamodules.keys import KEYS
 from datamodules.media.files import encode_video
 from models.human.keypoints import FACE
 from preprocessing.step import Draft
@@ -83,19 +84,12 @@ class SquareCrop:
             return
         draft.video = encode_video((square.cut(frame, square.side) for frame in draft.frames()), draft.fps)
         draft.info.width = draft.info.height = square.side
-        for key, names in _POINTS.items():
-            arrays = draft.arrays.get(key, {})
-            for name in names:
-                if name in arrays:
-                    arrays[name] = _moved(arrays[name], square, width, height)
+        for name, key in KEYS.items():
+            arrays = draft.arrays.get(name, {})
+            for part in [part for part, array in key.arrays.items() if array.picture and part in arrays]:
+                arrays[part] = _moved(arrays[part], square, width, height)
         if "camera" in (smplx := draft.arrays.get("smplx.npz", {})):
             smplx["camera"] = _camera(smplx["camera"], square, width)
-
-
-_POINTS: Final[dict[str, tuple[str, ...]]] = {
-    "pose.npz": ("keypoints",),
-    "face.npz": ("boxes", "lip_boxes", "landmarks"),
-}
 
 
 def _face(draft: Draft, width: int, height: int) -> tuple[float, float, float] | None:

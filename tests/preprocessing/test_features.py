@@ -1,6 +1,7 @@
 """`preprocessing.features`: shards with the base network's features in them."""
 
 import hashlib
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -15,6 +16,7 @@ from datamodules.clips import read_clips
 from datamodules.media.fitting import Fit
 from datamodules.media.video import read_window
 from datamodules.shards.index import Index
+from datamodules.statistics import Moments
 from models.implicit_motion import ImplicitMotion
 from preprocessing.features import implicit_motion
 from preprocessing.features.run import Options, main, make_features
@@ -153,6 +155,23 @@ def test_a_shard_that_has_gone_is_made_again(shards, network, made, tmp_path, mo
     monkeypatch.setattr(FeatureWork, "finish", lambda self: {})
     make_features(options(shards, network, output))
     (output / "shard-000001.tar").write_bytes(b"half")
+    monkeypatch.undo()
+    make_features(options(shards, network, output))
+    assert contents(output) == contents(made)
+
+
+def test_a_run_that_an_earlier_version_began_is_finished(shards, network, made, tmp_path, monkeypatch):
+    """Its records hold the statistics under other names."""
+    output = tmp_path / "out"
+    monkeypatch.setattr(FeatureWork, "finish", lambda self: {})
+    make_features(options(shards, network, output))
+    for path in (output / "work").glob("*.json"):
+        record = json.loads(path.read_text())
+        statistics = record.pop("statistics")
+        empty = Moments((768,)).state()
+        for name, before in (("implicit", "features"), ("implicit_motion", "moves")):
+            record[before] = statistics.get(name, empty)
+        path.write_text(json.dumps(record))
     monkeypatch.undo()
     make_features(options(shards, network, output))
     assert contents(output) == contents(made)

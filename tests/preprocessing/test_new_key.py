@@ -18,7 +18,7 @@ from preprocessing.verify import verify
 from settings import ConfigError
 from tests.shards import write_shards
 from trainers.planning.samples import sample_batch
-from trainers.stage.agreement import agree
+from trainers.stage.agreement import agree, made_by
 
 SHA256 = "5a" * 32
 LOUDNESS = Key(
@@ -61,8 +61,11 @@ class LoudnessWriter:
 class Stage:
     needs = ("loudness.npz",)
 
+    def __init__(self, sha256: str = SHA256) -> None:
+        self.sha256 = sha256
+
     def expects(self):
-        return []
+        return [made_by("loudness.npz", self.sha256, "stage.meter")]
 
 
 @pytest.fixture
@@ -114,6 +117,9 @@ def test_it_is_planned_and_compared(shards, tmp_path):
     facts = ClipDataModule(("loudness.npz",), shards=str(shards)).facts()
     assert (facts["loudness_channels"], facts["loudness.network"]) == (2, SHA256)
     agree(Stage(), facts)
+    said = rf"stage\.meter is .* hash {'0' * 16}, but loudness\.npz of data\.shards was made by {SHA256[:16]}"
+    with pytest.raises(ConfigError, match=said):
+        agree(Stage("00" * 32), facts)
     lacking = ClipDataModule(("loudness.npz",), shards=str(tmp_path / "in")).facts()
     with pytest.raises(ConfigError, match=r"reads loudness\.npz, .*make shards with it by loudness"):
         agree(Stage(), lacking)

@@ -12,11 +12,10 @@ from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import PRECEDING, MotionDiffusion
 from models.implicit_motion.motion_loss import motion_diffusion_loss
 from pretrained.exports import find_stage
-from pretrained.hashes import short
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
 from trainers.implicit_motion.features import STAGE, FrozenBase, measure, spoken_of
-from trainers.stage.agreement import Expected, frame_rate, picture_size, window_length
+from trainers.stage.agreement import Expected, frame_rate, made_by, picture_size, window_length
 from trainers.stage.base import LossStage, both, build_network, check_chances, check_sampling
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
@@ -96,15 +95,7 @@ class MotionStage(LossStage):
             size = self.base.network.image_size
             return [*expected, picture_size(size, f"the network of stage.base reads {size} x {size} pixels")]
         if self.base_sha256:
-            expected.append(
-                Expected(
-                    "implicit.network",
-                    self.base_sha256,
-                    f"stage.base is a network with the hash {short(self.base_sha256)}",
-                    "the features of data.shards were made by {}",
-                    "make them again with `python -m preprocessing.features`, or name the network that made them",
-                )
-            )
+            expected.append(made_by("implicit.npz", self.base_sha256, "stage.base"))
         appearance = Expected(
             "appearance_channels",
             channels,

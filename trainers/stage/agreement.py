@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Protocol
 
 from datamodules.keys import KEYS
 from datamodules.shards.samples import WHOLE
+from pretrained.hashes import short
 from settings import ConfigError
 
 Facts = Mapping[str, Any]
@@ -100,6 +101,23 @@ def picture_size(size: int, said: str) -> Expected:
         said,
         "the clips' frames (height, width) come as {}",
         f"set data.video_size=[{size},{size}] (data.video_fit says how oblong ones are fitted)",
+    )
+
+
+def made_by(key: str, sha256: str, option: str) -> Expected:
+    """What a network made of the clips has to come from that very network.
+
+    Args:
+        key: of the clips, such as "latents.npz".
+        sha256: of the weights of the network that the stage uses.
+        option: that names it.
+    """
+    return Expected(
+        f"{KEYS[key].stem}.network",
+        sha256,
+        f"{option} is a network with the hash {short(sha256)}",
+        f"{key} of data.shards was made by {{}}",
+        "make it again with `python -m preprocessing.features`, or name the network that made it",
     )
 
 
