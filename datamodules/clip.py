@@ -92,7 +92,8 @@ def encode(key: str, value: Any) -> bytes:
         raise BadSample(f"{key}: unknown array {unknown[0]}")
     buffer = io.BytesIO()
     ordered = {name: np.asarray(value[name]).astype(fields[name].dtype) for name in fields if name in value}
-    np.savez_compressed(buffer, allow_pickle=False, **ordered)
+    save = np.savez_compressed if KEYS[key].compressed else np.savez
+    save(buffer, allow_pickle=False, **ordered)
     return buffer.getvalue()
 
 

@@ -111,6 +111,7 @@ class Key:
         whole: arrays that a stage gets in full length where it asks for `whole/<name>`; all that grow with time
             where None.
         statistics: kept with the index.
+        compressed: stored so; noise, which hardly shrinks, is read far faster as it is.
     """
 
     name: str
@@ -121,6 +122,7 @@ class Key:
     as_read: Mapping[str, Array] | None = None
     whole: tuple[str, ...] | None = None
     statistics: tuple[Statistic, ...] = ()
+    compressed: bool = True
 
     @cached_property
     def stem(self) -> str:
@@ -270,6 +272,7 @@ _TABLE: Final = (
             "network": _HASH,
         },
         f"{_FEATURES} with `writer=latents`",
+        compressed=False,
     ),
     Key(
         "implicit.npz",

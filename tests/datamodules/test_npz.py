@@ -1,8 +1,11 @@
 import io
+import zipfile
 
 import numpy as np
 import pytest
 
+from datamodules.clip import encode
+from datamodules.keys import KEYS
 from datamodules.shards.npz import read_npz
 
 
@@ -51,3 +54,16 @@ def test_no_damage_passes_unseen():
 def test_python_objects_are_refused():
     with pytest.raises(ValueError, match="objects"):
         read_npz(packed(array=np.array([{}], object)))
+
+
+@pytest.mark.parametrize(("key", "how"), [("latents.npz", zipfile.ZIP_STORED), ("implicit.npz", zipfile.ZIP_DEFLATED)])
+def test_noise_is_stored_as_it_is(key, how):
+    arrays = {
+        name: np.zeros([size if isinstance(size, int) else 3 for size in array.shape], array.dtype)
+        for name, array in KEYS[key].arrays.items()
+    }
+    data = encode(key, arrays)
+    assert {member.compress_type for member in zipfile.ZipFile(io.BytesIO(data)).infolist()} == {how}
+    found = read_npz(data)
+    assert found.keys() == arrays.keys()
+    assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
