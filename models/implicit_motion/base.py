@@ -148,16 +148,16 @@ class ImplicitMotion(
         moved = blend(source.volume, deformation.flow, deformation.mask, self.beta if beta is None else beta)
         return self.image_decoder(moved.flatten(0, 1)).unflatten(0, motion.shape[:2])
 
-    def forward(self, image: Tensor, driving: Tensor, again: bool = False) -> dict[str, Tensor]:
+    def forward(self, image: Tensor, driving: Tensor, reencode: bool = False) -> dict[str, Tensor]:
         """Re-enact: move a picture as driving frames of the same clip are moved.
 
         Args:
             image: I_S (B, 3, S, S) in [0, 1].
             driving: I_D (B, N, 3, S, S) in [0, 1].
-            again: whether the motion of the generated frames is read too (IM-11).
+            reencode: whether the motion of the generated frames is read too (IM-11).
 
         Returns:
-            `frames` (B, N, 3, S, S), `motion` (B, N, 768) of the driving frames and, if asked for, `motion_again`
+            `frames` (B, N, 3, S, S), `motion` (B, N, 768) of the driving frames and, if asked for, `reencoded`
             (B, N, 768) of the generated ones.
         """
         count = driving.shape[1]
@@ -166,8 +166,8 @@ class ImplicitMotion(
         )
         source = SourceFeatures(self.image_encoder(image), self.appearance(image), motion[:, 0])
         made: dict[str, Any] = {"motion": motion[:, 1:], "frames": self.render(source, motion[:, 1:])}
-        if again:
-            made["motion_again"] = self.motion_encoder(made["frames"].flatten(0, 1)).unflatten(0, (-1, count))
+        if reencode:
+            made["reencoded"] = self.motion_encoder(made["frames"].flatten(0, 1)).unflatten(0, (-1, count))
         return made
 
     def enable_gradient_checkpointing(self) -> None:

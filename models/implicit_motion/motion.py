@@ -231,7 +231,7 @@ class MotionDiffusion(
         before: Tensor,
         *,
         estimate: Tensor | None = None,
-        again: Tensor | None = None,
+        self_condition: Tensor | None = None,
         drop_speech: Tensor | None = None,
         spoken: Spoken | None = None,
     ) -> Denoised:
@@ -245,7 +245,7 @@ class MotionDiffusion(
             speech: sound (B, N) at 16 kHz or features (B, 4 + T + reach, 35) of the whole window, or as heard before.
             before: (B, 4, C) frames before the first, in the space of `self.space`; zero where there are none (IM-14).
             estimate: (B, T, C) x0 of an earlier pass, whose frames precede; zero where there is none.
-            again: (B,) bool, where an earlier pass of this call gives the estimate (self-conditioning).
+            self_condition: (B,) bool, where an earlier pass of this call gives the estimate (self-conditioning).
             drop_speech: (B,) bool, true where the learned "no speech" stands in for the speech.
             spoken: all of the speech that the windows are of, for a network whose F_ag is of it.
 
@@ -263,10 +263,10 @@ class MotionDiffusion(
         if frames is not None:
             tokens = tokens + frames
         estimate = torch.zeros_like(noisy) if estimate is None else estimate
-        if again is not None:
+        if self_condition is not None:
             with torch.no_grad():
                 _, first = self._denoise(noisy, timesteps, tokens, context, before, estimate)
-            estimate = torch.where(again[:, None, None], first, estimate)
+            estimate = torch.where(self_condition[:, None, None], first, estimate)
         return Denoised(*self._denoise(noisy, timesteps, tokens, context, before, estimate), heard)
 
     def listen(self, speech: Tensor, count: int, spoken: Spoken | Tensor | None = None) -> Heard:

@@ -321,11 +321,11 @@ def test_sizes_that_do_not_go_together_are_named(changes, said):
 def test_training_moves_the_picture_by_its_own_motion_and_the_frames_own(network):
     """M^0 and F_A belong to I_S: what `forward` makes of a pair is what a picture and its frames' features give."""
     image, driving = pictures(2), pictures(2, 3, seed=1)
-    made = network(image, driving, again=True)
+    made = network(image, driving, reencode=True)
     motion = torch.stack([network.encode_motion(frames) for frames in driving])
     torch.testing.assert_close(made["motion"], motion)
     torch.testing.assert_close(made["frames"], network.render(network.encode_source(image), motion))
     torch.testing.assert_close(
-        made["motion_again"], torch.stack([network.encode_motion(frames) for frames in made["frames"]])
+        made["reencoded"], torch.stack([network.encode_motion(frames) for frames in made["frames"]])
     )
     assert not torch.allclose(made["frames"][:, 0], made["frames"][:, 1])

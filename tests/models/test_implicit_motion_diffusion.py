@@ -195,7 +195,7 @@ def test_self_conditioning_tells_of_the_networks_own_x0_where_asked_and_of_zero_
     given["before"] = torch.zeros(B, 4, C)
     seen = []
     network.preceding.register_forward_pre_hook(lambda module, args: seen.append(args[0].unflatten(2, (C, 4))))
-    made = network(**given, again=torch.tensor([True, False]))
+    made = network(**given, self_condition=torch.tensor([True, False]))
     assert len(seen) == 2
     assert not seen[0].any(), "the first pass knows of no frame"
     first = network(**given).x0
@@ -210,7 +210,7 @@ def test_the_earlier_pass_takes_no_gradient():
     network, given = small().train(), inputs(small())
     passes = []
     network.layers[0].register_forward_hook(lambda module, args, output: passes.append(output.requires_grad))
-    network(**given, again=torch.ones(B, dtype=torch.bool))
+    network(**given, self_condition=torch.ones(B, dtype=torch.bool))
     assert passes == [False, True]
 
 
@@ -368,7 +368,7 @@ def test_checkpointing_changes_no_gradient():
         if checkpointing:
             network.enable_gradient_checkpointing()
         torch.manual_seed(3)
-        network(**inputs(network), again=torch.ones(B, dtype=torch.bool)).noise.square().mean().backward()
+        network(**inputs(network), self_condition=torch.ones(B, dtype=torch.bool)).noise.square().mean().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in network.parameters() if p.grad is not None]))
     torch.testing.assert_close(*gradients)
 
@@ -386,7 +386,7 @@ def test_runs_where_no_number_is_computed():
         made = network(
             torch.empty(B, network.hop, 768), torch.empty(B, dtype=torch.long), torch.empty(B, 768),
             torch.empty(B, 512), torch.empty(B, 16 * 640), torch.empty(B, 4, 768),
-            again=torch.empty(B, dtype=torch.bool), drop_speech=torch.empty(B, dtype=torch.bool),
+            self_condition=torch.empty(B, dtype=torch.bool), drop_speech=torch.empty(B, dtype=torch.bool),
         )  # fmt: skip
         (made.noise.mean() + made.x0.mean()).backward()
     assert all(p.grad is not None for p in network.parameters())

@@ -53,7 +53,7 @@ def trained() -> MotionDiffusion:
         timesteps, noise = torch.randint(0, 1000, (16,)), torch.randn_like(x0)
         made = network(
             network.noise.add(x0, noise, timesteps), timesteps, source, torch.zeros(16, A), speech,
-            before * continued[:, None, None], again=again, drop_speech=drop,
+            before * continued[:, None, None], self_condition=again, drop_speech=drop,
         )  # fmt: skip
         loss = motion_diffusion_loss(
             made.noise,

@@ -69,7 +69,7 @@ def test_paper_config_has_the_losses_of_the_specification():
 def test_the_loss_is_equation_3():
     made = stage(reconstruction_weight=10.0, adversarial_weight=2.0, threshold_weight=3.0, adversarial="lsgan")
     image, driving = made._frames(batch())
-    rebuilt = made.network(image, driving, again=True)
+    rebuilt = made.network(image, driving, reencode=True)
     losses = made._losses(rebuilt, image, driving)
     frames = rebuilt["frames"].flatten(0, 1)
     adversarial = generator_loss("lsgan", made.discriminator(frames).logits)
@@ -88,7 +88,7 @@ def test_every_term_reaches_every_part_of_the_network(term):
     made = stage()
     filled(made.network)
     image, driving = made._frames(batch())
-    losses = made._losses(made.network(image, driving, again=True), image, driving)
+    losses = made._losses(made.network(image, driving, reencode=True), image, driving)
     for name, part in made.network.named_children():
         gradients = torch.autograd.grad(losses[term], list(part.parameters()), retain_graph=True, allow_unused=True)
         assert any(g is not None and g.any() for g in gradients), name
@@ -99,12 +99,12 @@ def test_the_third_term_moves_the_generated_frames_features_alone():
     """v_gt is what is aimed at: were it to move as well, the encoder could make both the same by telling nothing."""
     made = stage()
     image, driving = made._frames(batch())
-    rebuilt = {name: value.detach() for name, value in made.network(image, driving, again=True).items()}
-    wanted, again = rebuilt["motion"].requires_grad_(True), rebuilt["motion_again"].requires_grad_(True)
+    rebuilt = {name: value.detach() for name, value in made.network(image, driving, reencode=True).items()}
+    wanted, again = rebuilt["motion"].requires_grad_(True), rebuilt["reencoded"].requires_grad_(True)
     made._losses(rebuilt, image, driving)["threshold"].backward()
     assert wanted.grad is None
     assert again.grad.any()
-    assert not made._losses(rebuilt | {"motion_again": wanted.detach()}, image, driving)["threshold"]
+    assert not made._losses(rebuilt | {"reencoded": wanted.detach()}, image, driving)["threshold"]
 
 
 @pytest.mark.paper("IM-10")

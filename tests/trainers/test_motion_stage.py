@@ -176,7 +176,7 @@ def test_a_step_predicts_the_noise_at_random_steps(audio):
         asked = spy.asked[-1]
         seen_steps += asked["timesteps"].tolist()
         dropped += asked["drop_speech"].tolist()
-        again += asked["again"].tolist()
+        again += asked["self_condition"].tolist()
         x0 = made.network.space.encode(some.arrays["implicit"]["motion"], asked["source"])[:, 4:-2]
         alpha = made.network.noise.alphas_cumprod[asked["timesteps"]][:, None, None]
         noise = (asked["noisy"] - alpha.sqrt() * x0) / (1 - alpha).sqrt()

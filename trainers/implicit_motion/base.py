@@ -115,7 +115,7 @@ class BaseStage(Stage):
         image, driving = self._frames(batch)
         truth = driving.flatten(0, 1)
         with self.only("network"):
-            made = self.network(image, driving, again=self.weights["threshold"] > 0)
+            made = self.network(image, driving, reencode=self.weights["threshold"] > 0)
             losses = self._losses(made, image, driving)
             self.update("network", losses["loss"])
         with self.only("discriminator"):
@@ -129,7 +129,7 @@ class BaseStage(Stage):
     def validation_step(self, batch: Any, batch_index: int) -> Tensor:
         """The network's loss on held-out windows, and PSNR beside that of the source frame held."""
         image, driving = self._frames(batch)
-        made = self.network(image, driving, again=True)
+        made = self.network(image, driving, reencode=True)
         truth = driving.flatten(0, 1)
         losses = self._losses(made, image, driving)
         held = image[:, None].expand_as(driving).flatten(0, 1)
@@ -181,8 +181,8 @@ class BaseStage(Stage):
         losses = {"reconstruction": self.reconstruction(frames, driving.flatten(0, 1), weight)}
         if self.weights["adversarial"]:
             losses["adversarial"] = generator_loss(self.adversarial, self.discriminator(frames).logits)
-        if "motion_again" in made:
+        if "reencoded" in made:
             wanted = made["motion"].detach().flatten(0, 1)
-            losses["threshold"] = threshold_loss(wanted, made["motion_again"].flatten(0, 1), self.threshold)
+            losses["threshold"] = threshold_loss(wanted, made["reencoded"].flatten(0, 1), self.threshold)
         total = sum(self.weights[name] * loss for name, loss in losses.items())
         return {"loss": total, **losses}  # type: ignore[dict-item]

@@ -164,7 +164,7 @@ class MotionStage(LossStage):
             appearance,
             self._speech(batch),
             before * continued[:, None, None],
-            again=random.uniform() < self.self_condition,
+            self_condition=random.uniform() < self.self_condition,
             drop_speech=random.uniform() < self.drop_speech,
             spoken=spoken_of(batch, self.network),
         )
