@@ -105,14 +105,14 @@ def trainings_part(options: Options) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder)
         shards = options.shards or make_shards(runs / "shards", 1)
-        made = {"talking": shards / "talking", "motion": shards / "motion", "features": runs / "features"}
+        output = {"talking": shards / "talking", "motion": shards / "motion", "features": runs / "features"}
         for place, (data, words) in CHAIN.items():
             name = place.partition("/")[2]
             named = {each: runs / f"{each}-full" for each in ("tokenizer", "text_motion")}
-            own = [f"data.shards={made[data]}", *(word.format(**named) for word in words)]
+            own = [f"data.shards={output[data]}", *(word.format(**named) for word in words)]
             yield place, partial(_compare, place, runs, name, device, steps, own, options.on_gpu)
             if place == "implicit_motion/base":
-                yield "preprocessing.features", partial(_features, made, runs / "base-full", options)
+                yield "preprocessing.features", partial(_features, output, runs / "base-full", options)
 
 
 def _features(made: dict[str, Path], base: Path, options: Options) -> dict[str, Any]:
@@ -141,9 +141,9 @@ def _compare(
     resumed = losses(train(place, runs / f"{name}-resumed", device, both, *words, f"resume={middle}"))
     assert len(resumed) == steps - steps // 2, f"{len(resumed)} steps after a resume in the middle of {steps}"
     rest = losses(unbroken)[-len(resumed) :]
-    again = losses(train(place, runs / f"{name}-twice", device, both, *words))
+    repeated = losses(train(place, runs / f"{name}-twice", device, both, *words))
     found["resumed"] = {"steps": len(resumed), "apart": apart(resumed, rest)}
-    found["the same run twice"] = {"apart": apart(again, losses(unbroken))}
+    found["the same run twice"] = {"apart": apart(repeated, losses(unbroken))}
     for precision in ("bf16-mixed", "16-mixed") if on_gpu else ("bf16-mixed",):
         rough = losses(
             train(place, runs / f"{name}-{precision}", device, both, *words, f"trainer.precision={precision}")

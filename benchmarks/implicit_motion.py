@@ -76,9 +76,9 @@ def measure(
 
 def networks(base: str | None, motion: str | None, device: torch.device) -> tuple[ImplicitMotion, MotionDiffusion]:
     """Trained networks, or random ones of the papers' sizes, which are the constructors' defaults."""
-    made = load_network(ImplicitMotion, find_export(base)) if base else ImplicitMotion()
+    output = load_network(ImplicitMotion, find_export(base)) if base else ImplicitMotion()
     diffusion = load_network(MotionDiffusion, find_export(motion)) if motion else MotionDiffusion()
-    return made.to(device).eval(), diffusion.to(device).eval()
+    return output.to(device).eval(), diffusion.to(device).eval()
 
 
 def main() -> None:

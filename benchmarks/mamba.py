@@ -122,9 +122,9 @@ def measure(length: int, options: argparse.Namespace, device: str) -> dict[str, 
     expected = None
     for name, scan in taking_part.items():  # warms up, too
         run(scan)
-        made = [tensor.grad.clone() for tensor in tensors]
-        expected = expected or made
-        for one, other in zip(made, expected, strict=True):
+        output = [tensor.grad.clone() for tensor in tensors]
+        expected = expected or output
+        for one, other in zip(output, expected, strict=True):
             assert (one - other).norm() < 1e-4 * other.norm(), f"{name} disagrees at {length} steps"
     rounds = [{name: seconds(lambda: run(scan), device) for name, scan in taking_part.items()}  # noqa: B023
               for _ in range(options.repeats)]  # fmt: skip

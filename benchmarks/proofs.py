@@ -85,12 +85,12 @@ def fusion_over_seeds(options: Options) -> list[Step]:
 
 
 def _speakers(videos: Path, shards: Path, *words: str) -> list[Step]:
-    made = ["preprocessing.synthetic", f"output={videos}", "workers=2", *words]
+    output = ["preprocessing.synthetic", f"output={videos}", "workers=2", *words]
     read = [
         "preprocessing.run", f"input={videos / 'manifest.jsonl'}", f"output={shards}", "workers=2", "pose=sidecar",
         "face=keypoints",
     ]  # fmt: skip
-    return [Step(made, videos / "manifest.jsonl"), Step(read, shards / "index.json")]
+    return [Step(output, videos / "manifest.jsonl"), Step(read, shards / "index.json")]
 
 
 def _trained(config: str, run: Path, options: Options, *words: str) -> list[Step]:

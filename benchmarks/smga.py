@@ -64,9 +64,9 @@ class Products(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         aten = torch.ops.aten
-        again = {aten.mm.default: aten.mm.out, aten.bmm.default: aten.bmm.out, aten.addmm.default: aten.addmm.out}
-        if func in again:
-            self.calls.append((again[func], args, result))
+        repeated = {aten.mm.default: aten.mm.out, aten.bmm.default: aten.bmm.out, aten.addmm.default: aten.addmm.out}
+        if func in repeated:
+            self.calls.append((repeated[func], args, result))
         return result
 
     @torch.no_grad()

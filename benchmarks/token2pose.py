@@ -69,18 +69,18 @@ def measure(shards: str, tokenizer: str, bank_folder: str, split: str, limit: in
         truth = normalised(keypoints, scores, *size)
         stretch = 0.7 + 0.6 * torch.rand(len(BONES), generator=generator)
         for name, how in WAYS.items():
-            made = bank.look_up(tokens, joints, **how)
-            count = min(len(truth), len(made.keypoints))
-            both = (scores[:count] > 0) & (made.scores[:count] > 0)
-            rows[name]["acceleration"].append(_acceleration_error(made.keypoints[:count], truth[:count], both))
-            rows[name]["seam"].append(made.seam_cost)
-            for poses, seen, generated in ((made.keypoints, made.scores, True), (truth, scores, False)):
+            output = bank.look_up(tokens, joints, **how)
+            count = min(len(truth), len(output.keypoints))
+            both = (scores[:count] > 0) & (output.scores[:count] > 0)
+            rows[name]["acceleration"].append(_acceleration_error(output.keypoints[:count], truth[:count], both))
+            rows[name]["seam"].append(output.seam_cost)
+            for poses, seen, generated in ((output.keypoints, output.scores, True), (truth, scores, False)):
                 fgd[name].update(_framed(poses[:count], seen[:count], info, *size), generated=generated)
-            have = lengths_of(made.keypoints, made.scores)
+            have = lengths_of(output.keypoints, output.scores)
             target = Lengths(have.bones * stretch, *have[1:])
-            moved = lengths_of(retarget(made.keypoints, made.scores, target), made.scores).bones
+            moved = lengths_of(retarget(output.keypoints, output.scores, target), output.scores).bones
             rows[name]["bones"].append(float(((moved - target.bones).abs() / target.bones).nan_to_num(0).max()))
-        projected += int((made.snippets < 0).sum())
+        projected += int((output.snippets < 0).sum())
         total += len(tokens)
     figures = {
         name: {

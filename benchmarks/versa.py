@@ -56,10 +56,10 @@ class Reference(nn.Module):
     def forward(self, tokens: Tensor, text: Tensor, speech: Tensor) -> Tensor:
         """Tokens (B, N), text (B, 512) and speech (B, 4 N, 35) to logits (B, N, codes)."""
         x = self.embed(tokens) + self.positions
-        made = self.encoders[0](x + self.text(text)[:, None])
+        output = self.encoders[0](x + self.text(text)[:, None])
         if len(self.encoders) == 2:
-            made = made + self.encoders[1](x + self.speech(speech.unflatten(1, (TOKENS, 4)).flatten(2)))
-        return self.head(made)
+            output = output + self.encoders[1](x + self.speech(speech.unflatten(1, (TOKENS, 4)).flatten(2)))
+        return self.head(output)
 
 
 def inputs(batch: int) -> dict[str, Tensor]:

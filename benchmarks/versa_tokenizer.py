@@ -82,8 +82,8 @@ class Plain(nn.Module):
             self.sums.lerp_(hot.t() @ flat.float(), 1 - DECAY)
         codes = self.codebook[tokens].view_as(latents)
         self.codebook.copy_(self.sums / self.sizes.clamp(min=1e-6)[:, None])
-        made = self.decoder((latents + (codes - latents).detach()).transpose(1, 2)).transpose(1, 2)
-        return F.smooth_l1_loss(made.float(), motion) + BETA * F.mse_loss(latents.float(), codes.float())
+        output = self.decoder((latents + (codes - latents).detach()).transpose(1, 2)).transpose(1, 2)
+        return F.smooth_l1_loss(output.float(), motion) + BETA * F.mse_loss(latents.float(), codes.float())
 
 
 def contenders(sizes: dict[str, int], batch: int, device: torch.device, half: bool) -> dict[str, Callable[[], Any]]:

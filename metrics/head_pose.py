@@ -38,19 +38,22 @@ class HeadPoseError(Metric):
         Raises:
             ValueError: other shapes, or angles that no angle is.
         """
-        made, true = torch.as_tensor(generated).double(), torch.as_tensor(truth).double()
-        if made.ndim != 2 or made.shape[1] != 3 or made.shape != true.shape:
+        output, true = torch.as_tensor(generated).double(), torch.as_tensor(truth).double()
+        if output.ndim != 2 or output.shape[1] != 3 or output.shape != true.shape:
             raise ValueError(
-                f"head poses are (T, 3), yaw, pitch, roll; these are {tuple(made.shape)} and {tuple(true.shape)}"
+                f"head poses are (T, 3), yaw, pitch, roll; these are {tuple(output.shape)} and {tuple(true.shape)}"
             )
-        if max((angles.nan_to_num().abs().max().item() for angles in (made, true) if angles.numel()), default=0) > 360:
+        if (
+            max((angles.nan_to_num().abs().max().item() for angles in (output, true) if angles.numel()), default=0)
+            > 360
+        ):
             raise ValueError("head poses are in degrees, from -180 to 180")
-        made_there, true_there = ~made.isnan().any(1), ~true.isnan().any(1)
-        both = made_there & true_there
-        difference = torch.remainder(made[both] - true[both] + 180, 360) - 180
+        output_there, true_there = ~output.isnan().any(1), ~true.isnan().any(1)
+        both = output_there & true_there
+        difference = torch.remainder(output[both] - true[both] + 180, 360) - 180
         self.total += difference.abs().sum(0).to(self.total.device)
         self.frames += both.sum().to(self.frames.device)
-        self.missed += (true_there & ~made_there).sum().to(self.missed.device)
+        self.missed += (true_there & ~output_there).sum().to(self.missed.device)
         self.unseen += (~true_there).sum().to(self.unseen.device)
 
     def angles(self) -> Tensor:

@@ -118,16 +118,16 @@ class CSIM(Sourced, Metric):
         Raises:
             ValueError: another shape or range.
         """
-        made, made_there = _faces(generated, generated_points, "generated")
+        output, made_there = _faces(generated, generated_points, "generated")
         true, true_there = _faces(reference, reference_points, "reference")
-        if len(true) not in (1, len(made)):
-            raise ValueError(f"{len(made)} generated frames with {len(true)} reference frames; give one, or as many")
+        if len(true) not in (1, len(output)):
+            raise ValueError(f"{len(output)} generated frames with {len(true)} reference frames; give one, or as many")
         self.missed += int((~made_there).sum())
         self.unseen += int((made_there & ~true_there).sum())
         both = made_there & true_there
         if not both.any():
             return
-        a = self._embeddings(made[both])
+        a = self._embeddings(output[both])
         b = self._embeddings(true if len(true) == 1 else true[both])
         self.total += float((a * b).sum(1).sum())
         self.frames += int(both.sum())

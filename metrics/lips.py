@@ -59,18 +59,18 @@ class LipCorrelation(Metric):
         if there.sum() < self.frames:
             self.unseen += 1
             return
-        made = torch.from_numpy(lip_opening(generated.cpu().numpy()))
+        output = torch.from_numpy(lip_opening(generated.cpu().numpy()))
         true = torch.from_numpy(lip_opening(truth.cpu().numpy()))
         given = seen(generated)[:, _NEEDED].all(-1).cpu()
         if given.any():
-            made = torch.where(given, made, made[given].mean())
-        made, true = made[there.cpu()], true[there.cpu()]
+            output = torch.where(given, output, output[given].mean())
+        output, true = output[there.cpu()], true[there.cpu()]
         self.clips += 1
-        if not given.any() or made.std() < _STILL or true.std() < _STILL:
+        if not given.any() or output.std() < _STILL or true.std() < _STILL:
             self.constant += 1
             return
-        made, true = made - made.mean(), true - true.mean()
-        self.total += (made @ true / (made.norm() * true.norm())).to(self.total.device)
+        output, true = output - output.mean(), true - true.mean()
+        self.total += (output @ true / (output.norm() * true.norm())).to(self.total.device)
 
     def compute(self) -> Tensor:
         """The mean correlation, a scalar; NaN without a clip that shows the lips."""

@@ -68,8 +68,8 @@ def histogram(
 def bars(values: Mapping[str, float], x: str) -> "Figure":
     """A horizontal bar for each name."""
     figure, axes = _figure(height=0.8 + 0.35 * len(values))
-    made = axes.barh(list(values), list(values.values()), color=LIGHT[SERIES[0]])
-    axes.bar_label(made, padding=3, color=LIGHT["ink"], fontsize=9)
+    output = axes.barh(list(values), list(values.values()), color=LIGHT[SERIES[0]])
+    axes.bar_label(output, padding=3, color=LIGHT["ink"], fontsize=9)
     axes.invert_yaxis()
     _label(axes, x, "")
     return figure

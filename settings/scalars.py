@@ -53,8 +53,8 @@ class _Loader(get_yaml_loader()):  # type: ignore[misc]
             if key.value in lines:
                 raise RepeatedKey(f"'{key.value}' is given twice, in lines {lines[key.value]} and {line}; keep one")
             lines[key.value] = line
-        made = super().construct_mapping(node, deep)
-        return {key.text if isinstance(key, Scalar) else key: value for key, value in made.items()}
+        output = super().construct_mapping(node, deep)
+        return {key.text if isinstance(key, Scalar) else key: value for key, value in output.items()}
 
 
 def read_yaml(text: str | bytes) -> Any:

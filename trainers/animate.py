@@ -71,12 +71,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         target = OPTIONS if stage not in ANIMATORS else keys_of(animate, ANIMATORS, stage)
         values = command(target, argv, prog="python -m trainers.animate")
         with faults_of(Path(values["out"])):
-            made = animate(**values)
+            output = animate(**values)
     except (ConfigError, MediaError, OutputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{made.video}  {made.frames / made.fps:.1f} s, {made.frames} frames")
-    for path in made.beside:
+    print(f"{output.video}  {output.frames / output.fps:.1f} s, {output.frames} frames")
+    for path in output.beside:
         print(path)
     return 0
 

@@ -98,7 +98,7 @@ def compare(
         asked.progress.what = f"measuring {label} ({number} of {len(runs)})"
         with asked.progress:
             results[label] = load_tool(tool)(export, asked, out)
-    made = {
+    output = {
         "runs": {
             label: {"run": str(run), "stage": export.stage, "sha256": export.sha256}
             for label, run, export in zip(labels, runs, exports, strict=True)
@@ -113,8 +113,8 @@ def compare(
         "figures": results[labels[0]]["figures"],
         "splits": differences(results),
     }
-    write(made, {label: export.run for label, export in zip(labels, exports, strict=True)}, out)
-    return made
+    write(output, {label: export.run for label, export in zip(labels, exports, strict=True)}, out)
+    return output
 
 
 def keep(evaluator: Any, out: Path) -> Path:
@@ -182,13 +182,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         target = keys_of(compare, EVALUATORS, stage, NO_KEYS) if stage in EVALUATORS else OPTIONS
         values = command(target, argv, prog="python -m trainers.compare", positional="runs")
         with faults_of(Path(values["out"])):
-            made = compare(**values)
+            output = compare(**values)
     except (ConfigError, IndexFileError, OutputError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     from trainers.evaluation.side_by_side import as_markdown
 
-    print(as_markdown(made))
+    print(as_markdown(output))
     print(Path(values["out"]) / "comparison.html")
     return 0
 

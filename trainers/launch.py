@@ -65,8 +65,8 @@ def launch(
     """
     folder = (folder or Path("runs") / system / time.strftime("%Y-%m-%d_%H-%M-%S")).expanduser().absolute()
     if folder.exists():
-        again = f"; to go on with it: bash {folder / 'submit.sh'}" if (folder / "submit.sh").is_file() else ""
-        raise ConfigError(f"folder={folder}: it exists already{again}")
+        repeated = f"; to go on with it: bash {folder / 'submit.sh'}" if (folder / "submit.sh").is_file() else ""
+        raise ConfigError(f"folder={folder}: it exists already{repeated}")
     place = LaunchContext(file=file, folder=folder, code=shipped.ROOT, python=python, cwd=Path.cwd())
     parts = (system, stages, preprocess, slurm, module)
     if dry_run:

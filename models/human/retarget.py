@@ -111,18 +111,18 @@ def retarget(
     size = ratios[[0, 3]].mean()  # the shoulders carry the sway
     there = scores[:, NECK] > 0
     home = keypoints[there, NECK].mean(0) if there.any() else keypoints.new_zeros(2)
-    made = keypoints.clone()
-    made[:, NECK] = (keypoints[:, NECK] - home) * size + (0 if neck is None else neck)
+    output = keypoints.clone()
+    output[:, NECK] = (keypoints[:, NECK] - home) * size + (0 if neck is None else neck)
     for bone, (parent, child) in enumerate(BONES):
-        made[:, child] = made[:, parent] + (keypoints[:, child] - keypoints[:, parent]) * ratios[bone]
+        output[:, child] = output[:, parent] + (keypoints[:, child] - keypoints[:, parent]) * ratios[bone]
     face, left, right = ratios[len(BONES) :]
     moves = [(NOSE, list(range(14, 18)) + list(range(FACE.start, FACE.stop)), face)]
     moves += [(LEFT_WRIST, list(range(LEFT_HAND.start, LEFT_HAND.stop)), left)]
     moves += [(RIGHT_WRIST, list(range(RIGHT_HAND.start, RIGHT_HAND.stop)), right)]
     moves += [(13, [18, 19, 20], ratios[11]), (10, [21, 22, 23], ratios[8])]
     for root, points, ratio in moves:
-        made[:, points] = made[:, [root]] + (keypoints[:, points] - keypoints[:, [root]]) * ratio
-    return torch.where((scores > 0)[..., None], made, torch.full_like(made, -1))
+        output[:, points] = output[:, [root]] + (keypoints[:, points] - keypoints[:, [root]]) * ratio
+    return torch.where((scores > 0)[..., None], output, torch.full_like(output, -1))
 
 
 def _longest(lengths: Tensor, seen: Tensor) -> Tensor:

@@ -165,10 +165,10 @@ class ImplicitMotion(
             0, (-1, count + 1)
         )
         source = SourceFeatures(self.image_encoder(image), self.appearance(image), motion[:, 0])
-        made: dict[str, Any] = {"motion": motion[:, 1:], "frames": self.render(source, motion[:, 1:])}
+        output: dict[str, Any] = {"motion": motion[:, 1:], "frames": self.render(source, motion[:, 1:])}
         if reencode:
-            made["reencoded"] = self.motion_encoder(made["frames"].flatten(0, 1)).unflatten(0, (-1, count))
-        return made
+            output["reencoded"] = self.motion_encoder(output["frames"].flatten(0, 1)).unflatten(0, (-1, count))
+        return output
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the image decoder's activations in the backward pass."""

@@ -26,8 +26,8 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor | None, tail: Tensor | N
         tail = x.new_zeros(x.shape[0], past, x.shape[2])
     bias = weight.new_zeros(len(weight)) if bias is None else bias
     x = torch.cat([tail.to(x.dtype), x], 1)
-    made = _convolve(x, weight.to(x.dtype), bias.to(x.dtype)) if x.shape[1] > past else x[:, :0]
-    return made, x[:, x.shape[1] - past :].clone()  # a view would keep all of x alive
+    output = _convolve(x, weight.to(x.dtype), bias.to(x.dtype)) if x.shape[1] > past else x[:, :0]
+    return output, x[:, x.shape[1] - past :].clone()  # a view would keep all of x alive
 
 
 @torch.library.custom_op("cospeech::causal_conv", mutates_args=())
@@ -69,8 +69,8 @@ def _(gradient: Tensor, x: Tensor, weight: Tensor) -> Any:
 def _slide(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """As pictures one pixel high, whose channels may come last: then nothing is transposed."""
     with torch.autocast(x.device.type, enabled=False):
-        made = F.conv2d(x.transpose(1, 2)[:, :, None], weight[:, :, None], bias, groups=x.shape[2])
-    return made[:, :, 0].transpose(1, 2)
+        output = F.conv2d(x.transpose(1, 2)[:, :, None], weight[:, :, None], bias, groups=x.shape[2])
+    return output[:, :, 0].transpose(1, 2)
 
 
 def _remember(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -136,7 +136,7 @@ class MambaBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, L, W) to the same."""
         normal = normalise(x)
-        made = x + self.mamba(normal)
+        output = x + self.mamba(normal)
         if self.backwards is not None:
-            made = made + self.backwards(normal.flip(1)).flip(1)
-        return made
+            output = output + self.backwards(normal.flip(1)).flip(1)
+        return output

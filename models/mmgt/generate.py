@@ -95,9 +95,9 @@ def generate_chunks(
                     reference = kept[:, 0] if kept.shape[1] else last  # without an overlap, the nearest frame there is
             start = begin
             noise = noises.read(begin, end).to(device)
-            made = _window(network, reference, speech[:, begin:end], noise, kept, steps, guidance)
-            yield network.poses.hide_faint(made if kept is None else made[:, kept.shape[1] :])
-            kept = made
+            output = _window(network, reference, speech[:, begin:end], noise, kept, steps, guidance)
+            yield network.poses.hide_faint(output if kept is None else output[:, kept.shape[1] :])
+            kept = output
     finally:
         network.train(training)
 

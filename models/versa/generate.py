@@ -103,7 +103,7 @@ def generate_all(
     if len(seeds) != len(plans):
         raise ValueError(f"{len(plans)} sequences need as many seeds, got {len(seeds)}")
     draws = [torch.Generator().manual_seed(each) for each in seeds]
-    made = [torch.full((length,), network.codes) for length in lengths]
+    output = [torch.full((length,), network.codes) for length in lengths]
     how = _How(
         network.steps if steps is None else steps,
         network.temperature if temperature is None else temperature,
@@ -128,15 +128,15 @@ def generate_all(
         total = len(batches) * how.steps
         for place, (number, rows) in enumerate(batches):
             pieces = [plans[i].cut(*cuts[i][number]) for i in rows]
-            known = [made[i][slice(*cuts[i][number])] for i in rows]
+            known = [output[i][slice(*cuts[i][number])] for i in rows]
             step_done = partial(_tell, told, place * how.steps, total)
             done = _unmask(network, pieces, known, [draws[i] for i in rows], how, step_done)
             step_done(how.steps)
             for i, tokens in zip(rows, done, strict=True):
-                made[i][slice(*cuts[i][number])] = tokens
+                output[i][slice(*cuts[i][number])] = tokens
     finally:
         network.train(training)
-    return made
+    return output
 
 
 def _tell(told: Callable[[int, int], None], before: int, total: int, step: int) -> None:
@@ -269,9 +269,10 @@ def _unmask(
         hidden = (tokens == mask) & ~fixed
         tokens = torch.where(hidden, drawn, tokens)
         # Of the tokens that were hidden, the least sure are hidden again; padding and what was known never is.
-        again = (unknown * math.cos(math.pi / 2 * step / how.steps)).floor().long() if step < how.steps else unknown * 0
+        share = math.cos(math.pi / 2 * step / how.steps) if step < how.steps else 0.0
+        remaining = (unknown * share).floor().long()
         rank = sureness.masked_fill(~hidden, float("inf")).argsort(1).argsort(1)
-        tokens = tokens.masked_fill((rank < again[:, None]) & hidden, mask)
+        tokens = tokens.masked_fill((rank < remaining[:, None]) & hidden, mask)
         told(step)
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 

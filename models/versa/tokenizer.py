@@ -162,12 +162,12 @@ class MotionTokenizer(
         latents = self._latents(truth, frame_mask)
         token_mask = None if frame_mask is None else frame_mask[:, :: self.rate]
         quantized = self.quantizer(latents, token_mask, chances)
-        made = self._frames(quantized.vectors, token_mask)
+        output = self._frames(quantized.vectors, token_mask)
         mask = motion.new_ones(motion.shape[:2]) if lengths is None else _mask(lengths, length).to(motion.dtype)
         if token_mask is None:
             token_mask = mask.new_ones(quantized.tokens.shape)
         return Reconstruction(
-            made[:, :length], truth[:, :length], quantized.tokens, mask, token_mask, quantized.commitment
+            output[:, :length], truth[:, :length], quantized.tokens, mask, token_mask, quantized.commitment
         )
 
     def _latents(self, normalised: Tensor, mask: Tensor | None) -> Tensor:

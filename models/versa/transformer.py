@@ -266,12 +266,14 @@ class MotionTransformer(
         if guidance is None:
             return logits if speech is None else self._both(frame, speech, states)
         batch = len(tokens)
-        directed = made = logits[:batch]
+        directed = output = logits[:batch]
         if without:
-            made = logits[batch:] + guidance.text * (directed - logits[batch:])
+            output = logits[batch:] + guidance.text * (directed - logits[batch:])
         if speech is None:
-            return made
-        return made + guidance.of_audio() * (self._both(frame, speech, [state[:batch] for state in states]) - directed)
+            return output
+        return output + guidance.of_audio() * (
+            self._both(frame, speech, [state[:batch] for state in states]) - directed
+        )
 
     def _both(self, frame: _Frame, speech: _Speech, states: list[Tensor]) -> Tensor:
         """Logits of both branches, from the text branch's first input and its layers' outputs."""
@@ -316,10 +318,10 @@ class MotionTransformer(
             read = x if other is None else x + other
             inputs = (read, frame.freqs, dropout, number * EncoderLayer.PLACES, frame.mask)
             if self._checkpointing and branch.training:
-                made = checkpoint(layer, *inputs, use_reentrant=False)
+                output = checkpoint(layer, *inputs, use_reentrant=False)
             else:
-                made = layer(*inputs)
-            x = made if other is None else made - other
+                output = layer(*inputs)
+            x = output if other is None else output - other
             states.append(x)
         return states
 

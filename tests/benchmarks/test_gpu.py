@@ -37,9 +37,9 @@ def test_tiny_on_the_cpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     for row in rows.values():
         assert row["step_ms"] > 0
         assert row["mfu"] is None, "no figure of a GPU from a CPU"
-    plain, again = rows["bf16"], rows["bf16, gradient checkpointing"]
-    assert again["tera_operations"] >= plain["tera_operations"]
-    assert again["peak_bytes"]["planned"] < plain["peak_bytes"]["planned"]
+    plain, repeated = rows["bf16"], rows["bf16, gradient checkpointing"]
+    assert repeated["tera_operations"] >= plain["tera_operations"]
+    assert repeated["peak_bytes"]["planned"] < plain["peak_bytes"]["planned"]
 
 
 def test_a_row_that_fails_is_recorded_and_the_next_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

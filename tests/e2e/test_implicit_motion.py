@@ -52,8 +52,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder, "alone", [base("base", 1), base("base-again", 1, f"resume={middle['base'] / 'step-00000004.ckpt'}")]
     )
     make_features(Options(input=str(shards), output=str(features), network=str(folder / "base"), workers=0))
-    again = f"resume={middle['motion'] / 'step-00000004.ckpt'}"
-    train_all(folder, "alone-too", [motion("motion", 1), motion("motion-again", 1, again)])
+    repeated = f"resume={middle['motion'] / 'step-00000004.ckpt'}"
+    train_all(folder, "alone-too", [motion("motion", 1), motion("motion-again", 1, repeated)])
     ranks = [motion(f"motion-{strategy}", 2, f"strategy={strategy}") for strategy in ("deepspeed_2", "deepspeed_3")]
     train_all(folder, "two", [base("base-ddp", 2, "strategy=ddp"), *ranks])
     return folder
@@ -80,8 +80,8 @@ def test_a_run_that_goes_on_from_the_middle_ends_as_the_unbroken_one(runs, stage
     found = {key: value for key, value in curve(runs / f"{stage}-again", *names).items() if key[0] > 3}
     assert found == wanted
     assert len(wanted) > 4
-    weights, again = (load_file(runs / name / "export" / "model.safetensors") for name in (stage, f"{stage}-again"))
-    assert all(torch.equal(weights[name], again[name]) for name in weights)
+    weights, repeated = (load_file(runs / name / "export" / "model.safetensors") for name in (stage, f"{stage}-again"))
+    assert all(torch.equal(weights[name], repeated[name]) for name in weights)
 
 
 def test_base_on_two_ranks_is_one_process_of_twice_the_batch(runs):

@@ -122,8 +122,8 @@ def test_offloaded_parts_are_not_on_the_device(runs: Path) -> None:
     words = ["stage=mmgt.smga", "strategy=deepspeed_2", *OFFLOADED, *SMGA]
     values = training_config(None, words)
     found = inventory(build_stage(values["stage"]))
-    made = memory(values, found, measure(values, 2), RANKS)
-    assert made.gpu["optimizer"] == made.gpu["averages"] == made.gpu["master"] == 0
+    output = memory(values, found, measure(values, 2), RANKS)
+    assert output.gpu["optimizer"] == output.gpu["averages"] == output.gpu["master"] == 0
     for rank in counted(runs, "deepspeed_2", OFFLOADED):
         held = {part: rank["bytes"][part] for part in ("optimizer", "averages")}
-        assert_near(held, made.host, 4 * found.count)
+        assert_near(held, output.host, 4 * found.count)

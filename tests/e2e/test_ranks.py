@@ -160,9 +160,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of one megabyte."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
-    if made.returncode:
-        pytest.skip(f"may not mount a tmpfs here: {made.stderr.decode().strip()}")
+    output = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True)
+    if output.returncode:
+        pytest.skip(f"may not mount a tmpfs here: {output.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", "-l", folder], check=True)
 

@@ -113,8 +113,8 @@ def test_chain_of_videos_to_shards_to_two_stages(cluster: Cluster, tmp_path: Pat
     folder = tmp_path / "chain"
     jobs = start(cluster, folder, preprocess=preprocess, stages={"first": toy(), "second": second})
     alone = tmp_path / "alone"
-    made = quick_run(f"input={videos}", f"output={alone}", "videos_per_shard=1", "workers=0")
-    assert made.returncode == 0, made.stderr
+    output = quick_run(f"input={videos}", f"output={alone}", "videos_per_shard=1", "workers=0")
+    assert output.returncode == 0, output.stderr
     assert cluster.wait_for_end(jobs["second"], folder) == "COMPLETED"
 
     tasks = cluster.jobs(jobs["preprocess"])

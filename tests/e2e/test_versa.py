@@ -93,8 +93,8 @@ def test_two_ranks_are_one_process_of_twice_the_batch(runs, stage, strategy):
     one, two = (curve(runs / name, *FIGURES) for name in (stage, f"{stage}-{strategy}"))
     assert len(one) > 20
     assert two == pytest.approx(one, rel=TOLERANCE, abs=TOLERANCE)
-    made, expected = weights(runs / f"{stage}-{strategy}"), weights(runs / stage)
-    assert all(torch.allclose(made[name], expected[name], rtol=1e-3, atol=1e-5) for name in expected)
+    output, expected = weights(runs / f"{stage}-{strategy}"), weights(runs / stage)
+    assert all(torch.allclose(output[name], expected[name], rtol=1e-3, atol=1e-5) for name in expected)
 
 
 def test_the_frozen_text_branch_is_the_one_that_was_trained(runs):

@@ -37,18 +37,18 @@ SMALL = (
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Takes with sound as BEAT2 has them, their shards with two layers of a speech network, and a run that read one."""
-    made = tmp_path_factory.mktemp("layers")
-    saved_speech_model(made / "wav2vec", "Wav2Vec2")
+    output = tmp_path_factory.mktemp("layers")
+    saved_speech_model(output / "wav2vec", "Wav2Vec2")
     for number in range(4):
-        write_smplx(made / "takes" / f"{number}.npz", 2.4, seed=number)
-        write_wav(made / "takes" / f"{number}.wav", 2.4)
-    speech = f"speech=[{{name: transformers, model: {made / 'wav2vec'}, layers: [1, 2]}}]"
+        write_smplx(output / "takes" / f"{number}.npz", 2.4, seed=number)
+        write_wav(output / "takes" / f"{number}.wav", 2.4)
+    speech = f"speech=[{{name: transformers, model: {output / 'wav2vec'}, layers: [1, 2]}}]"
     splits = "splits={train: 0.5, val: 0.5}"
-    assert import_motion([f"input={made / 'takes'}", f"output={made / 'shards'}", speech, splits]) == 0
-    tokenizer().save_pretrained(made / "tokenizer")
-    words = [f"data.shards={made / 'shards'}", f"stage.tokenizer={made / 'tokenizer'}", f"run={made / 'run'}"]
+    assert import_motion([f"input={output / 'takes'}", f"output={output / 'shards'}", speech, splits]) == 0
+    tokenizer().save_pretrained(output / "tokenizer")
+    words = [f"data.shards={output / 'shards'}", f"stage.tokenizer={output / 'tokenizer'}", f"run={output / 'run'}"]
     assert fit(["--config", str(CONFIG), *SMALL, *words, "data.speech_layers=[2]"]) == 0
-    return made
+    return output
 
 
 def person(folder: Path) -> Path:
@@ -85,8 +85,8 @@ def test_what_is_heard_is_the_mean_of_the_layers_that_training_read(folder):
     (act,) = load_acts(str(folder / "shards"), [info.id], ("motion.npz", "speech.npz"))
     heard = Actor(export, "cpu").hear(act)
     assert heard == pytest.approx(values["speech.npz"]["layers"][1].astype("float32"))
-    made = PretrainedHearing(export, str(folder / "wav2vec"), 16)(values["audio.flac"])
-    assert made == pytest.approx(heard, abs=2e-3)
+    output = PretrainedHearing(export, str(folder / "wav2vec"), 16)(values["audio.flac"])
+    assert output == pytest.approx(heard, abs=2e-3)
 
 
 def test_a_clip_without_the_layers_is_named():

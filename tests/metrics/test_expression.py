@@ -34,11 +34,11 @@ def state() -> dict[str, torch.Tensor]:
 
     torch.manual_seed(0)
     backbone = resnet50(weights=None)
-    made = {f"backbone.{name}": value for name, value in backbone.state_dict().items() if not name.startswith("fc.")}
+    output = {f"backbone.{name}": value for name, value in backbone.state_dict().items() if not name.startswith("fc.")}
     for number, size in enumerate(HEADS):
-        made[f"final_layers.{number}.weight"] = torch.randn(size, 2048, 1, 1) * 0.01
-        made[f"final_layers.{number}.bias"] = torch.randn(size)
-    return made
+        output[f"final_layers.{number}.weight"] = torch.randn(size, 2048, 1, 1) * 0.01
+        output[f"final_layers.{number}.bias"] = torch.randn(size)
+    return output
 
 
 @pytest.fixture(scope="module")

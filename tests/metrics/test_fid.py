@@ -103,9 +103,9 @@ class Colours(nn.Module):
 @pytest.fixture
 def clips() -> tuple[torch.Tensor, torch.Tensor]:
     random = np.random.default_rng(0)
-    made = random.integers(0, 256, (40, 3, 8, 8))
+    output = random.integers(0, 256, (40, 3, 8, 8))
     true = np.clip(random.normal(100, 60, (30, 3, 8, 8)), 0, 255)
-    return torch.from_numpy(made.astype(np.uint8)), torch.from_numpy(true.astype(np.uint8))
+    return torch.from_numpy(output.astype(np.uint8)), torch.from_numpy(true.astype(np.uint8))
 
 
 @pytest.mark.paper("MMGT-23")
@@ -128,10 +128,10 @@ def test_distance_equals_scipys(clips):
 
 
 def test_floats_are_rounded_to_bytes(clips):
-    made, true = clips
+    output, true = clips
     one, other = FID(Colours()), FID(Colours())
-    off = torch.where(made > 0, -0.4, 0.4)
-    for metric, frames in ((one, made), (other, (made + off) / 255)):
+    off = torch.where(output > 0, -0.4, 0.4)
+    for metric, frames in ((one, output), (other, (output + off) / 255)):
         metric.update(frames, generated=True)
         metric.update(true, generated=False)
     assert other.compute().item() == pytest.approx(one.compute().item())

@@ -49,8 +49,8 @@ def weights(matrix, tmp_path_factory) -> Path:
 def faces() -> tuple[torch.Tensor, torch.Tensor]:
     random = np.random.default_rng(1)
     true = random.integers(0, 256, (4, 3, 112, 112))
-    made = np.clip(true + random.normal(0, 60, true.shape), 0, 255)
-    return torch.from_numpy(made.astype(np.uint8)), torch.from_numpy(true.astype(np.uint8))
+    output = np.clip(true + random.normal(0, 60, true.shape), 0, 255)
+    return torch.from_numpy(output.astype(np.uint8)), torch.from_numpy(true.astype(np.uint8))
 
 
 def cosines(made: torch.Tensor, true: torch.Tensor, matrix: np.ndarray) -> np.ndarray:
@@ -74,11 +74,11 @@ def test_is_the_mean_cosine_of_embeddings(weights, matrix, faces):
 
 
 def test_one_picture_is_the_reference_of_all_frames(weights, matrix, faces):
-    made, true = faces
+    output, true = faces
     metric = CSIM(weights)
-    metric.update(made, true[:1])
+    metric.update(output, true[:1])
     assert metric.compute().item() == pytest.approx(
-        cosines(made, true[:1].expand(4, -1, -1, -1), matrix).mean(), abs=1e-4
+        cosines(output, true[:1].expand(4, -1, -1, -1), matrix).mean(), abs=1e-4
     )
 
 
@@ -119,15 +119,15 @@ def test_aligned_faces_look_the_same_however_the_head_is_held():
 
 def test_whole_frames_with_points_and_frames_without_a_face(weights):
     (one, points), (other, other_points) = face_picture(0, 1.2, (60, 50)), face_picture(-20, 1.5, (100, 100))
-    made = torch.from_numpy(np.stack([other] * 3)).permute(0, 3, 1, 2)
+    output = torch.from_numpy(np.stack([other] * 3)).permute(0, 3, 1, 2)
     source = torch.from_numpy(one[None]).permute(0, 3, 1, 2)
     made_points = np.stack([other_points] * 3)
     made_points[1, 2] = np.nan
     metric = CSIM(weights)
-    metric.update(made, source, made_points, points[None])
+    metric.update(output, source, made_points, points[None])
     assert metric.compute() > 0.99
     assert (metric.frames, metric.missed, metric.unseen) == (2, 1, 0)
-    metric.update(made, source, made_points, np.full((1, 5, 2), np.nan))
+    metric.update(output, source, made_points, np.full((1, 5, 2), np.nan))
     assert (metric.frames, metric.missed, metric.unseen) == (2, 2, 2)
 
 
@@ -147,9 +147,9 @@ def test_five_points_from_a_pose():
 
 def test_a_metric_can_be_copied_and_sent(weights, faces):
     metric = CSIM(weights)
-    for again in (copy.deepcopy(metric), pickle.loads(pickle.dumps(metric))):
-        again.update(*faces)
-        assert 0 < again.compute() < 1
+    for repeated in (copy.deepcopy(metric), pickle.loads(pickle.dumps(metric))):
+        repeated.update(*faces)
+        assert 0 < repeated.compute() < 1
 
 
 def test_what_cannot_be_used_is_named(tmp_path, weights, matrix, faces):

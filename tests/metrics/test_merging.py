@@ -61,9 +61,9 @@ class FirstFrame(nn.Module):
 def clip(index: int) -> dict:
     random = np.random.default_rng(index)
     size = (20 + 4 * index, 3, 40, 40)
-    made, true = (torch.from_numpy(random.integers(0, 256, size, dtype=np.uint8)) for _ in range(2))
-    poses = random.uniform(0, 1, (2, len(made), 134, 3))
-    return {"made": made, "true": true, "poses": torch.from_numpy(poses), "random": random}
+    output, true = (torch.from_numpy(random.integers(0, 256, size, dtype=np.uint8)) for _ in range(2))
+    poses = random.uniform(0, 1, (2, len(output), 134, 3))
+    return {"made": output, "true": true, "poses": torch.from_numpy(poses), "random": random}
 
 
 def both_sides(metric, clip):

@@ -22,15 +22,15 @@ LENGTHS = [10, 7, 4]
 def transformer(awake: bool = True, **options: Any) -> MotionTransformer:
     """A network in evaluation mode; with both branches the audio branch is made to say something of its own."""
     torch.manual_seed(0)
-    made = MotionTransformer(**{**SMALL, **options})
+    output = MotionTransformer(**{**SMALL, **options})
     if awake:
         for (
             parameter
-        ) in made.parameters():  # the scale of a trained one, which says different things of different inputs
+        ) in output.parameters():  # the scale of a trained one, which says different things of different inputs
             if parameter.ndim > 1:
                 nn.init.normal_(parameter, std=0.25)
-        filled(made)
-    return made.eval()
+        filled(output)
+    return output.eval()
 
 
 def layout() -> Layout:

@@ -37,10 +37,10 @@ def test_both_ways_give_the_formula_and_its_gradients(sizes, longest, monkeypatc
     monkeypatch.setattr(attention, "LONGEST", longest)
     packed, other = parts(sizes), parts(sizes)
     freqs = rotary_freqs(T, D)
-    made, expected = rotary_attention(freqs, *packed), by_hand(*other)
-    torch.testing.assert_close(made, expected)
+    output, expected = rotary_attention(freqs, *packed), by_hand(*other)
+    torch.testing.assert_close(output, expected)
     weight = torch.randn(B, T, H * D)
-    (made * weight).sum().backward()
+    (output * weight).sum().backward()
     (expected * weight).sum().backward()
     for one, two in zip(packed, other, strict=True):
         torch.testing.assert_close(one.grad, two.grad)
@@ -64,9 +64,9 @@ def test_cross_attention_reads_the_other_sequence_only_for_keys_and_values():
 
 def test_half_precision_takes_the_other_way():
     packed = [part.detach().bfloat16() for part in parts((3,))]
-    made = rotary_attention(rotary_freqs(T, D), *packed)
-    assert made.dtype == torch.bfloat16
-    torch.testing.assert_close(made.float(), by_hand(*parts((3,))), rtol=0.05, atol=0.05)
+    output = rotary_attention(rotary_freqs(T, D), *packed)
+    assert output.dtype == torch.bfloat16
+    torch.testing.assert_close(output.float(), by_hand(*parts((3,))), rtol=0.05, atol=0.05)
 
 
 def test_memory_of_another_length_stands_at_positions_of_its_own():
@@ -75,13 +75,13 @@ def test_memory_of_another_length_stands_at_positions_of_its_own():
     layer = Attention(H * D, H, cross=True)
     x, memory = torch.randn(B, T, H * D), torch.randn(B, 2 * T, H * D)
     freqs, at_half = rotary_freqs(T, D), rotary_freqs(torch.arange(2 * T) / 2, D)
-    made = layer(x, freqs, memory, memory_freqs=at_half)
-    assert made.shape == x.shape
+    output = layer(x, freqs, memory, memory_freqs=at_half)
+    assert output.shape == x.shape
     # Every second step alone, and all others out of sight, is cross-attention in step.
     mask = (torch.arange(2 * T) % 2 == 0).expand(B, -1)
     torch.testing.assert_close(layer(x, freqs, memory, mask, at_half), layer(x, freqs, memory[:, ::2]))
     # Where it stands matters, and gradients reach it.
-    assert not torch.allclose(made, layer(x, freqs, memory, memory_freqs=rotary_freqs(2 * T, D)), atol=1e-3)
+    assert not torch.allclose(output, layer(x, freqs, memory, memory_freqs=rotary_freqs(2 * T, D)), atol=1e-3)
     memory.requires_grad_()
     layer(x, freqs, memory, memory_freqs=at_half).sum().backward()
     assert memory.grad.abs().sum() > 0

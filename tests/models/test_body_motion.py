@@ -77,8 +77,8 @@ def test_smplx_comes_back_from_vectors():
     way = values["transl"][same] - values["transl"][0]
     np.testing.assert_allclose(back["transl"] - back["transl"][0], whole[0].apply(way), atol=1e-3)
     np.testing.assert_allclose(back["transl"][0, [0, 2]], 0, atol=1e-9)
-    again = from_smplx(back, 20.0)
-    unlike = np.abs(again - motion[:-1])[20:-90]  # the facing is smoothed over what is there
+    repeated = from_smplx(back, 20.0)
+    unlike = np.abs(repeated - motion[:-1])[20:-90]  # the facing is smoothed over what is there
     assert unlike.max() < 2e-2
 
 
@@ -204,9 +204,9 @@ def test_another_skeleton_needs_its_own_offsets_and_then_loses_nothing():
     torch.testing.assert_close(whole, whole[:1].expand_as(whole), atol=1e-6, rtol=0)
     values = parameters(3.0, seed=9)
     taken = from_smplx(values, 20.0, offsets=own.numpy()).astype(np.float64)
-    again = Rotation.from_rotvec(to_smplx(taken, offsets=own.numpy())["body_pose"].reshape(-1, 3))
+    repeated = Rotation.from_rotvec(to_smplx(taken, offsets=own.numpy())["body_pose"].reshape(-1, 3))
     there = Rotation.from_rotvec(values["body_pose"][:-1].reshape(-1, 3))
-    assert (again.inv() * there).magnitude().max() < 1e-4
+    assert (repeated.inv() * there).magnitude().max() < 1e-4
 
 
 @pytest.mark.parametrize("still", [True, False])
@@ -241,10 +241,10 @@ def test_a_wrong_vector_is_moved_towards_the_right_one_by_its_gradient():
 
 
 def test_batches_and_arrays_give_what_one_motion_gives():
-    made = [pose(2.0, seed=seed) for seed in (11, 12)]
-    joints, rotations = (torch.stack(parts) for parts in zip(*made, strict=True))
+    output = [pose(2.0, seed=seed) for seed in (11, 12)]
+    joints, rotations = (torch.stack(parts) for parts in zip(*output, strict=True))
     motion = to_motion(joints, rotations)
-    for number, (one, turned) in enumerate(made):
+    for number, (one, turned) in enumerate(output):
         torch.testing.assert_close(motion[number], to_motion(one, turned))
         torch.testing.assert_close(recover_joints(motion)[number], recover_joints(motion[number]))
         torch.testing.assert_close(recover_rotations(motion)[number], recover_rotations(motion[number]))

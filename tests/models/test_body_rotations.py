@@ -39,8 +39,8 @@ def test_six_numbers_are_the_first_two_columns_and_come_back():
 def test_gram_schmidt_makes_a_rotation_of_any_two_columns():
     rng = np.random.default_rng(1)
     six = matrix_to_6d(random_matrices(200)).numpy() * rng.uniform(0.2, 3, (200, 1)) + rng.normal(0, 0.3, (200, 6))
-    made = matrix_from_6d(six)
-    for columns, rotation in zip(six, made, strict=True):
+    output = matrix_from_6d(six)
+    for columns, rotation in zip(six, output, strict=True):
         # Gram and Schmidt, number by number.
         first = columns[:3] / np.sqrt(sum(columns[:3] ** 2))
         second = columns[3:] - sum(first * columns[3:]) * first

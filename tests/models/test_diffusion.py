@@ -178,10 +178,10 @@ def test_the_steps_are_those_of_diffusers(steps, eta):
         if 1000 // (1000 // gap) != gap:
             continue
         stream.manual_seed(place)
-        made = sampler.step(z, level)
+        output = sampler.step(z, level)
         x0 = best(noise)(z, level.expand(4))
         expected = theirs.step(x0, int(level), z, eta=eta, generator=torch.Generator().manual_seed(place))
-        torch.testing.assert_close(made, expected.prev_sample, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(output, expected.prev_sample, rtol=1e-4, atol=1e-5)
 
 
 def test_on_edm_noise_it_is_eulers_method():
@@ -192,14 +192,14 @@ def test_on_edm_noise_it_is_eulers_method():
     theirs.set_timesteps(12)
     sampler = DDIM(best(noise), noise, 12)
     torch.testing.assert_close(sampler.levels, theirs.sigmas[:-1], rtol=1e-4, atol=1e-6)
-    made = expected = noise.start(normal(4, 3))
+    result = expected = noise.start(normal(4, 3))
     for level, sigma, timestep in zip(sampler.levels, theirs.sigmas, theirs.timesteps, strict=False):
-        made = sampler.step(made, level)
+        result = sampler.step(result, level)
         x0 = best(noise)(expected, sigma.expand(4))
         output = (x0 - data**2 / (sigma**2 + data**2) * expected) / (sigma * data / (sigma**2 + data**2) ** 0.5)
         theirs.is_scale_input_called = True
         expected = theirs.step(output, timestep, expected).prev_sample
-    torch.testing.assert_close(made, expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(result, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.paper("MMGT-9")
@@ -210,14 +210,14 @@ def test_sampling_brings_noise_to_the_data_distribution(name, eta):
     noise, calls = NOISES[name], []
     stream = torch.Generator().manual_seed(1)
     sampler = DDIM(lambda x, levels: calls.append(float(levels[0])) or best(noise)(x, levels), noise, 50, eta, stream)
-    made = sampler.run(normal(20_000, 1))
+    output = sampler.run(normal(20_000, 1))
     assert len(calls) == 50
     assert calls == sorted(calls, reverse=True)
     assert calls[0] == (80 if name == "edm" else 999)
-    assert made.mean().item() == pytest.approx(MEAN, abs=0.01)
+    assert output.mean().item() == pytest.approx(MEAN, abs=0.01)
     # Fresh noise has the posterior's variance for one x0, too little where steps are long and x0 is not known; and the
     # first step from a sample without any signal is long.
-    assert made.std().item() == pytest.approx(STD, rel=0.1 if eta == 0 and name != "zero" else 0.2)
+    assert output.std().item() == pytest.approx(STD, rel=0.1 if eta == 0 and name != "zero" else 0.2)
 
 
 def test_a_step_may_be_taken_from_anywhere_and_twice():
@@ -267,9 +267,9 @@ def test_classifier_free_guidance(weight):
         return torch.where(left_out["audio"][:, None], torch.tensor(10.0), given.first[:, None]).expand_as(x)
 
     given = Given(torch.tensor([13.0, 14.0]), None, (2, 2))
-    made = ClassifierFree(audio=weight).prepare(predict, given)(normal(2, 3), torch.tensor([5, 5]))
+    output = ClassifierFree(audio=weight).prepare(predict, given)(normal(2, 3), torch.tensor([5, 5]))
     expected = 10 + weight * torch.tensor([3.0, 4.0])
-    torch.testing.assert_close(made, expected[:, None].expand(2, 3))
+    torch.testing.assert_close(output, expected[:, None].expand(2, 3))
     assert calls == ([2] if weight in (0, 1) else [4])
 
 
@@ -284,8 +284,8 @@ def test_each_condition_has_a_weight_of_its_own(weights):
         assert not (b & ~a).any(), "the second condition comes on top of the first"
         return (7 + 10.0 * a + 100.0 * b)[:, None].expand_as(x)
 
-    made = ClassifierFree(a=weights[0], b=weights[1]).prepare(predict, ())(normal(2, 3), torch.tensor([5, 5]))
-    torch.testing.assert_close(made, torch.full((2, 3), 7 + weights[0] * 10 + weights[1] * 100))
+    output = ClassifierFree(a=weights[0], b=weights[1]).prepare(predict, ())(normal(2, 3), torch.tensor([5, 5]))
+    torch.testing.assert_close(output, torch.full((2, 3), 7 + weights[0] * 10 + weights[1] * 100))
     shares = (1 - weights[0], weights[0] - weights[1], weights[1])
     assert calls == [2 * sum(share != 0 for share in shares)]
 
@@ -301,11 +301,11 @@ def test_without_guidance_nothing_is_left_out():
 
 def test_conditions_are_stacked_whatever_holds_them():
     given = {"pair": (torch.tensor([1, 2]), Given(torch.tensor([[3.0], [4.0]]), None, (5, 6))), "name": "x"}
-    made = stacked(given, 2)
-    assert made["pair"][0].tolist() == [1, 2, 1, 2]
-    assert made["pair"][1].first.tolist() == [[3.0], [4.0], [3.0], [4.0]]
-    assert made["pair"][1].second is None
-    assert (made["pair"][1].size, made["name"]) == ((5, 6), "x")
+    output = stacked(given, 2)
+    assert output["pair"][0].tolist() == [1, 2, 1, 2]
+    assert output["pair"][1].first.tolist() == [[3.0], [4.0], [3.0], [4.0]]
+    assert output["pair"][1].second is None
+    assert (output["pair"][1].size, output["name"]) == ((5, 6), "x")
     assert stacked(given, 1) is given
 
 

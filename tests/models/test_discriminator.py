@@ -153,8 +153,8 @@ def test_half_precision_and_plain_frames():
 def test_save_and_load(spectral_norm, tmp_path):
     network = small(spectral_norm=spectral_norm, layers=2).eval()
     network.save_pretrained(tmp_path)
-    again = PatchDiscriminator.from_pretrained(tmp_path).eval()
-    torch.testing.assert_close(again(frames()).logits, network(frames()).logits)
+    repeated = PatchDiscriminator.from_pretrained(tmp_path).eval()
+    torch.testing.assert_close(repeated(frames()).logits, network(frames()).logits)
 
 
 def test_several_scales(tmp_path):
@@ -166,8 +166,8 @@ def test_several_scales(tmp_path):
     quarter = x.unflatten(2, (16, 4)).unflatten(4, (16, 4)).mean((3, 5))
     torch.testing.assert_close(judgements[2].logits, network.scales[2](quarter).logits)
     network.save_pretrained(tmp_path)
-    again = MultiScaleDiscriminator.from_pretrained(tmp_path)
-    torch.testing.assert_close(again(x)[1].logits, judgements[1].logits)
+    repeated = MultiScaleDiscriminator.from_pretrained(tmp_path)
+    torch.testing.assert_close(repeated(x)[1].logits, judgements[1].logits)
 
 
 def test_what_does_not_go_together_is_told():

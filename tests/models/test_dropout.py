@@ -27,8 +27,8 @@ def test_places_and_passes_differ_and_a_seed_repeats_them():
         draw = dropout.draw(branch, 2)
         return [draw.add(torch.zeros_like(branch), branch, place) for place in range(2)]
 
-    first, again, other = masks(0), masks(0), masks(1)
-    assert torch.equal(first[0], again[0])
+    first, repeated, other = masks(0), masks(0), masks(1)
+    assert torch.equal(first[0], repeated[0])
     assert not torch.equal(first[0], first[1])
     assert not torch.equal(first[0], other[0])
 
@@ -67,12 +67,12 @@ def test_gradients_are_those_of_the_formula(modulated):
     draw = dropout.draw(branch, 1)
     keep = draw.add(torch.zeros_like(x), torch.ones_like(branch), 0).detach()
     assert 0 < (keep == 0).sum() < keep.numel()
-    made = draw.add(x, branch, 0, film)
+    output = draw.add(x, branch, 0, film)
     expected = x + keep * (gain * branch + shift if modulated else branch)
-    torch.testing.assert_close(made, expected)
+    torch.testing.assert_close(output, expected)
     inputs = (x, branch, gain, shift) if modulated else (x, branch)
     weight = torch.randn_like(x)
     for one, two in zip(
-        torch.autograd.grad((made * weight).sum(), inputs), torch.autograd.grad((expected * weight).sum(), inputs)
+        torch.autograd.grad((output * weight).sum(), inputs), torch.autograd.grad((expected * weight).sum(), inputs)
     ):
         torch.testing.assert_close(one, two)

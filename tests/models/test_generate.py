@@ -22,9 +22,9 @@ def speech(length: int, seed: int = 0) -> torch.Tensor:
 
 
 def network(**options):
-    made = tiny(sampling_steps=3, **options)
-    made.set_statistics(statistics())
-    return made
+    output = tiny(sampling_steps=3, **options)
+    output.set_statistics(statistics())
+    return output
 
 
 @pytest.mark.paper("MMGT-1")
@@ -160,12 +160,12 @@ def test_a_windows_first_pose_is_the_frame_it_begins_at_or_the_pictures(referenc
     """`first`: as in training, where it was the window's own first frame. `any`: always the picture's."""
     from models.mmgt import generate as module
 
-    told, made, real = [], [], module._window
+    told, output, real = [], [], module._window
 
     def watched(network, reference, speech, noise, kept, *rest):
         told.append(reference)
-        made.append(real(network, reference, speech, noise, kept, *rest))
-        return made[-1]
+        output.append(real(network, reference, speech, noise, kept, *rest))
+        return output[-1]
 
     monkeypatch.setattr(module, "_window", watched)
     generate(network(reference=reference), first_pose(), speech(40), overlap=overlap)
@@ -177,7 +177,7 @@ def test_a_windows_first_pose_is_the_frame_it_begins_at_or_the_pictures(referenc
         if reference == "any":
             assert torch.equal(told[number], told[0])
         else:
-            before = made[number - 1]
+            before = output[number - 1]
             frame = begin - spans[number - 1][0] if shared else -1  # without an overlap, the nearest frame there is
             assert torch.equal(told[number], before[:, frame])
             assert not torch.equal(before[:, frame], before[:, frame - 1])

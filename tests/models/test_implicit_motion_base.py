@@ -36,9 +36,9 @@ SMALL = {
 @pytest.fixture
 def network() -> ImplicitMotion:
     torch.manual_seed(0)
-    made = filled(ImplicitMotion(**SMALL)).eval()
-    torch.nn.init.normal_(made.motion_decoder.deviate.weight, std=0.05)  # as after some training: features move
-    return made
+    output = filled(ImplicitMotion(**SMALL)).eval()
+    torch.nn.init.normal_(output.motion_decoder.deviate.weight, std=0.05)  # as after some training: features move
+    return output
 
 
 def pictures(*shape: int, seed: int = 0) -> Tensor:
@@ -97,9 +97,9 @@ def test_planes_are_weighed_and_then_refined():
     encoder = filled(ImageEncoder(halvings=1, width=8, channels=4, planes=3, blocks=2))
     volume = encoder.expand(encoder.features(2 * pictures(2) - 1)).unflatten(1, (4, 3))
     weights = encoder.weights(volume)[:, None, :, None, None]
-    made = encoder(pictures(2))
-    torch.testing.assert_close(made, encoder.refine(weights * volume))
-    assert (made - weights * encoder.refine(volume)).abs().max() > 0.1
+    output = encoder(pictures(2))
+    torch.testing.assert_close(output, encoder.refine(weights * volume))
+    assert (output - weights * encoder.refine(volume)).abs().max() > 0.1
 
 
 @pytest.mark.paper("IM-3")
@@ -122,9 +122,9 @@ def test_appearance_is_one_vector_and_changes_what_is_rendered(network):
 def test_each_frame_becomes_768_numbers(backbone):
     network = ImplicitMotion(**SMALL | {"backbone": backbone})
     assert network.encode_motion(pictures(2)).shape == (2, 768)
-    made = network(pictures(2), pictures(2, 3))
-    assert made["motion"].shape == (2, 3, 768)
-    assert made["frames"].shape == (2, 3, 3, 32, 32)
+    output = network(pictures(2), pictures(2, 3))
+    assert output["motion"].shape == (2, 3, 768)
+    assert output["frames"].shape == (2, 3, 3, 32, 32)
 
 
 def deviations(**changes) -> DeviationImageTransformer:
@@ -136,7 +136,7 @@ def deviations(**changes) -> DeviationImageTransformer:
 @pytest.mark.paper("IM-5")
 def test_deviation_maps_are_equation_2():
     layer, source, motion = deviations(), torch.randn(2, 768), torch.randn(2, 4, 768)
-    made = layer(source, motion)
+    output = layer(source, motion)
     still = F.layer_norm(source, (768,)).view(2, 8, 8, 12)
     moved = F.layer_norm(motion, (768,)).view(2, 4, 8, 8, 12)
     scale, shift = layer._k(moved.movedim(-1, 2))
@@ -146,7 +146,7 @@ def test_deviation_maps_are_equation_2():
                 delta = still[b].reshape(64, 12).std(0, unbiased=False)
                 by_hand = (moved[b, i] - still[b]) / torch.sqrt(delta**2 + 1e-5)
                 by_hand = by_hand.movedim(-1, 0) * scale[b, i, region] + shift[b, i, region]
-                assert torch.allclose(made[b, i, region], by_hand, atol=1e-4)
+                assert torch.allclose(output[b, i, region], by_hand, atol=1e-4)
 
 
 @pytest.mark.paper("IM-5")
@@ -200,22 +200,22 @@ def test_each_map_moves_the_features_by_itself(network):
 def motion_decoder(**changes) -> LatentMotionDeviationDecoder:
     sizes = {"size": 16, "channels": 4, "planes": 3, "width": 8, "appearance": 6, "attention": True}
     torch.manual_seed(2)
-    made = LatentMotionDeviationDecoder(**sizes | changes)
-    torch.nn.init.normal_(made.deviate.weight, std=0.1)
-    return made
+    output = LatentMotionDeviationDecoder(**sizes | changes)
+    torch.nn.init.normal_(output.deviate.weight, std=0.1)
+    return output
 
 
 @pytest.mark.paper("IM-7")
 def test_focus_sums_to_one_and_weighs_the_regions():
     maps, volume, who = torch.randn(2, 4, 5, 12, 8, 8), torch.randn(2, 4, 3, 16, 16), torch.randn(2, 6)
     decoder = motion_decoder()
-    made = decoder(maps, volume, who)
-    assert made.flow.shape == (2, 4, 3, 3, 16, 16)
-    assert made.focus.shape == (2, 4, 5, 3, 16, 16)
-    assert torch.allclose(made.focus.sum(2), torch.ones(2, 4, 3, 16, 16), atol=1e-6)
-    assert made.focus.std(2).max() > 0.01
+    output = decoder(maps, volume, who)
+    assert output.flow.shape == (2, 4, 3, 3, 16, 16)
+    assert output.focus.shape == (2, 4, 5, 3, 16, 16)
+    assert torch.allclose(output.focus.sum(2), torch.ones(2, 4, 3, 16, 16), atol=1e-6)
+    assert output.focus.std(2).max() > 0.01
     alone = torch.stack([decoder(maps[:, :, i : i + 1], volume, who).flow for i in range(5)], 2)
-    assert torch.allclose(made.flow, (alone * made.focus[:, :, :, None]).sum(2), atol=1e-5)
+    assert torch.allclose(output.flow, (alone * output.focus[:, :, :, None]).sum(2), atol=1e-5)
     uniform = motion_decoder(attention=False)(maps, volume, who)
     assert torch.allclose(uniform.focus, torch.full_like(uniform.focus, 0.2))
 
@@ -288,8 +288,8 @@ def test_frames_do_not_depend_on_their_neighbours(network):
 
 def test_a_saved_network_makes_the_same_frames(network, tmp_path):
     network.save_pretrained(tmp_path)
-    again = ImplicitMotion.from_pretrained(tmp_path).eval()
-    assert torch.equal(again(pictures(1), pictures(1, 2))["frames"], network(pictures(1), pictures(1, 2))["frames"])
+    repeated = ImplicitMotion.from_pretrained(tmp_path).eval()
+    assert torch.equal(repeated(pictures(1), pictures(1, 2))["frames"], network(pictures(1), pictures(1, 2))["frames"])
 
 
 def test_recomputing_gives_the_same_gradients(network):
@@ -299,8 +299,8 @@ def test_recomputing_gives_the_same_gradients(network):
     network.zero_grad()
     network.enable_gradient_checkpointing()
     network(pictures(1), pictures(1, 2))["frames"].square().sum().backward()
-    again = [p.grad for p in network.parameters() if p.grad is not None]
-    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(kept, again, strict=True))
+    repeated = [p.grad for p in network.parameters() if p.grad is not None]
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-6) for a, b in zip(kept, repeated, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -321,11 +321,11 @@ def test_sizes_that_do_not_go_together_are_named(changes, said):
 def test_training_moves_the_picture_by_its_own_motion_and_the_frames_own(network):
     """M^0 and F_A belong to I_S: what `forward` makes of a pair is what a picture and its frames' features give."""
     image, driving = pictures(2), pictures(2, 3, seed=1)
-    made = network(image, driving, reencode=True)
+    output = network(image, driving, reencode=True)
     motion = torch.stack([network.encode_motion(frames) for frames in driving])
-    torch.testing.assert_close(made["motion"], motion)
-    torch.testing.assert_close(made["frames"], network.render(network.encode_source(image), motion))
+    torch.testing.assert_close(output["motion"], motion)
+    torch.testing.assert_close(output["frames"], network.render(network.encode_source(image), motion))
     torch.testing.assert_close(
-        made["reencoded"], torch.stack([network.encode_motion(frames) for frames in made["frames"]])
+        output["reencoded"], torch.stack([network.encode_motion(frames) for frames in output["frames"]])
     )
-    assert not torch.allclose(made["frames"][:, 0], made["frames"][:, 1])
+    assert not torch.allclose(output["frames"][:, 0], output["frames"][:, 1])

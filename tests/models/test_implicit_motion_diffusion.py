@@ -195,15 +195,15 @@ def test_self_conditioning_tells_of_the_networks_own_x0_where_asked_and_of_zero_
     given["before"] = torch.zeros(B, 4, C)
     seen = []
     network.preceding.register_forward_pre_hook(lambda module, args: seen.append(args[0].unflatten(2, (C, 4))))
-    made = network(**given, self_condition=torch.tensor([True, False]))
+    output = network(**given, self_condition=torch.tensor([True, False]))
     assert len(seen) == 2
     assert not seen[0].any(), "the first pass knows of no frame"
     first = network(**given).x0
     assert torch.equal(seen[1][0, 1:, :, 3], first[0, :-1])
     assert not seen[1][0, 0].any()
     assert not seen[1][1].any()
-    assert torch.equal(made.noise[1], network(**given).noise[1])
-    assert not torch.equal(made.noise[0], network(**given).noise[0])
+    assert torch.equal(output.noise[1], network(**given).noise[1])
+    assert not torch.equal(output.noise[0], network(**given).noise[0])
 
 
 def test_the_earlier_pass_takes_no_gradient():
@@ -221,10 +221,10 @@ def test_noise_and_x0_that_are_predicted_make_up_the_input(unseen, steps):
     """x_t = sqrt(abar) x0 + sqrt(1 - abar) noise, for what is predicted as for what was mixed."""
     network = small(unseen=unseen)
     given = {**inputs(network), "timesteps": torch.tensor(steps)}
-    made = network(**given)
-    signal, sigma = DDPMNoise("cosine", 1000).scales(given["timesteps"], made.noise)
-    torch.testing.assert_close(signal * made.x0 + sigma * made.noise, given["noisy"], rtol=1e-4, atol=1e-4)
-    assert torch.isfinite(made.noise).all()
+    output = network(**given)
+    signal, sigma = DDPMNoise("cosine", 1000).scales(given["timesteps"], output.noise)
+    torch.testing.assert_close(signal * output.x0 + sigma * output.noise, given["noisy"], rtol=1e-4, atol=1e-4)
+    assert torch.isfinite(output.noise).all()
 
 
 @pytest.mark.paper("IM-15")
@@ -237,8 +237,8 @@ def test_what_a_narrow_transformer_does_not_see_is_no_noise_in_the_result():
         torch.nn.init.zeros_(network.head.weight)
         torch.nn.init.zeros_(network.head.bias)
         # One window: where windows meet, what is left of the noise is shared between them.
-        made = generate(network, torch.zeros(C), torch.zeros(A), torch.zeros(network.hop * 640))
-        assert made.std().item() == pytest.approx(unseen, rel=0.2)
+        output = generate(network, torch.zeros(C), torch.zeros(A), torch.zeros(network.hop * 640))
+        assert output.std().item() == pytest.approx(unseen, rel=0.2)
 
 
 def sequences(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -312,10 +312,10 @@ def test_statistics_and_the_base_they_belong_to_travel_with_the_network(tmp_path
     network.set_statistics(statistics())
     assert network.space.known
     network.save_pretrained(tmp_path)
-    again = MotionDiffusion.from_pretrained(tmp_path).eval()
-    assert again.space.base_sha256 == "ab" * 32
-    torch.testing.assert_close(again.space.offset_std, torch.tensor(statistics()["implicit_motion"]["std"]))
-    assert torch.equal(noise(again), noise(network))
+    repeated = MotionDiffusion.from_pretrained(tmp_path).eval()
+    assert repeated.space.base_sha256 == "ab" * 32
+    torch.testing.assert_close(repeated.space.offset_std, torch.tensor(statistics()["implicit_motion"]["std"]))
+    assert torch.equal(noise(repeated), noise(network))
     assert "implicit_motion.motion" in (tmp_path / "README.md").read_text()
 
 
@@ -343,8 +343,8 @@ def test_filters_hear_the_pitch_and_the_moment_of_a_tone(steps):
 def test_other_frame_rates_are_heard_at_their_frames():
     network = small(fps=30.0)
     given = inputs(network)
-    made = network(**{**given, "speech": torch.randn(B, round(WINDOW / 30 * 16_000))})
-    assert made.noise.shape == given["noisy"].shape
+    output = network(**{**given, "speech": torch.randn(B, round(WINDOW / 30 * 16_000))})
+    assert output.noise.shape == given["noisy"].shape
 
 
 @pytest.mark.parametrize(
@@ -383,10 +383,10 @@ def test_filters_are_made_where_the_network_is_though_linspace_forgets_the_defau
 def test_runs_where_no_number_is_computed():
     with torch.device("meta"):
         network = MotionDiffusion(window=16).train()
-        made = network(
+        output = network(
             torch.empty(B, network.hop, 768), torch.empty(B, dtype=torch.long), torch.empty(B, 768),
             torch.empty(B, 512), torch.empty(B, 16 * 640), torch.empty(B, 4, 768),
             self_condition=torch.empty(B, dtype=torch.bool), drop_speech=torch.empty(B, dtype=torch.bool),
         )  # fmt: skip
-        (made.noise.mean() + made.x0.mean()).backward()
+        (output.noise.mean() + output.x0.mean()).backward()
     assert all(p.grad is not None for p in network.parameters())

@@ -12,9 +12,9 @@ HOP = 12  # of a window of 18 frames: 4 stand before, 2 behind
 
 
 def network(**options) -> MotionDiffusion:
-    made = small(**options)
-    made.set_statistics(statistics())
-    return made
+    output = small(**options)
+    output.set_statistics(statistics())
+    return output
 
 
 def source(size: int | None = None, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -80,16 +80,16 @@ def test_a_window_goes_on_from_the_last_four_frames_of_the_one_before_and_the_fi
 
 @pytest.mark.paper("IM-14")
 def test_each_step_is_told_of_the_x0_of_the_step_before():
-    net, told, made = network(sampling_steps=4), [], []
+    net, told, result = network(sampling_steps=4), [], []
 
     def listen(module, args, kwargs, output):
         told.append(kwargs["estimate"])
-        made.append(output.x0)
+        result.append(output.x0)
 
     net.register_forward_hook(listen, with_kwargs=True)
     generate(net, **source(), audio=sound(net, HOP), guidance=1.0)
     assert len(told) == 4
-    assert all(torch.equal(*pair) for pair in zip(told[1:], made[:-1], strict=True))
+    assert all(torch.equal(*pair) for pair in zip(told[1:], result[:-1], strict=True))
 
 
 def test_speech_is_heard_once_a_window_and_only_that_of_the_window():
@@ -188,12 +188,12 @@ def test_all_of_the_speech_is_read_once_and_acts_on_every_window(audio):
     read = []
     network.whole.register_forward_hook(lambda *_: read.append("whole"))
     network.whole.inner.register_forward_pre_hook(lambda module, args: read.append(args[0].shape[1]))
-    made = generate(network, source, appearance, sound)
+    output = generate(network, source, appearance, sound)
     assert read == [frames * (4 if audio == "raw" else 1)], "once, in full length"
     changed = sound.clone()
     changed[:, -samples * network.hop // 2 :] *= 3  # beyond what any frame of the first window hears locally
     first = slice(0, network.hop)
-    assert not torch.allclose(generate(network, source, appearance, changed)[:, first], made[:, first])
+    assert not torch.allclose(generate(network, source, appearance, changed)[:, first], output[:, first])
     window = small(audio=audio, global_speech="window")
     same = [generate(window, source, appearance, one)[:, first] for one in (sound, changed)]
     torch.testing.assert_close(*same)

@@ -49,16 +49,16 @@ def trained() -> MotionDiffusion:
         source = motion[torch.arange(16), torch.randint(0, WINDOW, (16,))]
         x0 = network.space.encode(motion, source)
         before, x0 = x0[:, :PRECEDING], x0[:, PRECEDING : WINDOW - network.after]
-        continued, again, drop = (torch.rand(16) < chance for chance in (0.5, 0.5, 0.1))
+        continued, repeated, drop = (torch.rand(16) < chance for chance in (0.5, 0.5, 0.1))
         timesteps, noise = torch.randint(0, 1000, (16,)), torch.randn_like(x0)
-        made = network(
+        output = network(
             network.noise.add(x0, noise, timesteps), timesteps, source, torch.zeros(16, A), speech,
-            before * continued[:, None, None], self_condition=again, drop_speech=drop,
+            before * continued[:, None, None], self_condition=repeated, drop_speech=drop,
         )  # fmt: skip
         loss = motion_diffusion_loss(
-            made.noise,
+            output.noise,
             noise,
-            made.x0,
+            output.x0,
             x0,
             before,
             known=torch.ones(x0.shape[:2], dtype=torch.bool),
@@ -84,19 +84,19 @@ def test_seams_cannot_be_seen():
     network = trained()
     frames = 40 * network.hop
     truth, speech = (torch.stack(part) for part in zip(*[clip(frames, 100 + seed) for seed in range(4)], strict=True))
-    made = generate(network, truth[:, 0], torch.zeros(4, A), speech)
+    output = generate(network, truth[:, 0], torch.zeros(4, A), speech)
     places = seams(network, frames)
     assert len(places) == 39
-    figures = seam_statistics(made, places)
+    figures = seam_statistics(output, places)
     print({name: round(value, 4) for name, value in figures.items()})
     assert figures["seams"] == 4 * 39
     assert figures["ratio"] <= 1.1
     assert figures["largest_at_seams"] <= figures["percentile_99_9_inside"]
     rise, sway = torch.from_numpy(np.random.default_rng(99).normal(size=(3, C))[1:]).float()
     across = rise - rise @ sway / (sway @ sway) * sway  # what only speech moves
-    heard = torch.corrcoef(torch.stack([(made @ across).flatten(), (truth @ across).flatten()]))[0, 1]
+    heard = torch.corrcoef(torch.stack([(output @ across).flatten(), (truth @ across).flatten()]))[0, 1]
     print(f"correlation with what speech says {heard:.3f}")
     assert heard > 0.7, "still or random motion would have no seams either"
-    swings = [(each @ sway).std(1).mean() for each in (made, truth)]
+    swings = [(each @ sway).std(1).mean() for each in (output, truth)]
     print(f"sway {swings[0]:.3f} of {swings[1]:.3f}")
     assert swings[0] > 0.5 * swings[1], "motion that stands still has no seams either"

@@ -67,10 +67,10 @@ def assert_same_scan(length: int, tolerance: float = 1e-4, **options) -> None:
     """The scan in float32 and its gradients against the loop in float64."""
     exact = tensors(length)
     rough = {name: x.detach().float().requires_grad_() for name, x in exact.items()}
-    expected, made = by_steps(**exact), selective_scan(**rough, **options)
-    for what, one, other in zip(("y", "last state"), made, expected, strict=True):
+    expected, output = by_steps(**exact), selective_scan(**rough, **options)
+    for what, one, other in zip(("y", "last state"), output, expected, strict=True):
         assert_near(one, other, tolerance, what)
-    for name, one, other in zip(NAMES, gradients(rough, made), gradients(exact, expected), strict=True):
+    for name, one, other in zip(NAMES, gradients(rough, output), gradients(exact, expected), strict=True):
         assert_near(one, other, tolerance, f"gradient of {name}")
 
 
@@ -96,17 +96,17 @@ def test_gradients_by_finite_differences():
 
 def test_state_and_skip_may_be_left_out():
     arguments = {name: x for name, x in tensors(20).items() if name not in ("D", "state")}
-    expected, made = by_steps(**arguments), selective_scan(**arguments)
-    torch.testing.assert_close(made, expected)
-    torch.testing.assert_close(gradients(arguments, made), gradients(arguments, expected))
+    expected, output = by_steps(**arguments), selective_scan(**arguments)
+    torch.testing.assert_close(output, expected)
+    torch.testing.assert_close(gradients(arguments, output), gradients(arguments, expected))
 
 
 @pytest.mark.parametrize("output", [0, 1])
 def test_a_loss_may_look_at_one_output_only(output):
     arguments = tensors(20)
     used = [arguments[name] for name in NAMES if output == 0 or name not in ("C", "D")]
-    made = torch.autograd.grad(selective_scan(**arguments)[output].sum(), used)
-    torch.testing.assert_close(made, torch.autograd.grad(by_steps(**arguments)[output].sum(), used))
+    result = torch.autograd.grad(selective_scan(**arguments)[output].sum(), used)
+    torch.testing.assert_close(result, torch.autograd.grad(by_steps(**arguments)[output].sum(), used))
 
 
 @pytest.mark.paper("IM-18")
@@ -119,9 +119,9 @@ def test_pieces_with_a_carried_state_equal_one_pass_and_its_gradients():
         y, state = selective_scan(**piece, A=arguments["A"], D=arguments["D"], state=state)
         outputs.append(y)
         start += size
-    made = torch.cat(outputs, 1), state
-    torch.testing.assert_close(made, whole)
-    torch.testing.assert_close(gradients(arguments, made), gradients(arguments, whole))
+    output = torch.cat(outputs, 1), state
+    torch.testing.assert_close(output, whole)
+    torch.testing.assert_close(gradients(arguments, output), gradients(arguments, whole))
 
 
 @pytest.mark.parametrize("largest", [1e3, 0.0])
@@ -133,10 +133,10 @@ def test_extreme_steps_and_inputs_stay_finite_and_right(largest):
         exact["u"] *= 1e6
         exact["A"] *= 100
     rough = {name: x.detach().float().requires_grad_() for name, x in exact.items()}
-    expected, made = by_steps(**exact), selective_scan(**rough)
-    for one, other in zip(made, expected, strict=True):
+    expected, output = by_steps(**exact), selective_scan(**rough)
+    for one, other in zip(output, expected, strict=True):
         assert_near(one, other)
-    for name, one, other in zip(NAMES, gradients(rough, made), gradients(exact, expected), strict=True):
+    for name, one, other in zip(NAMES, gradients(rough, output), gradients(exact, expected), strict=True):
         assert_near(one, other, what=name)
 
 
@@ -219,9 +219,9 @@ def test_autocast_does_not_reach_into_the_scan():
     expected = selective_scan(**plain)
     wanted = gradients(plain, expected)
     with torch.autocast("cpu", torch.bfloat16):
-        made = selective_scan(**under)
-        found = gradients(under, made)
-    for one, other in zip((*made, *found), (*expected, *wanted), strict=True):
+        output = selective_scan(**under)
+        found = gradients(under, output)
+    for one, other in zip((*output, *found), (*expected, *wanted), strict=True):
         assert torch.equal(one, other)
 
 
@@ -236,8 +236,8 @@ def test_half_precision_is_computed_in_float32():
 
 def test_meta_device_goes_forward_and_back():
     arguments = {name: x.detach().to("meta").requires_grad_() for name, x in tensors(50).items()}
-    made = selective_scan(**arguments)
-    for one, other in zip(gradients(arguments, made), arguments.values(), strict=True):
+    output = selective_scan(**arguments)
+    for one, other in zip(gradients(arguments, output), arguments.values(), strict=True):
         assert (one.shape, one.device.type) == (other.shape, "meta")
     layer = MambaBlock(8, bidirectional=True).to("meta")
     x = torch.empty(2, 30_000, 8, device="meta", requires_grad=True)
@@ -270,9 +270,9 @@ def test_compiles_in_one_piece():
     wanted = [p.grad.clone() for p in layer.parameters()]
     layer.zero_grad()
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
-    made = compiled(x)
-    made.square().sum().backward()
-    torch.testing.assert_close(made, expected)
+    output = compiled(x)
+    output.square().sum().backward()
+    torch.testing.assert_close(output, expected)
     torch.testing.assert_close([p.grad for p in layer.parameters()], wanted)
 
 
@@ -324,11 +324,11 @@ def mamba_ssm(monkeypatch):
 def test_fused_kernel_gives_equal_outputs_states_and_gradients(mamba_ssm, length, left_out):
     exact = {name: x for name, x in tensors(length).items() if name not in left_out}
     rough = {name: x.detach().float().requires_grad_() for name, x in exact.items()}
-    expected, made = by_steps(**exact), selective_scan(**rough)
+    expected, output = by_steps(**exact), selective_scan(**rough)
     assert len(mamba_ssm) == 1
-    for one, other in zip(made, expected, strict=True):
+    for one, other in zip(output, expected, strict=True):
         assert_near(one, other, 1e-5)
-    for name, one, other in zip(exact, gradients(rough, made), gradients(exact, expected), strict=True):
+    for name, one, other in zip(exact, gradients(rough, output), gradients(exact, expected), strict=True):
         assert_near(one, other, 1e-5, f"gradient of {name}")
 
 
@@ -378,10 +378,10 @@ def test_on_a_gpu(plain, monkeypatch):
         pytest.skip("mamba_ssm is not installed")
     exact = tensors(3000)
     rough = {name: x.detach().float().cuda().requires_grad_() for name, x in exact.items()}
-    expected, made = by_steps(**exact), selective_scan(**rough)
-    for one, other in zip(made, expected, strict=True):
+    expected, output = by_steps(**exact), selective_scan(**rough)
+    for one, other in zip(output, expected, strict=True):
         assert_near(one.cpu(), other)
-    for name, one, other in zip(NAMES, gradients(rough, made), gradients(exact, expected), strict=True):
+    for name, one, other in zip(NAMES, gradients(rough, output), gradients(exact, expected), strict=True):
         assert_near(one.cpu(), other, what=f"gradient of {name}")
 
 
@@ -396,13 +396,13 @@ def test_convolution_looks_back_and_its_gradients_are_the_librarys(kernel, lengt
     shapes = ((2, length, 3), (3, 1, kernel), (3,), (2, kernel - 1, 3))
     given = [torch.randn(*shape, generator=g, dtype=torch.float64).requires_grad_() for shape in shapes]
     x, weight, bias, tail = given
-    made, after = causal_conv(*given)
+    output, after = causal_conv(*given)
     padded = torch.cat([tail, x], 1)
     expected = F.conv1d(padded.transpose(1, 2), weight, bias, groups=3).transpose(1, 2)
-    torch.testing.assert_close((made, after), (expected, padded[:, length:]))
+    torch.testing.assert_close((output, after), (expected, padded[:, length:]))
     weights = torch.randn(expected.shape, generator=g, dtype=torch.float64)
     torch.testing.assert_close(
-        torch.autograd.grad((made * weights).sum() + after.square().sum(), given),
+        torch.autograd.grad((output * weights).sum() + after.square().sum(), given),
         torch.autograd.grad((expected * weights).sum() + padded[:, length:].square().sum(), given),
     )
     torch.testing.assert_close(causal_conv(x, weight, bias)[0], causal_conv(x, weight, bias, torch.zeros_like(tail))[0])
@@ -442,8 +442,8 @@ def test_layer_is_the_papers(options):
     x = torch.randn(2, 30, 8, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(layer(x), official(layer, x))
     over = (x, *layer.parameters())
-    made = torch.autograd.grad(layer(x).square().sum(), over)
-    torch.testing.assert_close(made, torch.autograd.grad(official(layer, x).square().sum(), over))
+    output = torch.autograd.grad(layer(x).square().sum(), over)
+    torch.testing.assert_close(output, torch.autograd.grad(official(layer, x).square().sum(), over))
 
 
 def test_weights_are_named_and_shaped_as_in_mamba_ssm():
@@ -484,11 +484,11 @@ def test_streaming_equals_one_pass_and_its_gradients(sizes):
         y, carry = layer.stream(piece, carry)
         pieces.append(y)
     whole = layer(x)
-    made = torch.cat(pieces, 1)
-    torch.testing.assert_close(made, whole)
+    output = torch.cat(pieces, 1)
+    torch.testing.assert_close(output, whole)
     over = tuple(layer.parameters())
     torch.testing.assert_close(
-        torch.autograd.grad(made.square().sum(), over), torch.autograd.grad(whole.square().sum(), over)
+        torch.autograd.grad(output.square().sum(), over), torch.autograd.grad(whole.square().sum(), over)
     )
     expected = layer.stream(x)[1]
     torch.testing.assert_close((carry.tail, carry.state), (expected.tail, expected.state))
@@ -525,13 +525,13 @@ def test_layer_under_autocast_is_near_float32():
     layer, x = Mamba(32), torch.randn(2, 200, 32)
     expected = layer(x)
     with torch.autocast("cpu", torch.bfloat16):
-        made, carry = layer.stream(x)
-        again, _ = layer.stream(x[:, 150:], layer.stream(x[:, :150])[1])
-    assert made.dtype == torch.bfloat16
+        output, carry = layer.stream(x)
+        repeated, _ = layer.stream(x[:, 150:], layer.stream(x[:, :150])[1])
+    assert output.dtype == torch.bfloat16
     assert carry.state.dtype == torch.float32
-    assert_near(made, expected.double(), 0.02)
-    assert_near(again, made[:, 150:].double(), 0.02)
-    made.float().square().sum().backward()
+    assert_near(output, expected.double(), 0.02)
+    assert_near(repeated, output[:, 150:].double(), 0.02)
+    output.float().square().sum().backward()
     assert all(p.grad.isfinite().all() and p.grad.dtype == torch.float32 for p in layer.parameters())
 
 

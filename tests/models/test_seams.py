@@ -78,15 +78,16 @@ def test_seams_cannot_be_seen(reference):
     network = trained(reference)
     frames = WINDOW + 39 * 30
     truth, speech = zip(*[clip(frames, 100 + seed) for seed in range(4)], strict=True)
-    made = generate(network, torch.stack([pose[0] for pose in truth]), torch.stack(speech), overlap=10)
+    output = generate(network, torch.stack([pose[0] for pose in truth]), torch.stack(speech), overlap=10)
     places = seams(frames, WINDOW, 10)
     assert len(places) == 39
-    figures = seam_statistics(made, places)
+    figures = seam_statistics(output, places)
     print({name: round(value, 5) for name, value in figures.items()})
     assert figures["seams"] == 4 * 39
     assert figures["ratio"] <= 1.1
     assert figures["largest_at_seams"] <= figures["percentile_99_9_inside"]
     moved, true = (
-        torch.stack([one[..., :2] - one[..., :2].mean(0) for one in sequences]).flatten() for sequences in (made, truth)
+        torch.stack([one[..., :2] - one[..., :2].mean(0) for one in sequences]).flatten()
+        for sequences in (output, truth)
     )
     assert torch.corrcoef(torch.stack([moved, true]))[0, 1] > 0.5, "still or random motion would have no seams either"

@@ -345,9 +345,9 @@ def test_compiled_it_gives_the_same_numbers_and_gradients():
         network = tiny()
         if compiled:
             network.compile(backend="aot_eager")
-        made = network(**given, drop_audio=torch.tensor([True, False]))
-        made.square().mean().backward()
-        results.append([made, *(parameter.grad for parameter in network.parameters())])
+        output = network(**given, drop_audio=torch.tensor([True, False]))
+        output.square().mean().backward()
+        results.append([output, *(parameter.grad for parameter in network.parameters())])
     for eager, compiled in zip(*results, strict=True):
         torch.testing.assert_close(eager, compiled, rtol=1e-4, atol=1e-5)
 

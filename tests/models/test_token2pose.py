@@ -52,23 +52,23 @@ def test_a_template_s_own_tokens_give_back_its_own_poses(bank):
     """Whole clips are joined at no cost, so the real sequence is found again, in widths of the shoulders."""
     some = quantised(3)
     whole = PoseBank.build([quantised(seed) for seed in range(8)], codes=24, frames=FRAMES, most=1000)
-    made = whole.look_up(some.tokens, candidates=1000)
-    assert made.seam_cost == 0
+    output = whole.look_up(some.tokens, candidates=1000)
+    assert output.seam_cost == 0
     wide = (some.keypoints[:, LEFT_SHOULDER] - some.keypoints[:, RIGHT_SHOULDER]).norm(dim=-1).quantile(0.95)
     there = some.scores > 0
     expected = (some.keypoints - some.keypoints[:, NECK].mean(0)) / wide
-    torch.testing.assert_close(made.keypoints[there], expected[there], atol=1e-4, rtol=0)
-    assert (made.keypoints[~there] == -1).all()
-    assert (made.scores[~there] == 0).all()
+    torch.testing.assert_close(output.keypoints[there], expected[there], atol=1e-4, rtol=0)
+    assert (output.keypoints[~there] == -1).all()
+    assert (output.scores[~there] == 0).all()
 
 
 @pytest.mark.paper("VA-10")
 def test_every_token_gets_a_snippet_of_its_own_kind(bank):
     tokens = quantised(20).tokens
     tokens = tokens[bank.known[tokens]]
-    made = bank.look_up(tokens)
-    assert torch.equal(bank.tokens[made.snippets], tokens)
-    assert made.keypoints.shape == (len(tokens) * FRAMES, POINTS, 2)
+    output = bank.look_up(tokens)
+    assert torch.equal(bank.tokens[output.snippets], tokens)
+    assert output.keypoints.shape == (len(tokens) * FRAMES, POINTS, 2)
 
 
 @pytest.mark.paper("VA-10")
@@ -127,21 +127,21 @@ def test_a_token_without_a_snippet_is_projected(bank):
         bank.look_up(tokens)
     joints = waving(4, seed=50)
     at_20 = joints[torch.arange(0, 20, 1.25).round().long()]
-    made = bank.look_up(tokens, at_20)
-    assert (made.snippets < 0).tolist() == [False, True, True, False]
-    assert torch.equal(bank.tokens[made.snippets[[0, 3]]], tokens[[0, 3]])
+    output = bank.look_up(tokens, at_20)
+    assert (output.snippets < 0).tolist() == [False, True, True, False]
+    assert torch.equal(bank.tokens[output.snippets[[0, 3]]], tokens[[0, 3]])
     wide = (joints[:, 16] - joints[:, 17])[:, :2].norm(dim=-1).quantile(0.95)
     expected = torch.stack([joints[..., 20, 0], -joints[..., 20, 1]], -1)[7:13]  # left wrist, away from the seams
     home = torch.stack([joints[:, 12, 0], -joints[:, 12, 1]], -1).mean(0)
-    torch.testing.assert_close(made.keypoints[7:13, 7], (expected - home) / wide, atol=0.12, rtol=0)
+    torch.testing.assert_close(output.keypoints[7:13, 7], (expected - home) / wide, atol=0.12, rtol=0)
 
 
 def test_a_saved_bank_is_the_same_bank(bank, tmp_path):
     bank.save_pretrained(tmp_path / "bank")
-    again = PoseBank.from_pretrained(tmp_path / "bank")
+    repeated = PoseBank.from_pretrained(tmp_path / "bank")
     tokens = quantised(21).tokens
     tokens = tokens[bank.known[tokens]]
-    assert torch.equal(again.look_up(tokens).keypoints, bank.look_up(tokens).keypoints)
+    assert torch.equal(repeated.look_up(tokens).keypoints, bank.look_up(tokens).keypoints)
 
 
 @pytest.mark.parametrize(
@@ -181,14 +181,16 @@ def test_bones_become_as_long_as_the_person_s(bank):
     angles = torch.zeros(1, 22, 3)
     other, seen = project_joints(forward_kinematics(axis_angle_to_matrix(angles), torch.zeros(3), person()))
     target = target_of(other[0] * 200, seen[0], lengths_of(poses.keypoints, poses.scores))
-    made = retarget(poses.keypoints, poses.scores, target, neck=torch.tensor([320.0, 200.0]))
-    have, want = lengths_of(made, poses.scores).bones, target.bones
+    output = retarget(poses.keypoints, poses.scores, target, neck=torch.tensor([320.0, 200.0]))
+    have, want = lengths_of(output, poses.scores).bones, target.bones
     known = have.isfinite()
     assert known.sum() == len(BONES)
     assert ((have - want).abs() / want)[known].max() < 0.02
-    neck = made[:, NECK].mean(0)
+    neck = output[:, NECK].mean(0)
     torch.testing.assert_close(neck, torch.tensor([320.0, 200.0]), atol=0.01, rtol=0)
-    directions = [(p[:, 4] - p[:, 3]) / (p[:, 4] - p[:, 3]).norm(dim=-1, keepdim=True) for p in (made, poses.keypoints)]
+    directions = [
+        (p[:, 4] - p[:, 3]) / (p[:, 4] - p[:, 3]).norm(dim=-1, keepdim=True) for p in (output, poses.keypoints)
+    ]
     torch.testing.assert_close(*directions, atol=1e-3, rtol=0)  # gestures stay what they are
 
 
@@ -219,6 +221,6 @@ def test_what_is_missing_stays_missing():
     keypoints, scores = project_joints(waving(4))
     like = lengths_of(keypoints, scores)
     scores[5, 4] = 0
-    made = retarget(keypoints, scores, like)
-    assert (made[5, 4] == -1).all()
-    assert (made[:, 92:] == -1).all()
+    output = retarget(keypoints, scores, like)
+    assert (output[5, 4] == -1).all()
+    assert (output[:, 92:] == -1).all()

@@ -19,10 +19,10 @@ CODES, WIDTH = 7, 4
 def quantizer(codes: int = CODES, **options: float) -> VectorQuantizer:
     """One whose codes have been used alike."""
     torch.manual_seed(0)
-    made = VectorQuantizer(codes, WIDTH, **options)
-    made.sizes.fill_(2.0)
-    made.sums.copy_(2.0 * made.codebook)
-    return made
+    output = VectorQuantizer(codes, WIDTH, **options)
+    output.sizes.fill_(2.0)
+    output.sums.copy_(2.0 * output.codebook)
+    return output
 
 
 def latents(batch: int = 3, length: int = 5, seed: int = 1) -> torch.Tensor:
@@ -39,28 +39,28 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 @pytest.mark.paper("VA-3")
 def test_the_nearest_code_is_taken():
-    made, x = quantizer(), latents()
-    found = made(x)
-    gaps = np.square(x.numpy()[:, :, None] - made.codebook.numpy()).sum(-1)
+    output, x = quantizer(), latents()
+    found = output(x)
+    gaps = np.square(x.numpy()[:, :, None] - output.codebook.numpy()).sum(-1)
     assert np.array_equal(found.tokens.numpy(), gaps.argmin(-1))
     assert len(found.tokens.unique()) > 2
-    assert torch.allclose(found.vectors, made.codebook[found.tokens], atol=1e-6)
-    assert torch.equal(made.nearest(x), found.tokens)
+    assert torch.allclose(found.vectors, output.codebook[found.tokens], atol=1e-6)
+    assert torch.equal(output.nearest(x), found.tokens)
 
 
 @pytest.mark.paper("VA-3")
 def test_gradients_go_straight_through_and_none_reaches_the_codebook():
-    made, x, weight = quantizer(), latents().requires_grad_(), latents(seed=2)
-    (made(x).vectors * weight).sum().backward()
+    output, x, weight = quantizer(), latents().requires_grad_(), latents(seed=2)
+    (output(x).vectors * weight).sum().backward()
     assert torch.allclose(x.grad, weight)
-    assert not list(made.parameters())
+    assert not list(output.parameters())
 
 
 @pytest.mark.paper("VA-4")
 def test_commitment_draws_latents_to_their_codes():
-    made, x = quantizer(), latents().requires_grad_()
-    found = made(x)
-    gap = x - made.codebook[found.tokens]
+    output, x = quantizer(), latents().requires_grad_()
+    found = output(x)
+    gap = x - output.codebook[found.tokens]
     assert found.commitment.item() == pytest.approx(gap.square().mean().item())
     found.commitment.backward()
     assert torch.allclose(x.grad, 2 * gap.detach() / gap.numel(), atol=1e-7)
@@ -68,21 +68,21 @@ def test_commitment_draws_latents_to_their_codes():
 
 @pytest.mark.paper("VA-4")
 def test_the_codebook_is_the_moving_average_of_its_latents():
-    made = quantizer(decay=0.9, reset_below=0)
-    sizes, sums = made.sizes.double().numpy(), made.sums.double().numpy()
+    output = quantizer(decay=0.9, reset_below=0)
+    sizes, sums = output.sizes.double().numpy(), output.sums.double().numpy()
     for step in range(4):
         x = latents(seed=step)
-        tokens = made(x).tokens.flatten().numpy()
-        before = state(made)
-        made.update()
+        tokens = output(x).tokens.flatten().numpy()
+        before = state(output)
+        output.update()
         flat = x.flatten(0, 1).double().numpy()
         for code in range(CODES):
             mine = flat[tokens == code]
             sizes[code] = 0.9 * sizes[code] + 0.1 * len(mine)
             sums[code] = 0.9 * sums[code] + 0.1 * mine.sum(0)
-        assert np.allclose(made.sizes, sizes, atol=1e-6)
-        assert np.allclose(made.codebook, sums / sizes[:, None], atol=1e-6)
-        assert not same(before, state(made))
+        assert np.allclose(output.sizes, sizes, atol=1e-6)
+        assert np.allclose(output.codebook, sums / sizes[:, None], atol=1e-6)
+        assert not same(before, state(output))
 
 
 @pytest.mark.paper("VA-4")
@@ -99,59 +99,59 @@ def test_batches_of_one_step_count_as_one():
 
 @pytest.mark.paper("VA-4")
 def test_codes_come_from_the_first_batch():
-    made = VectorQuantizer(CODES, WIDTH)
+    output = VectorQuantizer(CODES, WIDTH)
     x, chances = latents(), torch.rand(3, 5, generator=torch.Generator().manual_seed(3))
-    made(x, chances=chances)
-    made.update()
+    output(x, chances=chances)
+    output.update()
     wanted = x.flatten(0, 1)[chances.flatten().argsort(descending=True)[:CODES]]
-    assert torch.allclose(made.codebook, wanted, atol=1e-6)
-    assert made.resets == CODES
+    assert torch.allclose(output.codebook, wanted, atol=1e-6)
+    assert output.resets == CODES
 
 
 def test_codes_that_find_no_latent_wait_for_the_next_step():
-    made = VectorQuantizer(CODES, WIDTH)
+    output = VectorQuantizer(CODES, WIDTH)
     for step in range(3):
-        made(latents(1, 3, seed=step))
-        made.update()
-        assert (made.sizes > 0).sum() == min(CODES, 3 * (step + 1))
+        output(latents(1, 3, seed=step))
+        output.update()
+        assert (output.sizes > 0).sum() == min(CODES, 3 * (step + 1))
     given = torch.cat([latents(1, 3, seed=step)[0] for step in range(3)])
-    assert (torch.cdist(made.codebook, given).min(1).values < 0.5).all(), "moved by a latent or two since"
+    assert (torch.cdist(output.codebook, given).min(1).values < 0.5).all(), "moved by a latent or two since"
 
 
 @pytest.mark.paper("VA-4")
 def test_unused_codes_are_reset_to_latents_of_the_batch_and_the_others_stay():
-    made = quantizer(decay=0.5, reset_below=0.2)
-    made.codebook[3:] += 100  # too far away for anybody
-    made.sums.copy_(made.sizes[:, None] * made.codebook)
+    output = quantizer(decay=0.5, reset_below=0.2)
+    output.codebook[3:] += 100  # too far away for anybody
+    output.sums.copy_(output.sizes[:, None] * output.codebook)
     for step in range(20):
         x = latents(4, 8, seed=step)
-        far = made.codebook.norm(dim=1) > 50
-        made(x)
-        made.update()
-        if made.resets:
+        far = output.codebook.norm(dim=1) > 50
+        output(x)
+        output.update()
+        if output.resets:
             break
     assert step == 1, "from 2 over 1 to 0.5, the limit is 0.2 x 32 / 7"
-    gaps = (made.codebook[:, None] - x.flatten(0, 1)).norm(dim=-1)
+    gaps = (output.codebook[:, None] - x.flatten(0, 1)).norm(dim=-1)
     taken = gaps.min(1).values < 1e-5
     assert torch.equal(taken, far)
-    assert made.resets == 4
+    assert output.resets == 4
     for step in range(20, 40):
-        made(latents(4, 8, seed=step))
-        made.update()
-    assert (made.sizes > 0.2 * 32 / CODES).float().mean() > 0.8, "codes that were reset are used"
+        output(latents(4, 8, seed=step))
+        output.update()
+    assert (output.sizes > 0.2 * 32 / CODES).float().mean() > 0.8, "codes that were reset are used"
 
 
 def test_without_resets_a_code_that_is_never_used_stays_where_it_is():
-    made = quantizer(decay=0.1, reset_below=0)
-    made.codebook[0] = 100.0
-    made.sums.copy_(made.sizes[:, None] * made.codebook)
+    output = quantizer(decay=0.1, reset_below=0)
+    output.codebook[0] = 100.0
+    output.sums.copy_(output.sizes[:, None] * output.codebook)
     for step in range(60):
-        made(latents(seed=step))
-        made.update()
-    assert torch.allclose(made.codebook[0], torch.full((WIDTH,), 100.0))
-    made(torch.full((1, 1, WIDTH), 90.0))
-    made.update()
-    assert torch.allclose(made.codebook[0], torch.full((WIDTH,), 90.0)), "and it can be found again"
+        output(latents(seed=step))
+        output.update()
+    assert torch.allclose(output.codebook[0], torch.full((WIDTH,), 100.0))
+    output(torch.full((1, 1, WIDTH), 90.0))
+    output.update()
+    assert torch.allclose(output.codebook[0], torch.full((WIDTH,), 90.0)), "and it can be found again"
 
 
 @pytest.mark.paper("VA-4")
@@ -160,34 +160,34 @@ def test_padding_neither_counts_nor_becomes_a_code_nor_costs():
     mask = torch.tensor([[1.0] * 6, [1, 1, 0, 0, 0, 0]])
     padded = torch.where(mask[..., None] > 0, x, 50.0)
     chances = torch.where(mask > 0, chances, 0.9)
-    for made in (quantizer(), VectorQuantizer(CODES, WIDTH)):
-        other = copy.deepcopy(made)
-        found = made(padded, mask, chances)
+    for output in (quantizer(), VectorQuantizer(CODES, WIDTH)):
+        other = copy.deepcopy(output)
+        found = output(padded, mask, chances)
         one, two = (other(x[i : i + 1, :n], chances=chances[i : i + 1, :n]) for i, n in ((0, 6), (1, 2)))
-        made.update(), other.update()
+        output.update(), other.update()
         assert found.commitment.item() == pytest.approx((one.commitment.item() + two.commitment.item()) / 2, rel=1e-5)
         for name, value in other.state_dict().items():
-            torch.testing.assert_close(made.state_dict()[name], value)
-        assert made.codebook.abs().max() < 10
+            torch.testing.assert_close(output.state_dict()[name], value)
+        assert output.codebook.abs().max() < 10
 
 
 def test_nothing_moves_when_measuring():
-    made = quantizer().eval()
-    before = state(made)
-    made(latents())
-    made.update()
-    assert same(state(made), before)
+    output = quantizer().eval()
+    before = state(output)
+    output(latents())
+    output.update()
+    assert same(state(output), before)
 
 
 def test_what_is_not_finite_is_left_out():
     x = latents()
     bad = x.clone()
     bad[0, 0, 0], bad[1, 1, 1] = float("nan"), float("inf")
-    made = VectorQuantizer(CODES, WIDTH)
-    made(bad)
-    made.update()
-    assert torch.isfinite(made.codebook).all()
-    assert made.sizes.sum() > 0
+    output = VectorQuantizer(CODES, WIDTH)
+    output(bad)
+    output.update()
+    assert torch.isfinite(output.codebook).all()
+    assert output.sizes.sum() > 0
 
 
 @pytest.mark.paper("VA-4")
@@ -204,37 +204,37 @@ def test_averages_are_saved_and_training_goes_on_from_them_to_the_bit():
     steps(half, range(3))
     saved = state(half)
     assert saved.keys() == {"codebook", "sizes", "sums"}
-    again = VectorQuantizer(CODES, WIDTH, decay=0.7, reset_below=0.4)
-    again.load_state_dict(saved)
-    steps(again, range(3, 6))
-    assert same(state(again), state(whole))
+    repeated = VectorQuantizer(CODES, WIDTH, decay=0.7, reset_below=0.4)
+    repeated.load_state_dict(saved)
+    steps(repeated, range(3, 6))
+    assert same(state(repeated), state(whole))
 
 
 def test_under_autocast_distances_keep_full_precision():
-    made = VectorQuantizer(2, WIDTH).eval()
-    made.codebook.copy_(torch.tensor([[100.0], [100.25]]).expand(2, WIDTH))  # one number in bfloat16
+    output = VectorQuantizer(2, WIDTH).eval()
+    output.codebook.copy_(torch.tensor([[100.0], [100.25]]).expand(2, WIDTH))  # one number in bfloat16
     x = torch.full((1, 1, WIDTH), 100.2)
     with torch.autocast("cpu", torch.bfloat16):
-        assert made(x).tokens.item() == 1
+        assert output(x).tokens.item() == 1
         halved = torch.nn.functional.linear(x, torch.eye(WIDTH))
         assert halved.dtype == torch.bfloat16
-        assert made(halved).vectors.dtype == torch.bfloat16
+        assert output(halved).vectors.dtype == torch.bfloat16
 
 
 def test_averages_stay_in_full_precision_in_a_network_of_16_bits():
-    made = quantizer().to(torch.bfloat16)
-    assert {value.dtype for value in made.state_dict().values()} == {torch.float32}
-    found = made(latents().bfloat16())
-    made.update()
+    output = quantizer().to(torch.bfloat16)
+    assert {value.dtype for value in output.state_dict().values()} == {torch.float32}
+    found = output(latents().bfloat16())
+    output.update()
     assert found.vectors.dtype == torch.bfloat16
     assert quantizer().double().codebook.dtype == torch.float64
 
 
 def test_perplexity_counts_codes_that_are_used_alike():
-    made = quantizer()
-    assert made.perplexity.item() == pytest.approx(CODES)
-    made.sizes.copy_(torch.tensor([1.0, 1, 0, 0, 0, 0, 0]))
-    assert made.perplexity.item() == pytest.approx(2)
+    output = quantizer()
+    assert output.perplexity.item() == pytest.approx(CODES)
+    output.sizes.copy_(torch.tensor([1.0, 1, 0, 0, 0, 0, 0]))
+    assert output.perplexity.item() == pytest.approx(2)
 
 
 @pytest.mark.parametrize("wrong", [{"codes": 1}, {"decay": 1.0}, {"reset_below": 1.0}, {"reset_below": -0.1}])
@@ -266,13 +266,13 @@ def test_autocast_changes_nothing(part):
     x = 30 + torch.randn(4, 50, WIDTH) / 20
     found = []
     for enabled in (False, True):
-        made = VectorQuantizer(64, WIDTH)
-        made.codebook.copy_(book)
-        made.sizes.fill_(2.0)
-        made.sums.copy_(2 * book)
+        output = VectorQuantizer(64, WIDTH)
+        output.codebook.copy_(book)
+        output.sizes.fill_(2.0)
+        output.sums.copy_(2 * book)
         with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-            said = (made.nearest(x),) if part == "nearest" else tuple(made.train()(x))
-            made.update()
-        found.append((*said, made.codebook.clone()))
+            said = (output.nearest(x),) if part == "nearest" else tuple(output.train()(x))
+            output.update()
+        found.append((*said, output.codebook.clone()))
     for plain, cast in zip(*found, strict=True):
         assert torch.equal(plain, cast)

@@ -48,11 +48,11 @@ def speech(steps: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_the_same_seed_gives_the_same_tokens_and_another_others(both):
-    made = [generate(both, "someone bows", speech(48), seed=seed) for seed in (0, 0, 1)]
-    assert torch.equal(made[0], made[1])
-    assert not torch.equal(made[0], made[2])
-    assert made[0].shape == (12,)
-    assert 0 <= made[0].min() <= made[0].max() < CODES
+    output = [generate(both, "someone bows", speech(48), seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(output[0], output[1])
+    assert not torch.equal(output[0], output[2])
+    assert output[0].shape == (12,)
+    assert 0 <= output[0].min() <= output[0].max() < CODES
 
 
 def test_a_sequence_of_several_is_what_it_is_alone(both):
@@ -122,8 +122,8 @@ def test_longer_motion_is_made_of_windows_that_keep_what_they_share():
     }  # fmt: skip
     asked_for = [(call["tokens"] == CODES).sum().item() for call in asked.calls]
     assert asked_for[:8] == [12, 11, 8, 4, 8, 7, 5, 3], "as many steps for what a window has to find"
-    again = generate(network, None, sound, overlap=0)
-    assert torch.equal(again[:12], tokens[:12])
+    repeated = generate(network, None, sound, overlap=0)
+    assert torch.equal(repeated[:12], tokens[:12])
 
 
 def test_windows_without_shared_tokens_and_bad_overlaps(text):
@@ -157,8 +157,8 @@ def test_without_speech_nothing_holds_between_texts():
 
 @pytest.mark.parametrize("words", ["右手を振る", "يلوح بيده اليمنى", "взмахнуть рукой", "👋", "WAVE!!! 3 times?"])
 def test_texts_of_any_script_are_generated(text, words):
-    made = generate(text, words, seconds=2.0)
-    assert not torch.equal(made, generate(text, "someone bows", seconds=2.0))
+    output = generate(text, words, seconds=2.0)
+    assert not torch.equal(output, generate(text, "someone bows", seconds=2.0))
 
 
 @pytest.mark.parametrize(

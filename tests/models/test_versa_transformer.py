@@ -27,11 +27,11 @@ def test_attention_leaves_out_padding_both_ways(longest, monkeypatch):
     whole = torch.randn(2, 7, 3, 2, 8, generator=g, requires_grad=True)
     short = whole.detach()[1:, :4].clone().requires_grad_()
     seen = torch.arange(7) < torch.tensor([7, 4])[:, None]
-    made = rotary_attention(rotary_freqs(7, 8), whole, mask=seen)
+    output = rotary_attention(rotary_freqs(7, 8), whole, mask=seen)
     alone = rotary_attention(rotary_freqs(4, 8), short)
-    torch.testing.assert_close(made[1:, :4], alone)
+    torch.testing.assert_close(output[1:, :4], alone)
     weight = torch.randn(1, 4, 16, generator=g)
-    (made[1:, :4] * weight).sum().backward()
+    (output[1:, :4] * weight).sum().backward()
     (alone * weight).sum().backward()
     torch.testing.assert_close(whole.grad[1:, :4], short.grad)
     assert not whole.grad[1:, 4:].any()
@@ -134,7 +134,7 @@ def test_guidance_is_the_formula(kind):
     given = inputs(network)
     weight = torch.linspace(0, 2, 3 * N).view(3, N)
     without = {name: value for name, value in given.items() if name not in ("audio", "heard")}
-    made = network(**given, guidance=Guidance(2.5, weight))
+    output = network(**given, guidance=Guidance(2.5, weight))
     if kind == "audio":
         nothing = network(**without)
         expected = nothing + weight[..., None] * (network(**given) - nothing)
@@ -144,23 +144,23 @@ def test_guidance_is_the_formula(kind):
         expected = nothing + 2.5 * (text - nothing)
         if kind == "both":
             expected = expected + weight[..., None] * (network(**given) - text)
-    torch.testing.assert_close(made, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_saved_networks_come_back(kind, tmp_path):
     network = transformer(**KINDS[kind])
     network.save_pretrained(tmp_path)
-    again = MotionTransformer.from_pretrained(tmp_path).eval()
-    assert torch.equal(network(**inputs(network)), again(**inputs(again)))
+    repeated = MotionTransformer.from_pretrained(tmp_path).eval()
+    assert torch.equal(network(**inputs(network)), repeated(**inputs(repeated)))
     assert json.loads((tmp_path / "config.json").read_text())["audio_branch"] is (kind != "text")
 
 
 def test_checkpointing_changes_no_gradient():
     gradients = []
-    for again in (False, True):
+    for repeated in (False, True):
         network = transformer(audio_branch=True).train()
-        if again:
+        if repeated:
             network.enable_gradient_checkpointing()
         network(**inputs(network)).square().mean().backward()
         gradients.append([p.grad for p in network.parameters()])
@@ -243,11 +243,11 @@ def test_features_of_any_length_meet_the_tokens(frames):
     torch.manual_seed(0)
     audio = AudioTokens("handcrafted", 35, 16).eval()
     features = torch.randn(2, frames, 35)
-    made = audio(features, 5)
-    assert made.shape == (2, 5, 16)
-    assert made.isfinite().all()
+    output = audio(features, 5)
+    assert output.shape == (2, 5, 16)
+    assert output.isfinite().all()
     longer = torch.cat([features, features[:, -1:].expand(-1, 20, -1)], 1)
-    torch.testing.assert_close(audio(longer, 5), made)
+    torch.testing.assert_close(audio(longer, 5), output)
 
 
 @pytest.mark.paper("VA-5")

@@ -77,9 +77,9 @@ def test_it_is_in_no_state_dict(network: Trained) -> None:
 
 def test_a_saved_network_is_without_it_and_finds_its_own_again(network: Trained, tmp_path: Path) -> None:
     network.save_pretrained(tmp_path)
-    again = Trained.from_pretrained(tmp_path, strict=True)
-    assert torch.equal(again.outer.weight, network.outer.weight)
-    assert all(torch.equal(value, state(network)[name]) for name, value in state(again).items())
+    repeated = Trained.from_pretrained(tmp_path, strict=True)
+    assert torch.equal(repeated.outer.weight, network.outer.weight)
+    assert all(torch.equal(value, state(network)[name]) for name, value in state(repeated).items())
 
 
 @pytest.mark.parametrize("assign", [False, True])
@@ -102,6 +102,6 @@ def test_weights_that_an_earlier_version_saved_are_passed_over(network: Trained,
 
 
 def test_freeze_is_for_networks_that_stand_alone() -> None:
-    made = freeze(yardstick())
-    assert not any(p.requires_grad for p in made.parameters())
-    assert not made.training
+    output = freeze(yardstick())
+    assert not any(p.requires_grad for p in output.parameters())
+    assert not output.training

@@ -46,9 +46,9 @@ def test_its_weights_are_in_no_checkpoint(weights):
     stage.on_save_checkpoint(checkpoint)
     assert list(checkpoint["state_dict"]) == ["network.weight", "network.bias"]
     assert checkpoint["frozen"] == {"loss.features": vgg_features(weights).sha256}
-    again = Painter()
-    again.on_load_checkpoint(checkpoint)
-    again.load_state_dict(checkpoint["state_dict"])
+    repeated = Painter()
+    repeated.on_load_checkpoint(checkpoint)
+    repeated.load_state_dict(checkpoint["state_dict"])
 
 
 def _zip(folder: Path, state: dict[str, Tensor]) -> Path:

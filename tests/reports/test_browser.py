@@ -49,22 +49,22 @@ parent.postMessage(JSON.stringify(found), '*');
 
 
 def page() -> str:
-    made = Page("mmgt.smga · runs/first", "/a/long/path/" + "x" * 80)
-    made.section("Figures")
+    output = Page("mmgt.smga · runs/first", "/a/long/path/" + "x" * 80)
+    output.section("Figures")
     many = {f"a figure with a name {i}": 1.5 * i for i in range(40)}
     rows = [{"run": name, "FGD ↓": Cell(f"{v}±1", v, name == "b"), **many} for name, v in (("a", 10.0), ("b", 9.5))]
-    made.table([*rows, {"run": "c", "FGD ↓": Cell("100", 100.0)}, {"run": "none"}], "A legend.")
-    made.text("better", "better")
-    made.text("worse", "worse")
-    made.facts({"Shards": "y" * 120})
-    with made.grid():
-        made.figure(lines({f"line {i}": [(0, i), (1, i + 1.0)] for i in range(9)}, "step (batches)", "loss"), "Loss")
-        made.figure(histogram({"kept": [0.2, 0.3], "dropped": [0.9]}, "share", between=(0, 1)), "Hands")
-        made.figure(bars({"no speech": 3.0}, "clips"), "Dropped")
-        made.image(np.zeros((64, 640, 3), np.uint8), "a caption")
-    made.section("Config")
-    made.code("key: " + "z" * 300, "Config")
-    return made.html()
+    output.table([*rows, {"run": "c", "FGD ↓": Cell("100", 100.0)}, {"run": "none"}], "A legend.")
+    output.text("better", "better")
+    output.text("worse", "worse")
+    output.facts({"Shards": "y" * 120})
+    with output.grid():
+        output.figure(lines({f"line {i}": [(0, i), (1, i + 1.0)] for i in range(9)}, "step (batches)", "loss"), "Loss")
+        output.figure(histogram({"kept": [0.2, 0.3], "dropped": [0.9]}, "share", between=(0, 1)), "Hands")
+        output.figure(bars({"no speech": 3.0}, "clips"), "Dropped")
+        output.image(np.zeros((64, 640, 3), np.uint8), "a caption")
+    output.section("Config")
+    output.code("key: " + "z" * 300, "Config")
+    return output.html()
 
 
 @pytest.fixture(scope="module", params=["light", "dark"])

@@ -25,16 +25,16 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(progress, "time", made)
-    return made
+    output = Clock()
+    monkeypatch.setattr(progress, "time", output)
+    return output
 
 
 def terminal(monkeypatch) -> Terminal:
     """Standard error as a terminal. Called within a test: pytest sets its own between fixtures and test."""
-    made = Terminal()
-    monkeypatch.setattr(sys, "stderr", made)
-    return made
+    output = Terminal()
+    monkeypatch.setattr(sys, "stderr", output)
+    return output
 
 
 def test_what_is_quick_says_nothing(clock, capsys):

@@ -170,10 +170,10 @@ def test_opening_a_config_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_build_makes_sections_and_keeps_choices() -> None:
-    made = build({"folder": "x", "section": {"depth": 1}}, target)
-    assert made["folder"] == Path("x")
-    assert made["section"] == Section(depth=1)
-    assert PARTS.build(made["part"]) == ("small", 0.1, 3)
+    output = build({"folder": "x", "section": {"depth": 1}}, target)
+    assert output["folder"] == Path("x")
+    assert output["section"] == Section(depth=1)
+    assert PARTS.build(output["part"]) == ("small", 0.1, 3)
     assert PARTS.build("large", width=3) == ("large", 3)
 
 

@@ -20,9 +20,9 @@ def library(params: list, **options) -> LibraryAdan:
 def parameters(dtype: torch.dtype = torch.float32) -> list[nn.Parameter]:
     g = torch.Generator().manual_seed(0)
     sizes = [(3,), (40, 50), (1,), (7, 5, 3, 3), (0, 4)]
-    made = [nn.Parameter(torch.randn(size, generator=g).to(dtype)) for size in sizes]
-    made.append(nn.Parameter(torch.randn(6, 4, 3, 3, generator=g).to(dtype).to(memory_format=torch.channels_last)))
-    return made
+    output = [nn.Parameter(torch.randn(size, generator=g).to(dtype)) for size in sizes]
+    output.append(nn.Parameter(torch.randn(6, 4, 3, 3, generator=g).to(dtype).to(memory_format=torch.channels_last)))
+    return output
 
 
 def gradients(params: list[nn.Parameter], step: int) -> None:
@@ -72,14 +72,14 @@ def test_gradients_are_only_read() -> None:
 @pytest.mark.parametrize("first", ["ours", "theirs"])
 def test_a_checkpoint_goes_on_in_the_other(first: str) -> None:
     """Runs saved with the library's optimiser resume with ours, and the other way round."""
-    made = {"ours": Adan, "theirs": library}
+    output = {"ours": Adan, "theirs": library}
     begun, unbroken = parameters(torch.float64), parameters(torch.float64)
-    before, reference = made[first](begun, **OPTIONS), made[first](unbroken, **OPTIONS)
+    before, reference = output[first](begun, **OPTIONS), output[first](unbroken, **OPTIONS)
     for step in range(10):
         for params, optimizer in ((begun, before), (unbroken, reference)):
             gradients(params, step)
             optimizer.step()
-    after = made["theirs" if first == "ours" else "ours"](begun, **OPTIONS)
+    after = output["theirs" if first == "ours" else "ours"](begun, **OPTIONS)
     after.load_state_dict(before.state_dict())
     for step in range(10, 20):
         for params, optimizer in ((begun, after), (unbroken, reference)):

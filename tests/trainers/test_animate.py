@@ -97,8 +97,8 @@ def test_the_performance_starts_from_the_first_pose_and_follows_the_sound(made, 
     assert (made.poses[:, ~seen, 2] == 0).all()
     other = tmp_path / "other.wav"
     soundfile.write(other, 0.5 * np.random.default_rng(0).standard_normal(32_000).clip(-1, 1), 16_000)
-    again = animate(run=str(run), pose=first_pose, audio=other, out=tmp_path / "other.mp4", size=64)
-    assert not np.allclose(again.poses, made.poses)
+    repeated = animate(run=str(run), pose=first_pose, audio=other, out=tmp_path / "other.mp4", size=64)
+    assert not np.allclose(repeated.poses, made.poses)
 
 
 @pytest.mark.paper("MMGT-13")
@@ -349,11 +349,11 @@ def test_a_real_picture_is_animated_and_a_cat_is_not(run, speech, tmp_path, caps
 
 def test_dwpose_npz_gives_the_first_pose(run, speech, tmp_path):
     pose = media() / "dwpose" / "echomimicv2_good.npz"
-    made = animate(run=str(run), pose=pose, audio=speech, out=tmp_path / "out.mp4", size=128)
+    output = animate(run=str(run), pose=pose, audio=speech, out=tmp_path / "out.mp4", size=128)
     request = read_request(
         image=None, audio=speech, pose=pose, out=tmp_path / "out.mp4", size=128, seed=0, steps=None, guidance=None
     )
     with np.load(pose) as file:
         np.testing.assert_allclose(request.first_pose[0, :2], file["body"][0, 0], atol=1e-6)
-    assert np.isfinite(made.poses).all()
-    assert json.loads(json.dumps(made.metadata))["settings"]["seed"] == 0
+    assert np.isfinite(output.poses).all()
+    assert json.loads(json.dumps(output.metadata))["settings"]["seed"] == 0

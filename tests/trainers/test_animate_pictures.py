@@ -175,12 +175,12 @@ def test_beta_and_half_precision_are_dials(run, picture, speech, shown, tmp_path
 
 def test_a_driving_video_moves_the_picture_with_its_own_sound(base, picture, driving, tmp_path, slow_clock, capsys):
     options: dict[str, Any] = {"run": str(base), "image": picture, "video": driving, "crop": "centre"}
-    made = animate(**options, out=tmp_path / "out.mp4")
+    output = animate(**options, out=tmp_path / "out.mp4")
     assert "making and writing frames  10/25  ETA " in capsys.readouterr().err
-    frames = pixels(made.video)
+    frames = pixels(output.video)
     assert frames.shape == (25, 32, 32, 3)  # 30 frames a second become 25
     assert np.ptp(frames, axis=0).max() > 20
-    with av.open(str(made.video)) as container:
+    with av.open(str(output.video)) as container:
         assert sum(f.samples for f in container.decode(container.streams.audio[0])) == pytest.approx(16_000, abs=2048)
     whole = animate(**options, out=tmp_path / "whole.mp4", fps=30.0)
     assert whole.frames == 30
@@ -331,7 +331,9 @@ def test_real_portraits_are_cut_around_the_person(run, speech, tmp_path):
         whole = read_image(images / name)
         square = find_square(whole, "person", name)
         assert square.side == min(whole.shape[:2])
-    made = animate(run=str(run), image=images / "echomimicv2_flux_woman_0588.png", audio=speech, out=tmp_path / "o.mp4")
-    assert made.frames == FRAMES
+    output = animate(
+        run=str(run), image=images / "echomimicv2_flux_woman_0588.png", audio=speech, out=tmp_path / "o.mp4"
+    )
+    assert output.frames == FRAMES
     with pytest.raises(MediaError, match="no person"):
         animate(run=str(run), image=images / "negative_liveportrait_s41.jpg", audio=speech, out=tmp_path / "o.mp4")

@@ -24,6 +24,6 @@ def test_generating_poses_counts_every_frame(shown: bool, tmp_path, monkeypatch:
     monkeypatch.setattr(smga, "Progress", Counted)
     animator = SMGAAnimator(Export(tmp_path, "mine", "mmgt.smga", ""), device="cpu")
     pose = np.random.default_rng(0).uniform(0.3, 0.7, (134, 3)).astype(np.float32)
-    made = animator.poses([pose], [np.zeros((50, 35), np.float32)], shown=shown)
-    assert made[0].shape == (50, 134, 3)
+    output = animator.poses([pose], [np.zeros((50, 35), np.float32)], shown=shown)
+    assert output[0].shape == (50, 134, 3)
     assert [(bar.done, bar.total) for bar in bars] == ([(50, 50)] if shown else [])

@@ -42,17 +42,17 @@ def runs(tmp_path_factory) -> dict[str, Path]:
     rng = np.random.default_rng(0)
     tokenizer.set_statistics(motion_statistics([make_motion(rng, 80) for _ in range(4)]))
     torch.nn.init.normal_(tokenizer.quantizer.codebook)
-    made = {"tokenizer": saved(folder / "tokenizer", tokenizer, "versa.tokenizer")}
-    options = {"tokenizer": str(made["tokenizer"])}
-    made["text"] = saved(folder / "text", MotionTransformer(**SIZES), "versa.text_motion", **options)
+    output = {"tokenizer": saved(folder / "tokenizer", tokenizer, "versa.tokenizer")}
+    options = {"tokenizer": str(output["tokenizer"])}
+    output["text"] = saved(folder / "text", MotionTransformer(**SIZES), "versa.text_motion", **options)
     both = MotionTransformer(**SIZES, audio_branch=True)
-    made["audio"] = saved(folder / "audio", both, "versa.audio_motion", **options)
+    output["audio"] = saved(folder / "audio", both, "versa.audio_motion", **options)
     keypoints, scores = project_joints(waving(40))
     scores[:, 24:134] = 1
     keypoints[:, 24:134] = keypoints[:, [0]] + 0.1 * torch.randn(1, 110, 2)
     bank = PoseBank.build([Template(torch.arange(40) % (CODES - 4), keypoints, scores)], codes=CODES)
     bank.save_pretrained(folder / "bank")
-    return {**made, "bank": folder / "bank"}
+    return {**output, "bank": folder / "bank"}
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +105,12 @@ def test_text_in_time_becomes_a_silent_video_of_that_length(runs, pose, tmp_path
 
 @pytest.mark.paper("VA-10")
 def test_speech_and_a_bank_make_real_poses_of_the_person_in_the_picture(runs, pose, speech, tmp_path):
-    made = animate(
+    output = animate(
         run=str(runs["audio"]), pose=pose, audio=speech, bank=str(runs["bank"]), out=tmp_path / "o.mp4", size=128
     )
-    assert (made.frames, made.fps) == (75, 25)
+    assert (output.frames, output.fps) == (75, 25)
     assert (tmp_path / "o.mp4").with_suffix(".lips.mp4").exists()
-    poses = torch.from_numpy(made.poses)
+    poses = torch.from_numpy(output.poses)
     square = poses[..., :2] * 512
     with np.load(pose) as archive:
         own, seen = torch.from_numpy(archive["keypoints"][0]) * 512, torch.from_numpy(archive["scores"][0])
@@ -123,14 +123,14 @@ def test_speech_and_a_bank_make_real_poses_of_the_person_in_the_picture(runs, po
 
 
 def test_face_and_hands_that_a_motion_lacks_are_the_picture_s_own(runs, pose, tmp_path):
-    made = animate(run=str(runs["text"]), pose=pose, text=["turns"], seconds=2.0, out=tmp_path / "o.mp4", size=128)
-    assert made.frames == 50
+    output = animate(run=str(runs["text"]), pose=pose, text=["turns"], seconds=2.0, out=tmp_path / "o.mp4", size=128)
+    assert output.frames == 50
     with np.load(pose) as archive:
         own = archive["keypoints"][0]
-    moved = made.poses[:, FACE, :2] - made.poses[:, [NOSE], :2]
+    moved = output.poses[:, FACE, :2] - output.poses[:, [NOSE], :2]
     np.testing.assert_allclose(moved, np.broadcast_to(own[FACE] - own[NOSE], moved.shape), atol=1e-4)
-    assert (made.poses[:, FACE, 2] > 0).all()
-    hand = np.linalg.norm(made.poses[:, LEFT_HAND, :2] - made.poses[:, [LEFT_WRIST], :2], axis=-1)
+    assert (output.poses[:, FACE, 2] > 0).all()
+    hand = np.linalg.norm(output.poses[:, LEFT_HAND, :2] - output.poses[:, [LEFT_WRIST], :2], axis=-1)
     size = np.linalg.norm(own[LEFT_HAND] - own[LEFT_WRIST], axis=-1)
     np.testing.assert_allclose(hand, np.broadcast_to(size, hand.shape), atol=1e-4)
 
@@ -188,12 +188,12 @@ def test_the_person_may_be_smaller_than_a_head(runs, tmp_path):
     for point, place in zip((NOSE, 14, 15, 16, 17), ((0.5, 0.5), (0.45, 0.45), (0.55, 0.45), (0.4, 0.47), (0.6, 0.47))):
         keypoints[0, point], scores[0, point] = place, 1
     np.savez(tmp_path / "face.npz", keypoints=keypoints, scores=scores)
-    made = animate(
+    output = animate(
         run=str(runs["audio"]), pose=tmp_path / "face.npz", text=["bows"], seconds=1.0, bank=str(runs["bank"]),
         out=tmp_path / "o.mp4", size=128,
     )  # fmt: skip
-    face = made.poses[:, FACE][..., :2]
+    face = output.poses[:, FACE][..., :2]
     spread = np.linalg.norm(face - face.mean(1, keepdims=True), axis=-1).mean(1)
     own = np.linalg.norm(keypoints[0, FACE] - keypoints[0, FACE].mean(0), axis=-1).mean()
     assert np.quantile(spread, 0.95) == pytest.approx(own, rel=0.05)
-    assert json.dumps(made.metadata)
+    assert json.dumps(output.metadata)

@@ -72,6 +72,6 @@ def test_learns_and_travels(tmp_path, statistics):
         optimizer.step()
     assert stage.network(poses(32, seed=1)).item() < 0.3 * before
     stage.network.save_pretrained(tmp_path)
-    again = PoseAutoencoder.from_pretrained(tmp_path).eval()
-    assert torch.equal(again.encode(batch.pose), stage.network.encode(batch.pose))
+    repeated = PoseAutoencoder.from_pretrained(tmp_path).eval()
+    assert torch.equal(repeated.encode(batch.pose), stage.network.encode(batch.pose))
     assert stage.sample(batch)["pose"].shape == (32, 16, 134, 3)

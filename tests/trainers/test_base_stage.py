@@ -32,10 +32,10 @@ def values(name: str, *words: str) -> dict[str, Any]:
 
 def stage(**options: Any) -> BaseStage:
     torch.manual_seed(0)
-    made = BaseStage(**nested(BaseStage, **{**OPTIONS, **options}))
-    made.logged = {}
-    made.log = lambda name, value, **_: made.logged.update({name: float(value)})
-    return made
+    output = BaseStage(**nested(BaseStage, **{**OPTIONS, **options}))
+    output.logged = {}
+    output.log = lambda name, value, **_: output.logged.update({name: float(value)})
+    return output
 
 
 def batch(side: int = 32) -> Batch:
@@ -67,15 +67,15 @@ def test_paper_config_has_the_losses_of_the_specification():
 @pytest.mark.paper("IM-10")
 @pytest.mark.paper("IM-11")
 def test_the_loss_is_equation_3():
-    made = stage(reconstruction_weight=10.0, adversarial_weight=2.0, threshold_weight=3.0, adversarial="lsgan")
-    image, driving = made._frames(batch())
-    rebuilt = made.network(image, driving, reencode=True)
-    losses = made._losses(rebuilt, image, driving)
+    output = stage(reconstruction_weight=10.0, adversarial_weight=2.0, threshold_weight=3.0, adversarial="lsgan")
+    image, driving = output._frames(batch())
+    rebuilt = output.network(image, driving, reencode=True)
+    losses = output._losses(rebuilt, image, driving)
     frames = rebuilt["frames"].flatten(0, 1)
-    adversarial = generator_loss("lsgan", made.discriminator(frames).logits)
-    motion, again = rebuilt["motion"].flatten(0, 1), made.network.encode_motion(frames)
-    threshold = threshold_loss(motion, again, 0.05)
-    expected = 10 * made.reconstruction(frames, driving.flatten(0, 1)) + 2 * adversarial + 3 * threshold
+    adversarial = generator_loss("lsgan", output.discriminator(frames).logits)
+    motion, repeated = rebuilt["motion"].flatten(0, 1), output.network.encode_motion(frames)
+    threshold = threshold_loss(motion, repeated, 0.05)
+    expected = 10 * output.reconstruction(frames, driving.flatten(0, 1)) + 2 * adversarial + 3 * threshold
     assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-4)
     assert threshold > 0
 
@@ -85,11 +85,11 @@ def test_the_loss_is_equation_3():
 @pytest.mark.parametrize("term", ["reconstruction", "adversarial", "threshold"])
 def test_every_term_reaches_every_part_of_the_network(term):
     """The third one too: v_dev are features of the generated frames, so it goes back through all that made them."""
-    made = stage()
-    filled(made.network)
-    image, driving = made._frames(batch())
-    losses = made._losses(made.network(image, driving, reencode=True), image, driving)
-    for name, part in made.network.named_children():
+    output = stage()
+    filled(output.network)
+    image, driving = output._frames(batch())
+    losses = output._losses(output.network(image, driving, reencode=True), image, driving)
+    for name, part in output.network.named_children():
         gradients = torch.autograd.grad(losses[term], list(part.parameters()), retain_graph=True, allow_unused=True)
         assert any(g is not None and g.any() for g in gradients), name
 
@@ -97,74 +97,74 @@ def test_every_term_reaches_every_part_of_the_network(term):
 @pytest.mark.paper("IM-11")
 def test_the_third_term_moves_the_generated_frames_features_alone():
     """v_gt is what is aimed at: were it to move as well, the encoder could make both the same by telling nothing."""
-    made = stage()
-    image, driving = made._frames(batch())
-    rebuilt = {name: value.detach() for name, value in made.network(image, driving, reencode=True).items()}
-    wanted, again = rebuilt["motion"].requires_grad_(True), rebuilt["reencoded"].requires_grad_(True)
-    made._losses(rebuilt, image, driving)["threshold"].backward()
+    output = stage()
+    image, driving = output._frames(batch())
+    rebuilt = {name: value.detach() for name, value in output.network(image, driving, reencode=True).items()}
+    wanted, repeated = rebuilt["motion"].requires_grad_(True), rebuilt["reencoded"].requires_grad_(True)
+    output._losses(rebuilt, image, driving)["threshold"].backward()
     assert wanted.grad is None
-    assert again.grad.any()
-    assert not made._losses(rebuilt | {"reencoded": wanted.detach()}, image, driving)["threshold"]
+    assert repeated.grad.any()
+    assert not output._losses(rebuilt | {"reencoded": wanted.detach()}, image, driving)["threshold"]
 
 
 @pytest.mark.paper("IM-10")
 def test_generator_and_discriminator_each_have_an_optimiser_of_their_own():
-    made = stage(optimizer={"name": "adamw", "lr": 1e-2})
+    output = stage(optimizer={"name": "adamw", "lr": 1e-2})
     steps: list[tuple[str, float, list[str]]] = []
 
     def update(part: str, loss: torch.Tensor) -> None:
         loss.backward()
-        steps.append((part, loss.item(), [n for n, p in made.named_parameters() if p.grad is not None]))
-        made.zero_grad()
+        steps.append((part, loss.item(), [n for n, p in output.named_parameters() if p.grad is not None]))
+        output.zero_grad()
 
-    made.update = update
-    made.training_step(batch(), 0)
+    output.update = update
+    output.training_step(batch(), 0)
     assert [part for part, _, _ in steps] == ["network", "discriminator"]
     assert all(name.startswith("network.") for name in steps[0][2])
     assert all(name.startswith("discriminator.") for name in steps[1][2])
     reached = {name.split(".")[1] for name in steps[0][2]}
-    assert reached == {name for name, _ in made.network.named_children()}
-    image, driving = made._frames(batch())
+    assert reached == {name for name, _ in output.network.named_children()}
+    image, driving = output._frames(batch())
     truth = driving.flatten(0, 1)
-    fake = made.network(image, driving)["frames"].flatten(0, 1)
-    judged = discriminator_loss("hinge", made.discriminator(truth).logits, made.discriminator(fake).logits)
+    fake = output.network(image, driving)["frames"].flatten(0, 1)
+    judged = discriminator_loss("hinge", output.discriminator(truth).logits, output.discriminator(fake).logits)
     assert steps[1][1] == pytest.approx(judged.item(), rel=1e-4)
 
 
 def test_what_moves_can_count_more():
-    made = stage(motion_weight=2.0, reconstruction="l1")
+    output = stage(motion_weight=2.0, reconstruction="l1")
     image, driving = torch.zeros(1, 3, 32, 32), torch.zeros(1, 1, 3, 32, 32)
     driving[..., :16] = 0.5
     still = {"frames": driving.clone()}
     moved = {"frames": driving.clone()}
     still["frames"][..., 24:28] += 0.1  # an error where nothing moves
     moved["frames"][..., 4:8] += 0.1  # the same one where something does
-    light, heavy = (made._losses(one, image, driving)["reconstruction"] for one in (still, moved))
+    light, heavy = (output._losses(one, image, driving)["reconstruction"] for one in (still, moved))
     assert heavy / light == pytest.approx(1 + 2 * 2, rel=0.1)  # twice the mean difference there, none here
 
 
 def test_training_frames_follow_the_sample_and_validation_frames_are_spread_evenly():
-    made, one = stage(frames=3), batch()
-    image, driving = made._frames(one)
-    again, _ = made._frames(one)
-    assert torch.equal(image, again)
+    output, one = stage(frames=3), batch()
+    image, driving = output._frames(one)
+    repeated, _ = output._frames(one)
+    assert torch.equal(image, repeated)
     assert driving.shape == (B, 3, 3, 32, 32)
     turned = Batch(**{**vars(one), "ids": one.ids[::-1], "video": one.video.flip(0)})
-    assert torch.equal(made._frames(turned)[0], image.flip(0))
-    made.eval()
-    image, driving = made._frames(one)
+    assert torch.equal(output._frames(turned)[0], image.flip(0))
+    output.eval()
+    image, driving = output._frames(one)
     assert torch.equal(image, one.video[:, 0].float() / 255)
     assert torch.equal(driving, one.video[:, [3, 6, 9]].float() / 255)
 
 
 def test_validation_says_how_it_stands_beside_the_source_frame():
-    made = stage().eval()
+    output = stage().eval()
     with torch.no_grad():
-        made.validation_step(batch(), 0)
-    image, driving = made._frames(batch())
+        output.validation_step(batch(), 0)
+    image, driving = output._frames(batch())
     error = (image[:, None] - driving).square().flatten(2).mean(2)
-    assert made.logged["val/psnr_source"] == pytest.approx((-10 * error.log10()).mean().item(), rel=1e-5)
-    assert 0 < made.logged["val/psnr"] < 30
+    assert output.logged["val/psnr_source"] == pytest.approx((-10 * error.log10()).mean().item(), rel=1e-5)
+    assert 0 < output.logged["val/psnr"] < 30
 
 
 def test_frames_of_another_size_are_refused():
@@ -183,8 +183,8 @@ def test_every_config_makes_a_stage(name):
     options.pop("name")
     if options["reconstruction"] == "vgg19":
         options["reconstruction"] = "structural"  # no weights at hand
-    made = BaseStage(**options)
-    count = sum(p.numel() for p in made.network.parameters())
+    output = BaseStage(**options)
+    count = sum(p.numel() for p in output.network.parameters())
     low, high = {"paper.yaml": (30e6, 60e6), "tiny.yaml": (1e6, 8e6)}[name]
     assert low < count < high
 

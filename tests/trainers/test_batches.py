@@ -72,13 +72,13 @@ def test_a_training_takes_its_part_and_a_wrong_one_leaves_nothing(tmp_path):
 def test_a_plan_shares_the_batch_and_tells_hours_and_what_bf16_gives():
     words = [*SMALL, "data.global_batch=16", "trainer.precision=32-true"]
     smga = str(CONFIGS / "mmgt/smga/paper.yaml")
-    made = plan(training_config(smga, words), gpus=4, gpu="h100", gpus_per_node=2, windows=1600)
-    assert made.batch_size == 4
-    assert [row["gpus"] for row in made.scaling] == [1, 2, 4]
-    assert {round(row["samples_per_second"] * row["seconds"]) for row in made.scaling} == {16}
-    assert made.training["steps"] == 3400 * 100
-    assert made.training["hours"] == pytest.approx(340_000 * made.scaling[-1]["seconds"] / 3600)
-    assert made.training["gpu_hours"] == pytest.approx(4 * made.training["hours"])
+    output = plan(training_config(smga, words), gpus=4, gpu="h100", gpus_per_node=2, windows=1600)
+    assert output.batch_size == 4
+    assert [row["gpus"] for row in output.scaling] == [1, 2, 4]
+    assert {round(row["samples_per_second"] * row["seconds"]) for row in output.scaling} == {16}
+    assert output.training["steps"] == 3400 * 100
+    assert output.training["hours"] == pytest.approx(340_000 * output.scaling[-1]["seconds"] / 3600)
+    assert output.training["gpu_hours"] == pytest.approx(4 * output.training["hours"])
     alone = plan(training_config(smga, words), gpus=1, gpu="h100", windows=1600)  # waits for nobody
     assert alone.training["bf16_hours"] < 0.1 * alone.training["hours"]
     assert "bf16-mixed takes 7%" in alone.advice[0]
@@ -88,7 +88,7 @@ def test_a_plan_shares_the_batch_and_tells_hours_and_what_bf16_gives():
 
 def test_a_plan_warns_where_bf16_wants_care_and_counts_both_optimisers_of_a_gan():
     base = str(CONFIGS / "implicit_motion/base/tiny.yaml")
-    made = plan(training_config(base, ["data.batch_size=1", "trainer.max_steps=4000"]), gpus=1, gpu="h100")
-    assert made.training["steps"] == 2000
-    assert "bf16-mixed takes" in made.advice[0]
-    assert "coordinates of warps" in made.advice[0]
+    output = plan(training_config(base, ["data.batch_size=1", "trainer.max_steps=4000"]), gpus=1, gpu="h100")
+    assert output.training["steps"] == 2000
+    assert "bf16-mixed takes" in output.advice[0]
+    assert "coordinates of warps" in output.advice[0]

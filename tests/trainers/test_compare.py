@@ -40,17 +40,19 @@ def run_of(folder: Path, network, stage: str, shards: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, shards) -> dict[str, Path]:
-    folder, made = tmp_path_factory.mktemp("runs"), {}
+    folder, output = tmp_path_factory.mktemp("runs"), {}
     for seed, name in enumerate(("one", "two")):
         torch.manual_seed(seed)
         smga = SMGA(width=16, layers=1, heads=2, feedforward=32, audio_layers=1, window=20, sampling_steps=2)
         torch.nn.init.normal_(smga.head.weight, std=0.2)
         smga.set_statistics(Index.load(shards).statistics)
-        made[name] = run_of(folder / name, smga, "mmgt.smga", shards)
-        made[f"base-{name}"] = run_of(folder / f"base-{name}", ImplicitMotion(**SMALL), "implicit_motion.base", shards)
+        output[name] = run_of(folder / name, smga, "mmgt.smga", shards)
+        output[f"base-{name}"] = run_of(
+            folder / f"base-{name}", ImplicitMotion(**SMALL), "implicit_motion.base", shards
+        )
     encoder = PoseAutoencoder(window=16, width=16, features=4)
-    run_of(made["one"] / "evaluation" / "evaluator", encoder, "human.pose_autoencoder", shards)
-    return made
+    run_of(output["one"] / "evaluation" / "evaluator", encoder, "human.pose_autoencoder", shards)
+    return output
 
 
 def test_two_runs_stand_in_one_table_measured_by_one_network(runs, tmp_path, slow_clock, capsys):
@@ -60,14 +62,14 @@ def test_two_runs_stand_in_one_table_measured_by_one_network(runs, tmp_path, slo
     printed = capsys.readouterr()
     assert "measuring two (2 of 2)  12/12, clips made  ETA 00:00" in printed.err
     said = printed.out
-    made = json.loads((out / "comparison.json").read_text())
-    part = made["splits"]["test"]
+    output = json.loads((out / "comparison.json").read_text())
+    part = output["splits"]["test"]
     baselines = {f"baseline: {name}" for name in ("held first pose", "mean pose", "own mean (oracle)")}
     assert set(part["systems"]) == {"one", "two", "truth", *baselines}
     assert not baselines & set(part["best"].values()), "the best of the runs is marked"
     assert part["clips"] == len(part["ids"]) == 12
     own = runs["one"] / "evaluation" / "evaluator" / "export" / "model.safetensors"
-    assert made["evaluator"]["sha256"] == file_hash(own)
+    assert output["evaluator"]["sha256"] == file_hash(own)
     assert (out / KEPT / file_hash(own) / "export" / "model.safetensors").is_file()
     assert part["systems"]["one"]["fgd"]["mean"] != part["systems"]["two"]["fgd"]["mean"]
     best = part["best"]["pose_error"]
@@ -86,12 +88,12 @@ def test_two_runs_stand_in_one_table_measured_by_one_network(runs, tmp_path, slo
         assert f"<td>{name}</td><td>{runs[name]}</td><td>mmgt.smga</td>" in page
     assert "one, " not in page.split("<svg")[0]
     # The kept network is found again, by the folder and from elsewhere, also when the run has lost its own.
-    again = compare(
+    repeated = compare(
         runs=[str(runs["two"]), str(runs["one"])], out=tmp_path / "more", evaluator=str(out), seeds=[0], seconds=1,
         steps=2,
     )  # fmt: skip
-    assert again["evaluator"]["sha256"] == file_hash(own)
-    figures = again["splits"]["test"]["systems"]["one"]["fgd"]
+    assert repeated["evaluator"]["sha256"] == file_hash(own)
+    figures = repeated["splits"]["test"]["systems"]["one"]["fgd"]
     assert figures["mean"] == pytest.approx(part["systems"]["one"]["fgd"]["mean"])
     kept = out / KEPT / file_hash(own)
     shutil.move(kept, kept.with_name("0" * 64))
@@ -102,9 +104,9 @@ def test_two_runs_stand_in_one_table_measured_by_one_network(runs, tmp_path, slo
 def test_runs_of_another_stage_without_an_evaluator(runs, tmp_path):
     both = [str(runs["base-one"]), str(runs["base-two"])]
     shutil.rmtree(runs["base-two"] / "samples")
-    made = compare(runs=both, out=tmp_path, clips=3, seconds=0.4)
-    part = made["splits"]["test"]
-    assert made["evaluator"] is None
+    output = compare(runs=both, out=tmp_path, clips=3, seconds=0.4)
+    part = output["splits"]["test"]
+    assert output["evaluator"] is None
     rows = {"base-one", "base-two", "baseline: copied source frame", "baseline: own mean frame (oracle)"}
     assert set(part["systems"]) == rows
     assert part["against_best"]["psnr"].popitem()[1] == {"outcome": "too few clips"}

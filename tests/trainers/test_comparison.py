@@ -20,8 +20,8 @@ def systems(**values):
 
 
 def judge(**values):
-    made = systems(**values)
-    return verdict(made, "lips", LIPS, LABELS, len(values["model"]))
+    output = systems(**values)
+    return verdict(output, "lips", LIPS, LABELS, len(values["model"]))
 
 
 def test_the_interval_of_a_mean_is_the_t_interval():
@@ -70,18 +70,18 @@ def test_a_win_and_a_loss_only_where_the_interval_of_the_difference_leaves_out_z
 
 def test_lower_is_better_where_it_says_so():
     values = np.linspace(0, 1, 12)
-    made = systems(model=values, a=values + 0.5 + 0.01 * values)
-    assert verdict(made, "lips", Figure("", "lower", ""), LABELS, 12)["outcome"] == "win"
-    assert verdict(made, "lips", Figure("", "higher", ""), LABELS, 12)["outcome"] == "loss"
-    assert difference(made["model"]["lips"], made["a"]["lips"], -1).ahead == pytest.approx(0.505)
+    output = systems(model=values, a=values + 0.5 + 0.01 * values)
+    assert verdict(output, "lips", Figure("", "lower", ""), LABELS, 12)["outcome"] == "win"
+    assert verdict(output, "lips", Figure("", "higher", ""), LABELS, 12)["outcome"] == "loss"
+    assert difference(output["model"]["lips"], output["a"]["lips"], -1).ahead == pytest.approx(0.505)
 
 
 def test_a_figure_that_does_not_know_its_clips_gives_no_verdict():
-    made = {name: spread([{"fid": value}]) for name, value in (("model", 1.0), ("a", 2.0))}
-    found = verdict(made, "fid", Figure("FID", "lower", ""), LABELS, 50)
+    output = {name: spread([{"fid": value}]) for name, value in (("model", 1.0), ("a", 2.0))}
+    found = verdict(output, "fid", Figure("FID", "lower", ""), LABELS, 50)
     assert found["outcome"] == "no interval"
     assert found["beats_all"] is None
-    assert made["model"]["fid"]["low"] is None
+    assert output["model"]["fid"]["low"] is None
 
 
 @pytest.mark.parametrize("clips", [5, GROUPS + 7])
@@ -124,8 +124,8 @@ def test_figures_of_figures_keep_their_clips():
 
 def test_the_best_is_no_bound_and_no_tie():
     figure = {"better": "higher"}
-    made = {"model": {"r": {"mean": 0.5}}, "a": {"r": {"mean": 0.6}}, "truth": {"r": {"mean": 1.0}}}
-    assert best_of(made, "r", figure, ("truth",)) == "a"
-    assert best_of(made, "r", {"better": "near"}, ("truth",)) is None
-    made["a"]["r"]["mean"] = 0.5
-    assert best_of(made, "r", figure, ("truth",)) is None
+    output = {"model": {"r": {"mean": 0.5}}, "a": {"r": {"mean": 0.6}}, "truth": {"r": {"mean": 1.0}}}
+    assert best_of(output, "r", figure, ("truth",)) == "a"
+    assert best_of(output, "r", {"better": "near"}, ("truth",)) is None
+    output["a"]["r"]["mean"] = 0.5
+    assert best_of(output, "r", figure, ("truth",)) is None

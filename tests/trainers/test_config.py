@@ -130,9 +130,9 @@ def test_every_config_is_right_and_its_print_reads_back(
         return capsys.readouterr().out
 
     once = printed("--config", str(path), "data.shards=shards")
-    again = tmp_path / "again.yaml"
-    again.write_text(once)
-    assert printed("--config", str(again)) == once
+    repeated = tmp_path / "again.yaml"
+    repeated.write_text(once)
+    assert printed("--config", str(repeated)) == once
     assert yaml.safe_load(once)["data"]["shards"] == "shards"
 
 

@@ -112,14 +112,14 @@ def test_a_portrait_has_its_face_as_the_videos_have(shape, share, size, side, fi
     pixels[round(y - reach) : round(y + reach), round(x - 4) : round(x + 4)] = 255  # the face, as a bar
     Image.fromarray(pixels).save(tmp_path / "me.png")
     cut = np.asarray(Image.open(cut_portrait(tmp_path / "me.png", 0.35, tmp_path / "out.png", size)))
-    made = min(size, side)
-    assert cut.shape == (made, made, 3)
+    output = min(size, side)
+    assert cut.shape == (output, output, 3)
     rows, columns = np.nonzero(cut[..., 0] > 127)
     whole = share * height / side  # of the square's height
-    assert np.ptp(rows) + 1 == pytest.approx(whole * made, abs=2)
+    assert np.ptp(rows) + 1 == pytest.approx(whole * output, abs=2)
     if side < width:
-        assert (rows.mean() + 0.5) / made == pytest.approx(FACE_AT, abs=0.03)
-        assert (columns.mean() + 0.5) / made == pytest.approx(0.5, abs=0.1)
+        assert (rows.mean() + 0.5) / output == pytest.approx(FACE_AT, abs=0.03)
+        assert (columns.mean() + 0.5) / output == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_portrait_of_nobody_or_of_no_picture_is_said(finder, tmp_path):

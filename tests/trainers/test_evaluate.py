@@ -56,7 +56,7 @@ class Knowing:
         return speech["handcrafted"]
 
     def poses(self, first_poses, speech, *, seed, steps, guidance):
-        made = []
+        output = []
         for first, heard in zip(first_poses, speech, strict=True):
             match = [
                 c
@@ -64,12 +64,12 @@ class Knowing:
                 if np.array_equal(c.pose[0], first) and np.array_equal(c.speech[: len(heard)], heard)
             ]
             noise = np.random.default_rng(seed).normal(0, 0.05, (len(heard), 134, 1)).astype(np.float32)
-            made.append(
+            output.append(
                 match[0].pose[: len(heard)]
                 if match
                 else np.concatenate([first[None, :, :2] + noise, noise * 0 + 1], -1)
             )
-        return made
+        return output
 
 
 def talking(clip: EvaluationClip) -> EvaluationClip:
@@ -270,8 +270,8 @@ def test_the_command_trains_its_autoencoder_once_and_writes_what_it_prints(run, 
     assert "Evaluation: new clips (test)" in html
     assert "6.02" in html
     # The second time it takes the one it has, and says the same.
-    again = evaluate(run=str(run), seeds=[0, 1], batch=2, clips=2, seconds=1)
-    assert again["splits"]["test"]["systems"] == figures["splits"]["test"]["systems"]
+    repeated = evaluate(run=str(run), seeds=[0, 1], batch=2, clips=2, seconds=1)
+    assert repeated["splits"]["test"]["systems"] == figures["splits"]["test"]["systems"]
     # An export alone has to be told about data and output.
     alone = tmp_path / "alone"
     SMGA.from_pretrained(run / "export").save_pretrained(alone)
@@ -281,10 +281,10 @@ def test_the_command_trains_its_autoencoder_once_and_writes_what_it_prints(run, 
     with pytest.raises(ConfigError, match="out=FOLDER"):
         evaluate(run=str(alone), data=shards)
     kept = str(run / "evaluation" / "evaluator")
-    made = evaluate(
+    output = evaluate(
         run=str(alone), data=shards, out=tmp_path / "out", evaluator=kept, seeds=[0, 1], batch=2, clips=2, seconds=1
     )
-    assert made["splits"]["test"]["systems"] == figures["splits"]["test"]["systems"]
+    assert output["splits"]["test"]["systems"] == figures["splits"]["test"]["systems"]
     with pytest.raises(ConfigError, match=r"mmgt\.smga; give one of human\.pose_autoencoder"):
         evaluate(run=str(run), evaluator=str(run))
     with pytest.raises(ConfigError, match=r"evaluate can measure: .*mmgt\.smga"):
@@ -305,9 +305,9 @@ def test_a_moved_run_is_measured_on_shards_given_anew(moved, shards, encoder):
     encoder.save_pretrained(moved / "evaluation" / "evaluator" / "export")
     encoder_config = {"stage": {"name": "human.pose_autoencoder"}}
     (moved / "evaluation" / "evaluator" / "config.yaml").write_text(yaml.safe_dump(encoder_config))
-    made = evaluate(run=str(moved), data=str(shards), seeds=[0], clips=2, seconds=1, splits=["test"])
-    assert made["splits"]["test"]["clips"] == 2
-    assert made["settings"]["shards"] == str(shards)
+    output = evaluate(run=str(moved), data=str(shards), seeds=[0], clips=2, seconds=1, splits=["test"])
+    assert output["splits"]["test"]["clips"] == 2
+    assert output["settings"]["shards"] == str(shards)
 
 
 @pytest.mark.parametrize(

@@ -81,10 +81,10 @@ def test_reenactment_is_measured_beside_the_held_source(reenacted, base, shards)
     expected = (sum(values) + 100.0 * len(shots)) / frames  # the first frame equals the source
     assert part["systems"]["source"]["psnr"]["mean"] == pytest.approx(expected, rel=1e-5)
     network = ImplicitMotion.from_pretrained(base / "export").eval()
-    made = [rebuild(network, shot.frames, 16).numpy() for shot in shots]
+    output = [rebuild(network, shot.frames, 16).numpy() for shot in shots]
     own = [
         peak_signal_noise_ratio(frame.numpy() / 255.0, one, data_range=1.0)
-        for shot, clip in zip(shots, made, strict=True)
+        for shot, clip in zip(shots, output, strict=True)
         for frame, one in zip(shot.frames, clip, strict=True)
     ]
     assert part["systems"]["model"]["psnr"]["mean"] == pytest.approx(np.mean(own), rel=1e-4)
@@ -110,10 +110,10 @@ def test_figures_with_other_weights_say_so(base, tmp_path):
     torch.manual_seed(0)
     scripted = torch.jit.script(_Detector())
     scripted.save(str(tmp_path / "i3d_torchscript.pt"))
-    made = evaluate(run=str(base), clips=2, seconds=1.0, weights={"i3d": str(tmp_path / "i3d_torchscript.pt")})
-    assert made["figures"]["fvd"]["title"] == "FVD (other weights)"
-    assert "i3d_torchscript.pt" in made["figures"]["fvd"]["meaning"]
-    assert "fvd" in made["splits"]["test"]["systems"]["model"]
+    output = evaluate(run=str(base), clips=2, seconds=1.0, weights={"i3d": str(tmp_path / "i3d_torchscript.pt")})
+    assert output["figures"]["fvd"]["title"] == "FVD (other weights)"
+    assert "i3d_torchscript.pt" in output["figures"]["fvd"]["meaning"]
+    assert "fvd" in output["splits"]["test"]["systems"]["model"]
 
 
 class _Expressions(torch.nn.Module):
@@ -150,9 +150,9 @@ def test_kvd_and_e_fid_tell_a_copy_of_the_truth_from_noise(base, tmp_path, monke
 
     for name, answer in (("copy", truth), ("noise", noise)):
         monkeypatch.setattr("trainers.implicit_motion.evaluation.reenactment.rebuild", answer)
-        made = evaluate(run=str(base), out=tmp_path / name, splits=["test"], clips=None, weights=weights)
-        found[name] = made["splits"]["test"]["systems"]["model"]
-    titles = {name: made["figures"][name]["title"] for name in ("fvd", "kvd", "fid_i3d", "efid", "expression")}
+        output = evaluate(run=str(base), out=tmp_path / name, splits=["test"], clips=None, weights=weights)
+        found[name] = output["splits"]["test"]["systems"]["model"]
+    titles = {name: output["figures"][name]["title"] for name in ("fvd", "kvd", "fid_i3d", "efid", "expression")}
     assert titles == {
         "fvd": "FVD (other weights)",
         "kvd": "KVD (other weights)",
@@ -165,8 +165,8 @@ def test_kvd_and_e_fid_tell_a_copy_of_the_truth_from_noise(base, tmp_path, monke
         assert copy["mean"] < noisy["mean"] - 1e-6, name
         assert noisy["low"] < noisy["mean"] < noisy["high"], name
     assert found["copy"]["efid"]["mean"] == pytest.approx(0, abs=1e-6)
-    assert "KVD (other weights)" in as_text(made)
-    assert "E-FID (other weights)" in as_text(made)
+    assert "KVD (other weights)" in as_text(output)
+    assert "E-FID (other weights)" in as_text(output)
 
 
 class _Detector(torch.nn.Module):
@@ -267,13 +267,13 @@ def test_videos_of_speech_are_measured_where_they_are_asked_for(run, base, shard
     options = {"clips": None, "seconds": 1.0, "seeds": [0], "steps": 2, "splits": ["test"], "out": tmp_path}
     without = evaluate(run=str(run), **options)["splits"]["test"]["systems"]
     assert "psnr" not in without["model"]
-    made = evaluate(run=str(run), **options, weights={"i3d": str(tmp_path / "i3d_torchscript.pt")})
-    systems = made["splits"]["test"]["systems"]
+    output = evaluate(run=str(run), **options, weights={"i3d": str(tmp_path / "i3d_torchscript.pt")})
+    systems = output["splits"]["test"]["systems"]
     for name, figures in systems.items():
         assert {"psnr", "ssim", "fvd", "kvd", "fid_i3d"} <= set(figures), name
         for figure, value in without[name].items():
             assert repr(figures[figure]["values"]) == repr(value["values"]), "nothing else is measured otherwise"
-    assert "csim" not in made["figures"]
+    assert "csim" not in output["figures"]
     # The row of true features is what the base network makes of them.
     network = ImplicitMotion.from_pretrained(base / "export").eval()
     clips = load_talks(str(features), "test", None, 1.0)

@@ -137,8 +137,8 @@ def test_training_leaves_them_as_they_are(name: str, saved: Path) -> None:
 
 def optimizers(stage: Stage) -> list[Any]:
     stage._trainer = SimpleNamespace(estimated_stepping_batches=10, max_steps=10)  # type: ignore[assignment]
-    made = stage.configure_optimizers()
-    return made[0] if isinstance(made, tuple) else [made["optimizer"]]
+    output = stage.configure_optimizers()
+    return output[0] if isinstance(output, tuple) else [output["optimizer"]]
 
 
 @pytest.mark.parametrize("name", sorted(FROZEN))

@@ -326,12 +326,12 @@ def test_commands_between_trainings_are_links(tmp_path: Path, calls: Path, capfd
         "preprocess: job 101\nbase: job 102 after 101\nfeatures: job 103 after 101:102\nsecond: job 104 after 102:103\n"
         "bank: job 105 after 102:103\n"
     ) in said
-    made = yaml.safe_load((folder / "features" / "config.yaml").read_text())
-    assert made["input"] == str(folder / "shards")
-    assert made["network"] == str(folder / "base")
-    assert made["output"] == str(folder / "features" / "output")
+    output = yaml.safe_load((folder / "features" / "config.yaml").read_text())
+    assert output["input"] == str(folder / "shards")
+    assert output["network"] == str(folder / "base")
+    assert output["output"] == str(folder / "features" / "output")
     bank = yaml.safe_load((folder / "bank" / "config.yaml").read_text())
-    assert bank["input"] == made["output"]
+    assert bank["input"] == output["output"]
     script = (folder / "features" / "preprocess.sbatch").read_text()
     assert "COSPEECH_MODULE=preprocessing.features\n" in script
     for line in ("--ntasks-per-node=1", "--gpus-per-node=1", "--cpus-per-task=3", "--nodes=1", "--signal=B:USR1@300"):

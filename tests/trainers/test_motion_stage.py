@@ -44,11 +44,11 @@ def values(name: str, *words: str) -> dict[str, Any]:
 
 def stage(**options: Any) -> MotionStage:
     torch.manual_seed(0)
-    made = MotionStage(**nested(MotionStage, **{**SMALL, **options}))
-    made.use_statistics(statistics(768))
-    filled(made.network)  # head and FiLMs start at zero, which would hide what comes before them
-    made.log = lambda *args, **kwargs: None
-    return made
+    output = MotionStage(**nested(MotionStage, **{**SMALL, **options}))
+    output.use_statistics(statistics(768))
+    filled(output.network)  # head and FiLMs start at zero, which would hide what comes before them
+    output.log = lambda *args, **kwargs: None
+    return output
 
 
 def batch(size: int = B) -> Batch:
@@ -110,16 +110,16 @@ def test_paper_config_hears_the_waveform_and_is_told_of_all_conditions():
 def test_every_config_builds_its_stage_and_takes_a_step(name):
     config = values(name)
     options = {key: value for key, value in config["stage"].items() if key != "name"}
-    made = MotionStage(**{**options, "network": {**options["network"], "width": 32, "layers": 1, "audio_width": 8}})
-    assert made.network.window == config["data"]["window"]
-    made.log = lambda *args, **kwargs: None
+    output = MotionStage(**{**options, "network": {**options["network"], "width": 32, "layers": 1, "audio_width": 8}})
+    assert output.network.window == config["data"]["window"]
+    output.log = lambda *args, **kwargs: None
     some = batch(2)
-    frames = made.network.window
+    frames = output.network.window
     some.audio, some.speech = torch.randn(2, frames * 640), torch.randn(2, frames, 35)
     some.arrays["implicit"] = {
         "motion": torch.randn(2, frames, 768), "appearance": torch.randn(2, options["network"]["appearance_channels"])
     }  # fmt: skip
-    assert torch.isfinite(made.training_step(some, 0))
+    assert torch.isfinite(output.training_step(some, 0))
 
 
 @pytest.mark.parametrize(
@@ -145,12 +145,12 @@ def test_needs_are_no_more_than_what_is_read():
 @pytest.mark.paper("IM-13")
 @pytest.mark.parametrize("audio", ["raw", "handcrafted"])
 def test_a_step_hears_the_whole_clip_and_windows_of_one_clip_share_it(audio):
-    made, some = stage(audio=audio), batch(4)
+    output, some = stage(audio=audio), batch(4)
     some.ids = ["a@0", "b@0", "a@5", "b@9"]
     for part in ("speech", "audio"):
         some.whole[part] = some.whole[part][[0, 1, 0, 1]]
-    spy = Spy(made)
-    made.training_step(some, 0)
+    spy = Spy(output)
+    output.training_step(some, 0)
     spoken, heard = spy.asked[-1]["spoken"], spy.said[-1].heard.whole
     assert spoken.frames.tolist() == [2 * T] * 2
     assert spoken.rows.tolist() == [0, 1, 0, 1]
@@ -158,7 +158,7 @@ def test_a_step_hears_the_whole_clip_and_windows_of_one_clip_share_it(audio):
     name = "audio" if audio == "raw" else "speech"
     some.whole[name] = some.whole[name].clone()
     some.whole[name][:, -some.whole[name].shape[1] // 4 :] *= 3  # behind all windows
-    made.training_step(some, 0)
+    output.training_step(some, 0)
     assert not torch.allclose(spy.said[-1].heard.whole, heard)
     torch.testing.assert_close(spy.said[-1].heard.frames, spy.said[-2].heard.frames)
 
@@ -167,18 +167,18 @@ def test_a_step_hears_the_whole_clip_and_windows_of_one_clip_share_it(audio):
 @pytest.mark.parametrize("audio", ["raw", "handcrafted"])
 def test_a_step_predicts_the_noise_at_random_steps(audio):
     # Probabilities away from one half, where the reverse would look the same.
-    made, some = stage(audio=audio, drop_speech=0.1, self_condition=0.3), batch()
-    spy = Spy(made)
-    seen_steps, dropped, again = [], [], []
+    output, some = stage(audio=audio, drop_speech=0.1, self_condition=0.3), batch()
+    spy = Spy(output)
+    seen_steps, dropped, repeated = [], [], []
     for epoch in range(40):
-        made.seed = epoch
-        made.training_step(some, 0)
+        output.seed = epoch
+        output.training_step(some, 0)
         asked = spy.asked[-1]
         seen_steps += asked["timesteps"].tolist()
         dropped += asked["drop_speech"].tolist()
-        again += asked["self_condition"].tolist()
-        x0 = made.network.space.encode(some.arrays["implicit"]["motion"], asked["source"])[:, 4:-2]
-        alpha = made.network.noise.alphas_cumprod[asked["timesteps"]][:, None, None]
+        repeated += asked["self_condition"].tolist()
+        x0 = output.network.space.encode(some.arrays["implicit"]["motion"], asked["source"])[:, 4:-2]
+        alpha = output.network.noise.alphas_cumprod[asked["timesteps"]][:, None, None]
         noise = (asked["noisy"] - alpha.sqrt() * x0) / (1 - alpha).sqrt()
         noisy_enough = asked["timesteps"] > 50
         assert noise[noisy_enough].std().item() == pytest.approx(1, abs=0.1) or not noisy_enough.any()
@@ -187,20 +187,20 @@ def test_a_step_predicts_the_noise_at_random_steps(audio):
     assert min(seen_steps) < 100
     assert 900 < max(seen_steps) < 1000
     assert 0.03 < sum(dropped) / len(dropped) < 0.2
-    assert 0.2 < sum(again) / len(again) < 0.4
+    assert 0.2 < sum(repeated) / len(repeated) < 0.4
 
 
 @pytest.mark.paper("IM-14")
 @pytest.mark.parametrize("share", [0.5, 0.2])
 def test_some_windows_go_on_from_true_frames_and_the_others_from_zero(share):
-    made, some = stage(continued=share), batch()
-    spy = Spy(made)
+    output, some = stage(continued=share), batch()
+    spy = Spy(output)
     continued = []
     for seed in range(50):
-        made.seed = seed
-        made.training_step(some, 0)
+        output.seed = seed
+        output.training_step(some, 0)
         asked = spy.asked[-1]
-        true = made.network.space.encode(some.arrays["implicit"]["motion"], asked["source"])[:, :4]
+        true = output.network.space.encode(some.arrays["implicit"]["motion"], asked["source"])[:, :4]
         for before, frames in zip(asked["before"], true, strict=True):
             assert torch.equal(before, frames) or not before.any()
             continued.append(bool(before.any()))
@@ -208,12 +208,12 @@ def test_some_windows_go_on_from_true_frames_and_the_others_from_zero(share):
 
 
 def test_half_of_the_source_pictures_are_the_first_frame_and_the_others_any():
-    made, some = stage(), batch()
-    spy = Spy(made)
+    output, some = stage(), batch()
+    spy = Spy(output)
     frames = []
     for seed in range(60):
-        made.seed = seed
-        made.training_step(some, 0)
+        output.seed = seed
+        output.training_step(some, 0)
         for source, motion in zip(spy.asked[-1]["source"], some.arrays["implicit"]["motion"], strict=True):
             frames += (motion == source).all(-1).nonzero().flatten().tolist()
     assert len(frames) == 60 * B
@@ -224,13 +224,13 @@ def test_half_of_the_source_pictures_are_the_first_frame_and_the_others_any():
 @pytest.mark.paper("IM-15")
 @pytest.mark.paper("IM-16")
 def test_the_loss_is_of_what_the_network_said():
-    made, logged = stage(lambda_mse=2.0, lambda_velocity=3.0, lambda_acceleration=4.0, continued=0.0), {}
-    made.log = lambda name, value, **_: logged.__setitem__(name, value.item())
-    spy = Spy(made)
-    loss = made.training_step(batch(), 0)
+    output, logged = stage(lambda_mse=2.0, lambda_velocity=3.0, lambda_acceleration=4.0, continued=0.0), {}
+    output.log = lambda name, value, **_: logged.__setitem__(name, value.item())
+    spy = Spy(output)
+    loss = output.training_step(batch(), 0)
     asked, said = spy.asked[0], spy.said[0]
-    x0 = made.network.space.encode(batch().arrays["implicit"]["motion"], asked["source"])[:, 4:-2]
-    alpha = made.network.noise.alphas_cumprod[asked["timesteps"]][:, None, None]
+    x0 = output.network.space.encode(batch().arrays["implicit"]["motion"], asked["source"])[:, 4:-2]
+    alpha = output.network.noise.alphas_cumprod[asked["timesteps"]][:, None, None]
     noise = (asked["noisy"] - alpha.sqrt() * x0) / (1 - alpha).sqrt()
     simple = ((said.noise - noise) ** 2).flatten(1).mean(1)
     error = said.x0 - x0
@@ -245,32 +245,32 @@ def test_the_loss_is_of_what_the_network_said():
 
 
 def test_a_step_is_a_function_of_seed_epoch_and_sample_ids():
-    made = stage()
-    one, again = made.training_step(batch(), 0), made.training_step(batch(), 1)
-    assert torch.equal(one, again)
-    made.seed = 5
-    assert not torch.equal(one, made.training_step(batch(), 0))
+    output = stage()
+    one, repeated = output.training_step(batch(), 0), output.training_step(batch(), 1)
+    assert torch.equal(one, repeated)
+    output.seed = 5
+    assert not torch.equal(one, output.training_step(batch(), 0))
 
 
 def test_padding_behind_shorter_clips_does_not_count():
     losses = []
     for fill in (0.1, 0.9):
-        made, short = stage(), batch()
+        output, short = stage(), batch()
         short.lengths = torch.tensor([T, 9, T, T, T, T])
         short.arrays["implicit"]["motion"][1, 9:] = fill
         x0 = torch.zeros(B, T - 6, 768)
         # What stands in the padding reaches the other frames through attention, so the network is left out here.
-        made.network.forward = lambda *args, x0=x0, **kwargs: type("Said", (), {"noise": x0, "x0": x0})
-        losses.append(made.training_step(short, 0))
+        output.network.forward = lambda *args, x0=x0, **kwargs: type("Said", (), {"noise": x0, "x0": x0})
+        losses.append(output.training_step(short, 0))
     assert torch.equal(*losses)
 
 
 @pytest.mark.paper("IM-13")
 @pytest.mark.parametrize("switch", ["use_global", "use_local", "use_appearance"])
 def test_ablations_train(switch):
-    made = stage(**{switch: False})
-    made.training_step(batch(), 0).backward()
-    assert all(p.grad is not None for p in made.network.parameters())
+    output = stage(**{switch: False})
+    output.training_step(batch(), 0).backward()
+    assert all(p.grad is not None for p in output.network.parameters())
 
 
 @pytest.mark.paper("IM-13")
@@ -285,10 +285,10 @@ def test_ablations_train(switch):
 )
 def test_what_is_switched_off_changes_nothing_and_what_is_on_does(switches, change):
     for on in (True, False):
-        made, some = stage(**dict.fromkeys(switches, on)), batch()
-        spy = Spy(made)
+        output, some = stage(**dict.fromkeys(switches, on)), batch()
+        spy = Spy(output)
         for _ in range(2):
-            made.training_step(some, 0)
+            output.training_step(some, 0)
             change(some)
         # What the network said, not the loss: a sum over all values rounds small changes away.
         assert torch.equal(spy.said[1].x0, spy.said[0].x0) != on
@@ -333,11 +333,11 @@ def one_batch(where: Path, base: Path, source: str) -> tuple[MotionStage, Batch]
     """The stage and the first validation batch, whose windows start with their clips."""
     from datamodules.reader import ClipDataModule
 
-    made = MotionStage(**nested(MotionStage, **SMALL), base=str(base), features=source)
+    output = MotionStage(**nested(MotionStage, **SMALL), base=str(base), features=source)
     size = None if source == "cached" else (32, 32)
-    data = ClipDataModule(made.needs, shards=str(where), window=T, batch_size=2, workers=0, video_size=size)
-    made.use_statistics(data.statistics)
-    return made, next(iter(data.val_dataloader()))
+    data = ClipDataModule(output.needs, shards=str(where), window=T, batch_size=2, workers=0, video_size=size)
+    output.use_statistics(data.statistics)
+    return output, next(iter(data.val_dataloader()))
 
 
 def test_cached_features_are_those_that_frames_give(shards, base):
@@ -361,10 +361,10 @@ def test_features_of_another_base_are_refused(shards, tmp_path):
 
 
 def test_frames_of_another_size_are_named(shards, base):
-    made, some = one_batch(shards[0], base, "video")
+    output, some = one_batch(shards[0], base, "video")
     some.video = some.video[..., :16]
     with pytest.raises(ConfigError, match=r"data\.video_size=\[32,32\]"):
-        made.training_step(some, 0)
+        output.training_step(some, 0)
 
 
 def test_a_base_that_is_no_base_is_refused(tmp_path):
@@ -374,13 +374,13 @@ def test_a_base_that_is_no_base_is_refused(tmp_path):
 
 
 def test_the_base_is_frozen_and_stays_in_evaluation_mode(shards, base):
-    made, some = one_batch(shards[0], base, "video")
-    made.log = lambda *args, **kwargs: None
-    made.train()
-    assert made.network.training
-    assert not any(module.training for module in made.base.modules())
-    made.training_step(some, 0).backward()
-    assert all(p.grad is None and not p.requires_grad for p in made.base.parameters())
+    output, some = one_batch(shards[0], base, "video")
+    output.log = lambda *args, **kwargs: None
+    output.train()
+    assert output.network.training
+    assert not any(module.training for module in output.base.modules())
+    output.training_step(some, 0).backward()
+    assert all(p.grad is None and not p.requires_grad for p in output.base.parameters())
 
 
 @pytest.fixture(scope="module")

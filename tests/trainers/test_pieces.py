@@ -72,10 +72,10 @@ def test_it_is_read_as_one_and_taken_apart_again(checkpoint: Path):
     assert torch.equal(optimizer["state"][0]["exp_avg"], WEIGHT.view(4, 3) + 100)
     assert optimizer["state"][0]["step"] == 7
     assert optimizer["param_groups"] == [{"lr": 0.5, "params": [0]}]
-    again = SingleFile(whole)
-    assert torch.equal(again.take("optimizer.0.exp_avg", "network.weight", 5, 3), WEIGHT[5:8] + 100)  # type: ignore[arg-type]
-    assert torch.equal(again.take("average", "network.weight", 0, 2), -WEIGHT[:2])  # type: ignore[arg-type]
-    assert again.state()["optimizer_groups"] == STATE_OF["optimizer_groups"]
+    repeated = SingleFile(whole)
+    assert torch.equal(repeated.take("optimizer.0.exp_avg", "network.weight", 5, 3), WEIGHT[5:8] + 100)  # type: ignore[arg-type]
+    assert torch.equal(repeated.take("average", "network.weight", 0, 2), -WEIGHT[:2])  # type: ignore[arg-type]
+    assert repeated.state()["optimizer_groups"] == STATE_OF["optimizer_groups"]
 
 
 def test_a_file_that_names_no_parameters_is_refused():

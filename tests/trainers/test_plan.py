@@ -139,13 +139,13 @@ def test_checkpointing_batch_and_precision_change_a_step() -> None:
     base = measure(config(*SMALL), 4)
     assert measure(config(*SMALL), 8).activations == pytest.approx(2 * base.activations, rel=0.02)
     assert measure(config(*SMALL), 8).operations == pytest.approx(2 * base.operations, rel=0.01)
-    again = measure(
+    repeated = measure(
         config(*SMALL, "stage.network.layers=6", "stage.network.block_feedforward=true", "gradient_checkpointing=true"),
         4,
     )
     deep = measure(config(*SMALL, "stage.network.layers=6", "stage.network.block_feedforward=true"), 4)
-    assert again.activations < 0.5 * deep.activations
-    assert 1.1 * deep.operations < again.operations < 1.4 * deep.operations
+    assert repeated.activations < 0.5 * deep.activations
+    assert 1.1 * deep.operations < repeated.operations < 1.4 * deep.operations
     half = measure(config(*SMALL, "trainer.precision=bf16-mixed"), 4)
     assert 0.5 * base.activations < half.activations < 0.75 * base.activations
     assert base.copies == 0
@@ -174,11 +174,11 @@ def test_every_stage_can_be_planned(path: Path, strategy: str) -> None:
         words = SMALL
     else:
         words = ("data.global_batch=null", "data.batch_size=4")
-    made = plan(config(f"strategy={strategy}", *words, path=str(path)), gpus=16, gpu="a100")
-    assert made.fits
-    assert [row["gpus"] for row in made.scaling] == [1, 8, 16]
-    assert all(0 < row["efficiency"] <= 1 for row in made.scaling)
-    assert made.scaling[0]["efficiency"] == 1
+    output = plan(config(f"strategy={strategy}", *words, path=str(path)), gpus=16, gpu="a100")
+    assert output.fits
+    assert [row["gpus"] for row in output.scaling] == [1, 8, 16]
+    assert all(0 < row["efficiency"] <= 1 for row in output.scaling)
+    assert output.scaling[0]["efficiency"] == 1
 
 
 def test_bytes_sent_are_those_of_the_strategies() -> None:
@@ -238,25 +238,25 @@ def test_a_config_that_does_not_fit_is_refused_with_what_would_help(capsys: pyte
         "stage.network.layers=4",
         "stage.network.block_feedforward=true",
     )
-    made = plan(config(*changed, "gradient_checkpointing=true"), gpus=64)
-    assert f"{made.total / 2**30:.1f} GiB a GPU" in line
-    assert ("fits" in line) == made.fits
-    assert run(capsys, *words, "gradient_checkpointing=true")[0] == (0 if made.fits else 2)
+    output = plan(config(*changed, "gradient_checkpointing=true"), gpus=64)
+    assert f"{output.total / 2**30:.1f} GiB a GPU" in line
+    assert ("fits" in line) == output.fits
+    assert run(capsys, *words, "gradient_checkpointing=true")[0] == (0 if output.fits else 2)
 
 
 @pytest.mark.slow
 def test_changes_are_named_in_order_of_effect() -> None:
-    made = plan(
+    output = plan(
         config("data.global_batch=null", "data.batch_size=2048", "stage.network.layers=4", "strategy=deepspeed_2"),
         gpus=8,
         gpu="a100-40",
     )
-    saves = [change["saves"] for change in made.changes]
+    saves = [change["saves"] for change in output.changes]
     assert saves == sorted(saves, reverse=True)
-    words = [change["words"] for change in made.changes]
+    words = [change["words"] for change in output.changes]
     assert "gradient_checkpointing=true" in words
-    for change in made.changes[:3]:
-        again = plan(
+    for change in output.changes[:3]:
+        repeated = plan(
             config(
                 "data.global_batch=null",
                 "data.batch_size=2048",
@@ -266,19 +266,19 @@ def test_changes_are_named_in_order_of_effect() -> None:
             ),
             gpus=8,
         )
-        assert again.total == change["total"], "the words are words of the training config"
+        assert repeated.total == change["total"], "the words are words of the training config"
 
 
 @pytest.mark.slow
 def test_where_no_change_is_enough_several_are_named() -> None:
-    made = plan(
+    output = plan(
         config("data.global_batch=null", "data.batch_size=1", "stage.network.width=8192", "stage.network.layers=12"),
         gpus=8,
         gpu="a100-40",
     )
-    assert not made.fits
-    assert all(change["total"] > made.limit for change in made.changes)
-    assert "together" in made.said
+    assert not output.fits
+    assert all(change["total"] > output.limit for change in output.changes)
+    assert "together" in output.said
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,9 @@ def test_resume_from_every_step_is_exact(tmp_path: Path, kind: str) -> None:
     for checkpoint in sorted((unbroken / "checkpoints").glob("step-*.ckpt")):
         folder = toy_run(stopped_at(unbroken, checkpoint, tmp_path / checkpoint.stem), **options)
         assert rows(folder) == wanted, checkpoint.name
-        again = torch.load(folder / "checkpoints" / final_name(unbroken), weights_only=True)
-        assert_same(again["state_dict"], final["state_dict"])
-        assert_same(again["callbacks"]["EMA"]["averages"], final["callbacks"]["EMA"]["averages"])
+        repeated = torch.load(folder / "checkpoints" / final_name(unbroken), weights_only=True)
+        assert_same(repeated["state_dict"], final["state_dict"])
+        assert_same(repeated["callbacks"]["EMA"]["averages"], final["callbacks"]["EMA"]["averages"])
         assert (folder / "export" / "model.safetensors").read_bytes() == (
             unbroken / "export" / "model.safetensors"
         ).read_bytes()
@@ -89,8 +89,8 @@ def test_dropout_differs_between_steps_and_seeds(tmp_path: Path) -> None:
     """The seed of each step would also repeat the same masks at every step if it were not different each time."""
     one = [row["train/loss"] for row in rows(toy_run(tmp_path / "one"))]
     two = [row["train/loss"] for row in rows(toy_run(tmp_path / "two", seed=1))]
-    again = [row["train/loss"] for row in rows(toy_run(tmp_path / "again"))]
-    assert one == again
+    repeated = [row["train/loss"] for row in rows(toy_run(tmp_path / "again"))]
+    assert one == repeated
     assert not set(one) & set(two)
 
 

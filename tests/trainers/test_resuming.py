@@ -52,8 +52,8 @@ def test_every_checkpoint_may_be_kept(tmp_path: Path, keep: int) -> None:
     names = [path.name for path in sorted((run / "checkpoints").glob("step-*"))]
     assert names == [f"step-{step:08d}.ckpt" for step in (2, 4, 6, 8)]
     assert (run / "checkpoints" / "last.ckpt").exists()
-    again = toy_run(run, trainer={"max_steps": 10}, checkpoint={"keep_last": keep})
-    assert [row["step"] for row in rows(again)] == list(range(10))
+    repeated = toy_run(run, trainer={"max_steps": 10}, checkpoint={"keep_last": keep})
+    assert [row["step"] for row in rows(repeated)] == list(range(10))
 
 
 def test_a_run_without_its_checkpoints_is_not_begun_over(folder: Path) -> None:

@@ -30,11 +30,11 @@ def values(name: str, *words: str) -> dict[str, Any]:
 
 def stage(**options: Any) -> SMGAStage:
     torch.manual_seed(0)
-    made = SMGAStage(**nested(SMGAStage, **{**SMALL, **options}))
-    made.use_statistics(statistics())
-    filled(made.network)  # head and FiLMs start at zero, which would hide what comes before them
-    made.log = lambda *args, **kwargs: None
-    return made
+    output = SMGAStage(**nested(SMGAStage, **{**SMALL, **options}))
+    output.use_statistics(statistics())
+    filled(output.network)  # head and FiLMs start at zero, which would hide what comes before them
+    output.log = lambda *args, **kwargs: None
+    return output
 
 
 def batch(layers: int = 0) -> Batch:
@@ -101,8 +101,8 @@ def test_every_config_builds_its_stage(name):
     options = dict(values(name)["stage"])
     options.pop("name")
     with torch.device("meta"):
-        made = SMGAStage(**options)
-    assert made.network.window == values(name)["data"]["window"]
+        output = SMGAStage(**options)
+    assert output.network.window == values(name)["data"]["window"]
 
 
 def test_windows_of_tiny_and_paper_are_those_of_the_network():
@@ -126,18 +126,18 @@ def test_sizes_that_do_not_go_together_are_config_errors(options, word):
 
 @pytest.mark.paper("MMGT-9")
 def test_a_step_predicts_x0_from_noise_at_random_steps():
-    made = stage(drop_audio=0.2)
-    spy = Spy(made)
-    made.train()
+    output = stage(drop_audio=0.2)
+    spy = Spy(output)
+    output.train()
     seen_steps, dropped = [], []
     for epoch in range(40):
-        made.seed = epoch
-        made.training_step(batch(), 0)
+        output.seed = epoch
+        output.training_step(batch(), 0)
         noisy, timesteps, _first, _audio, drop = spy.calls[-1]
         seen_steps += timesteps.tolist()
         dropped += drop.tolist()
-        x0, _ = made.network.poses.encode(batch().pose, batch().pose[:, 0])
-        alpha = made.network.noise.alphas_cumprod[timesteps][:, None, None]
+        x0, _ = output.network.poses.encode(batch().pose, batch().pose[:, 0])
+        alpha = output.network.noise.alphas_cumprod[timesteps][:, None, None]
         noise = (noisy - alpha.sqrt() * x0) / (1 - alpha).sqrt()
         assert noise[timesteps > 50].std().item() == pytest.approx(1, abs=0.1) or not (timesteps > 50).any()
     assert min(seen_steps) < 100
@@ -149,39 +149,39 @@ def test_a_step_predicts_x0_from_noise_at_random_steps():
 @pytest.mark.paper("MMGT-3")
 def test_the_first_frame_is_the_reference_or_any_half_of_the_time():
     for reference, expected in (("first", 1.0), ("any", 0.5)):
-        made = stage(reference=reference)
-        spy = Spy(made)
-        first = made.network.poses.condition(batch().pose[:, 0])
+        output = stage(reference=reference)
+        spy = Spy(output)
+        first = output.network.poses.condition(batch().pose[:, 0])
         same = []
         for seed in range(50):
-            made.seed = seed
-            made.training_step(batch(), 0)
+            output.seed = seed
+            output.training_step(batch(), 0)
             same += (spy.calls[-1][2] == first).all(-1).tolist()
         assert sum(same) / len(same) == pytest.approx(expected + (0.5 / T if reference == "any" else 0), abs=0.1)
 
 
 def test_a_step_is_a_function_of_seed_epoch_and_sample_ids():
-    made = stage(dropout=0.0)
-    one, again = made.training_step(batch(), 0), made.training_step(batch(), 1)
-    assert torch.equal(one, again)
-    made.seed = 5
-    assert not torch.equal(one, made.training_step(batch(), 0))
+    output = stage(dropout=0.0)
+    one, repeated = output.training_step(batch(), 0), output.training_step(batch(), 1)
+    assert torch.equal(one, repeated)
+    output.seed = 5
+    assert not torch.equal(one, output.training_step(batch(), 0))
 
 
 def test_wavlm_features_are_joined():
-    made = stage(audio_channels=35 + 6)
-    assert torch.isfinite(made.training_step(batch(layers=6), 0))
+    output = stage(audio_channels=35 + 6)
+    assert torch.isfinite(output.training_step(batch(layers=6), 0))
     with pytest.raises(ConfigError, match=r"audio_channels=35"):
-        made.training_step(batch(), 0)
+        output.training_step(batch(), 0)
 
 
 def test_sample_is_generated_from_speech_and_first_pose_alone():
-    made = stage().eval()
+    output = stage().eval()
     some = batch()
-    sampled = made.sample(some)["pose"]
+    sampled = output.sample(some)["pose"]
     assert sampled.shape == (B, T, 134, 3)
     some.pose[:, 1:] = 0.5
-    assert torch.equal(made.sample(some)["pose"], sampled)
+    assert torch.equal(output.sample(some)["pose"], sampled)
 
 
 @pytest.mark.paper("MMGT-24")
@@ -197,10 +197,10 @@ def test_ablations_train(ablation):
 @pytest.mark.paper("MMGT-24")
 def test_speech_is_heard_unless_it_is_switched_off():
     for heard in (True, False):
-        made, some = stage(use_audio=heard, drop_audio=0.0, dropout=0.0), batch()
-        before = made.training_step(some, 0)
+        output, some = stage(use_audio=heard, drop_audio=0.0, dropout=0.0), batch()
+        before = output.training_step(some, 0)
         some.speech = some.speech + 2
-        assert torch.equal(made.training_step(some, 0), before) != heard
+        assert torch.equal(output.training_step(some, 0), before) != heard
 
 
 def test_a_whole_short_run_learns_and_its_export_generates(tmp_path):
@@ -239,13 +239,13 @@ def test_a_whole_short_run_learns_and_its_export_generates(tmp_path):
 
 
 def test_padding_behind_shorter_clips_does_not_count():
-    made = stage(dropout=0.0)
+    output = stage(dropout=0.0)
     short = batch()
     short.lengths = torch.tensor([T, 9, T, T])
     losses = []
     for fill in (0.1, 0.9):
         short.pose[1, 9:] = fill
         # What stands in the padding reaches the other frames through attention, so the network is left out here.
-        made.network.forward = lambda noisy, *rest: torch.zeros_like(noisy)
-        losses.append(made.training_step(short, 0))
+        output.network.forward = lambda noisy, *rest: torch.zeros_like(noisy)
+        losses.append(output.training_step(short, 0))
     assert torch.equal(*losses)

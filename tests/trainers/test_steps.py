@@ -71,9 +71,9 @@ def test_another_run_may_begin_from_a_checkpoint_of_an_old_name(unbroken: Path, 
     run = toy_run(tmp_path / "old", **GAN, trainer={"max_steps": 16})
     as_before(run / "checkpoints" / "step-00000008.ckpt")
     source = str(run / "checkpoints" / "step-00000016.ckpt")
-    again = toy_run(tmp_path / "run", **GAN, trainer={"max_steps": 24}, resume=source)
-    assert rows(again) == [row for row in rows(unbroken) if row["step"] >= 8]
-    assert names(again) == [f"step-{step:08d}.ckpt" for step in (10, 12)]
+    repeated = toy_run(tmp_path / "run", **GAN, trainer={"max_steps": 24}, resume=source)
+    assert rows(repeated) == [row for row in rows(unbroken) if row["step"] >= 8]
+    assert names(repeated) == [f"step-{step:08d}.ckpt" for step in (10, 12)]
 
 
 def test_a_lost_loss_is_told_with_its_batch() -> None:

@@ -24,10 +24,10 @@ SMALL = {"width": 16, "layers": 1, "heads": 2, "features": 8, "text_buckets": 64
 
 def network(seed: int = 0) -> TextMotionEvaluator:
     torch.manual_seed(seed)
-    made = TextMotionEvaluator(**SMALL)
+    output = TextMotionEvaluator(**SMALL)
     rng = np.random.default_rng(0)
-    made.set_statistics(motion_statistics([make_motion(rng, 60) for _ in range(4)]))
-    return made
+    output.set_statistics(motion_statistics([make_motion(rng, 60) for _ in range(4)]))
+    return output
 
 
 def act(motion: np.ndarray, *captions: tuple[float, float, str], **extra) -> Act:
@@ -229,7 +229,7 @@ def test_a_wish_is_as_long_as_its_clip(chain):
     plan = ActingOptions(shards=str(chain["shards"]), seeds=[0], steps=2, clips=None, seconds=None, batch=4)
     actor = Actor(find_export(str(chain["text"])), "cpu")
     requests = [MotionRequest("waves", seconds=seconds) for seconds in (2.05, 3.5, 2.0)]
-    made = actor.perform(requests, plan, 0)
-    assert [len(motion) for motion in made] == [41, 70, 40]
-    again = actor.perform(requests[:2], plan, 0)
-    np.testing.assert_allclose(again[0], made[0], atol=1e-4)  # a seed of its own for each
+    output = actor.perform(requests, plan, 0)
+    assert [len(motion) for motion in output] == [41, 70, 40]
+    repeated = actor.perform(requests[:2], plan, 0)
+    np.testing.assert_allclose(repeated[0], output[0], atol=1e-4)  # a seed of its own for each

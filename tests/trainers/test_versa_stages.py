@@ -39,12 +39,12 @@ CAPTIONS = ("a person waves", "someone bows low", "turn to the left")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Saved: a tokenizer, a text branch; and shards of clips with motion, captions and sound."""
-    made = tmp_path_factory.mktemp("versa")
-    tokenizer().save_pretrained(made / "tokenizer")
+    output = tmp_path_factory.mktemp("versa")
+    tokenizer().save_pretrained(output / "tokenizer")
     torch.manual_seed(0)
-    MotionTransformer(**SMALL).save_pretrained(made / "text")
+    MotionTransformer(**SMALL).save_pretrained(output / "text")
     write_motion_shards(
-        made / "shards",
+        output / "shards",
         clips=9,
         seconds=[2.0, 2.4, 3.0],
         keys=("motion.npz", "speech.npz", "audio.flac"),
@@ -55,7 +55,7 @@ def folder(tmp_path_factory) -> Path:
             )]
         },
     )  # fmt: skip
-    return made
+    return output
 
 
 def text_stage(folder: Path, **options: Any) -> TextMotionStage:
@@ -68,9 +68,9 @@ def text_stage(folder: Path, **options: Any) -> TextMotionStage:
 def audio_stage(folder: Path, **options: Any) -> AudioMotionStage:
     torch.manual_seed(0)
     named = {"tokenizer": str(folder / "tokenizer"), "text_motion": str(folder / "text")}
-    made = quiet(AudioMotionStage(**nested(AudioMotionStage, **{**SMALL, **named, **options})))
-    filled(made.network.audio, std=0.2)  # begins as nothing, which would hide what the branch does
-    return made
+    output = quiet(AudioMotionStage(**nested(AudioMotionStage, **{**SMALL, **named, **options})))
+    filled(output.network.audio, std=0.2)  # begins as nothing, which would hide what the branch does
+    return output
 
 
 def quiet(stage: Any) -> Any:
@@ -199,8 +199,8 @@ def test_some_windows_show_some_of_their_tokens(folder):
 @pytest.mark.parametrize("make", [text_stage, audio_stage])
 def test_a_step_is_a_function_of_seed_epoch_and_sample_ids(folder, make):
     stage, some = make(folder), batch()
-    one, again = stage.training_step(some, 0), stage.training_step(some, 1)
-    assert torch.equal(one, again)
+    one, repeated = stage.training_step(some, 0), stage.training_step(some, 1)
+    assert torch.equal(one, repeated)
     stage.seed = 5
     assert not torch.equal(one, stage.training_step(some, 0))
 
@@ -337,8 +337,8 @@ def test_frozen_networks_are_in_no_checkpoint_but_the_export_is_whole(text_run, 
 def test_an_audio_run_goes_on_where_it_was(tmp_path, folder, text_run, audio_run):
     middle = audio_run / "checkpoints" / "step-00000002.ckpt"
     more = (f"stage.text_motion={text_run}", f"resume={middle}")
-    again = build(words(folder, "audio_motion", tmp_path / "run", *more), fit)
-    one, two = (load_file(run / "export" / "model.safetensors") for run in (audio_run, again))
+    repeated = build(words(folder, "audio_motion", tmp_path / "run", *more), fit)
+    one, two = (load_file(run / "export" / "model.safetensors") for run in (audio_run, repeated))
     assert all(torch.equal(one[name], two[name]) for name in one)
 
 

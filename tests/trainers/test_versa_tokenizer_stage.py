@@ -37,11 +37,11 @@ def values(name: str, *words: str) -> dict[str, Any]:
 
 def stage(**options: Any) -> TokenizerStage:
     torch.manual_seed(0)
-    made = TokenizerStage(**nested(TokenizerStage, **{**SMALL, **options}))
-    made.use_statistics(motion_statistics(list(motions(8, 40).numpy())))
-    made.logged = {}
-    made.log = lambda name, value, **_: made.logged.update({name: value})
-    return made
+    output = TokenizerStage(**nested(TokenizerStage, **{**SMALL, **options}))
+    output.use_statistics(motion_statistics(list(motions(8, 40).numpy())))
+    output.logged = {}
+    output.log = lambda name, value, **_: output.logged.update({name: value})
+    return output
 
 
 def batch(lengths: list[int] | None = None, fps: float = 20.0, seed: int = 0) -> Batch:
@@ -69,65 +69,65 @@ def test_every_config_makes_a_stage(name, low, high):
     options = dict(values(name)["stage"])
     options.pop("name")
     with torch.device("meta"):
-        made = TokenizerStage(**options)
-    assert low < sum(p.numel() for p in made.network.parameters()) < high
+        output = TokenizerStage(**options)
+    assert low < sum(p.numel() for p in output.network.parameters()) < high
 
 
 @pytest.mark.paper("VA-4")
 def test_a_step_is_the_loss_and_the_codebook_moves_once_it_is_taken():
-    made, one = stage(beta=0.5), batch()
-    loss = made.training_step(one, 0)
-    made.network.eval()
-    expected = tokenizer_loss(made.network, made.network(one.motion), **made.weights)["loss"]
+    output, one = stage(beta=0.5), batch()
+    loss = output.training_step(one, 0)
+    output.network.eval()
+    expected = tokenizer_loss(output.network, output.network(one.motion), **output.weights)["loss"]
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
-    assert {"train/reconstruction", "train/positions", "train/velocities", "train/commitment"} <= made.logged.keys()
-    before = made.network.quantizer.codebook.clone()
-    made.network.train()
-    made.training_step(one, 1)
-    assert torch.equal(made.network.quantizer.codebook, before)
-    made.on_before_optimizer_step(None)
-    assert not torch.equal(made.network.quantizer.codebook, before)
-    assert made.logged["train/codes_reset"] == made.network.quantizer.resets
-    assert made.logged["train/perplexity"] == made.network.quantizer.perplexity
+    assert {"train/reconstruction", "train/positions", "train/velocities", "train/commitment"} <= output.logged.keys()
+    before = output.network.quantizer.codebook.clone()
+    output.network.train()
+    output.training_step(one, 1)
+    assert torch.equal(output.network.quantizer.codebook, before)
+    output.on_before_optimizer_step(None)
+    assert not torch.equal(output.network.quantizer.codebook, before)
+    assert output.logged["train/codes_reset"] == output.network.quantizer.resets
+    assert output.logged["train/perplexity"] == output.network.quantizer.perplexity
 
 
 def test_which_latents_become_codes_depends_on_the_samples_alone():
     def codebook(order: list[int], cut: int) -> torch.Tensor:
-        made, one = stage(), batch()
+        output, one = stage(), batch()
         for part in (order[:cut], order[cut:]):
             some = Batch(ids=[one.ids[i] for i in part], starts=one.starts[part], fps=20.0, motion=one.motion[part])
             torch.rand(len(part))  # the global random numbers do not matter
-            made.training_step(some, 0)
-        made.on_before_optimizer_step(None)
-        return made.network.quantizer.codebook
+            output.training_step(some, 0)
+        output.on_before_optimizer_step(None)
+        return output.network.quantizer.codebook
 
     torch.testing.assert_close(codebook([0, 1, 2], 1), codebook([2, 0, 1], 2), rtol=1e-4, atol=1e-5)
 
 
 def test_lengths_are_those_of_the_motion_whatever_the_clips_frame_rate():
-    made, short = stage(), batch([25, 10, 5], fps=25.0)
-    made.eval()
+    output, short = stage(), batch([25, 10, 5], fps=25.0)
+    output.eval()
     with torch.no_grad():
-        loss = made.validation_step(short, 0)
+        loss = output.validation_step(short, 0)
         changed = short.motion.clone()
         for i, length in enumerate([20, 8, 4]):
             changed[i, length:] = 9.0
-        again = made.validation_step(Batch(**{**vars(short), "motion": changed}), 0)
-    assert loss.item() == pytest.approx(again.item(), rel=1e-6)
+        repeated = output.validation_step(Batch(**{**vars(short), "motion": changed}), 0)
+    assert loss.item() == pytest.approx(repeated.item(), rel=1e-6)
     with torch.no_grad():
         changed[1, 7] += 1
-        assert made.validation_step(Batch(**{**vars(short), "motion": changed}), 0) != again
+        assert output.validation_step(Batch(**{**vars(short), "motion": changed}), 0) != repeated
 
 
 def test_validation_says_how_far_joints_are_off_and_which_codes_come():
-    made = stage().eval()
+    output = stage().eval()
     with torch.no_grad():
-        made.validation_step(batch([M, M, 3]), 0)
-    assert {"val/loss", "val/mpjpe", "val/error_contacts", "val/error_root_yaw_velocity"} <= made.logged.keys()
-    tokens = made.network.encode(batch().motion)
-    expected = torch.cat([tokens[:2].flatten(), made.network.encode(batch().motion[2:, :3])[0]])
-    assert made.logged["val/code_use"].compute() == len(expected.unique()) / SMALL["codes"]
-    assert made.logged["val/perplexity"].compute() <= len(expected.unique()) + 1e-4
+        output.validation_step(batch([M, M, 3]), 0)
+    assert {"val/loss", "val/mpjpe", "val/error_contacts", "val/error_root_yaw_velocity"} <= output.logged.keys()
+    tokens = output.network.encode(batch().motion)
+    expected = torch.cat([tokens[:2].flatten(), output.network.encode(batch().motion[2:, :3])[0]])
+    assert output.logged["val/code_use"].compute() == len(expected.unique()) / SMALL["codes"]
+    assert output.logged["val/perplexity"].compute() <= len(expected.unique()) + 1e-4
 
 
 def test_code_use_is_of_all_batches():
@@ -200,9 +200,9 @@ def test_figures_are_millimetres_from_the_truth():
     clips = [motion.numpy() for motion in motions(2, 30)]
 
     def drifting(motion: np.ndarray) -> np.ndarray:
-        made = motion.copy()
-        made[:, 2] += 0.001  # a millimetre a frame to the front
-        return made
+        output = motion.copy()
+        output[:, 2] += 0.001  # a millimetre a frame to the front
+        return output
 
     assert measure(lambda motion: motion, clips) == {
         "mpjpe": 0, "mpjpe_local": 0, "velocity_error": 0, "contacts": 1,
@@ -234,9 +234,11 @@ def test_pca_with_more_bits_is_nearer_and_lengths_are_kept():
     for bits in (1, 5, 9):
         pca = BlockPCA(clips, bits, 4)
         assert sum(pca.allocation) == bits
-        made = [pca.reconstruct(clip) for clip in clips]
-        assert [one.shape for one in made] == [clip.shape for clip in clips]
-        errors.append(np.mean([np.square(one - clip).mean() for one, clip in zip(made, clips, strict=True)]))
-        blocks = {tuple(np.round(block, 6)) for one in made for block in one[: len(one) // 4 * 4].reshape(-1, 4 * 263)}
+        output = [pca.reconstruct(clip) for clip in clips]
+        assert [one.shape for one in output] == [clip.shape for clip in clips]
+        errors.append(np.mean([np.square(one - clip).mean() for one, clip in zip(output, clips, strict=True)]))
+        blocks = {
+            tuple(np.round(block, 6)) for one in output for block in one[: len(one) // 4 * 4].reshape(-1, 4 * 263)
+        }
         assert len(blocks) <= 2**bits
     assert errors[0] > errors[1] > errors[2]

@@ -169,9 +169,9 @@ class ToyGAN(Stage):
         return {"network": self.network, "discriminator": self.discriminator}
 
     def configure_optimizers(self) -> Any:
-        made = [OPTIMIZERS.build(self.optimizer_options)(_trained(part)) for part in self.parts().values()]
+        output = [OPTIMIZERS.build(self.optimizer_options)(_trained(part)) for part in self.parts().values()]
         make = SCHEDULES.build(self.schedule_options)
-        return made, [{"scheduler": make(o, self.steps_of_each)} for o in made]
+        return output, [{"scheduler": make(o, self.steps_of_each)} for o in output]
 
     def figures(self) -> tuple[str, ...]:
         return (*super().figures(), "train/discriminator")
@@ -179,12 +179,12 @@ class ToyGAN(Stage):
     def training_step(self, batch: Batch, batch_index: int) -> None:
         noisy = batch.pose + 0.1 * self.generator(batch).normal(*batch.pose.shape[1:])
         with self.only("network"):
-            made = self.network(noisy)
-            alike = nn.functional.mse_loss(self.network.judge(made), self.network.judge(batch.pose))
-            loss = nn.functional.mse_loss(made, batch.pose) + alike - 0.1 * self.discriminator(made).mean()
+            output = self.network(noisy)
+            alike = nn.functional.mse_loss(self.network.judge(output), self.network.judge(batch.pose))
+            loss = nn.functional.mse_loss(output, batch.pose) + alike - 0.1 * self.discriminator(output).mean()
             self.update("network", loss)
         with self.only("discriminator"):
-            real, fake = self.discriminator(batch.pose), self.discriminator(made.detach())
+            real, fake = self.discriminator(batch.pose), self.discriminator(output.detach())
             judged = nn.functional.relu(1 - real).mean() + nn.functional.relu(1 + fake).mean()
             self.update("discriminator", judged)
         self.log("train/loss", loss.detach(), batch_size=len(batch))

@@ -47,8 +47,8 @@ def rendered(
     for piece in motion:
         for part in piece.split(options.batch):
             with half_precision(device, options.half):
-                made = network.render(source, part[None].to(device), options.beta)[0]
-            pixels = (made.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+                output = network.render(source, part[None].to(device), options.beta)[0]
+            pixels = (output.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
             for frame in pixels:
                 same = frame.shape[0] == size
                 yield frame if same else cv2.resize(frame, (size, size), interpolation=cv2.INTER_CUBIC)
@@ -87,6 +87,6 @@ def write(
 
     pieces, rate = (None, SOUND_RATE) if sound is None else sound
     with Progress("making and writing frames", total, pause=10.0) as bar:
-        made = bar.over(counted())
-        video = write_video(out, made, fps, audio=pieces, sample_rate=rate, metadata=metadata)
+        output = bar.over(counted())
+        video = write_video(out, output, fps, audio=pieces, sample_rate=rate, metadata=metadata)
     return Animation(video, count, fps, metadata)

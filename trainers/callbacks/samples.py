@@ -53,12 +53,12 @@ class SampleVideos(L.Callback):
             sampled = cast(Stage, pl_module).sample(some)  # on every rank: a sharded network needs them all
         if not sampled or not trainer.is_global_zero:
             return
-        kind, made = next(iter(sampled.items()))
+        kind, output = next(iter(sampled.items()))
         pictures = _PICTURES[kind]
         fps = FPS if kind == "motion" else some.fps
         written = [
             self._write(
-                steps_done(trainer), some, i, pictures(some, i, made[i].float().cpu(), self.options.height), fps
+                steps_done(trainer), some, i, pictures(some, i, output[i].float().cpu(), self.options.height), fps
             )
             for i in range(len(some.ids))
         ]
@@ -111,8 +111,8 @@ def _poses_drawn(batch: Any, i: int, generated: torch.Tensor, height: int) -> It
 
 def _frames_beside(batch: Any, i: int, generated: torch.Tensor, height: int) -> Iterator[np.ndarray]:
     """Frames, the real one left and the generated one (T, 3, H, W) in [0, 1] right, brought to a height."""
-    made = (generated.clamp(0, 1) * 255).round().to(torch.uint8)
-    for pair in zip(batch.video[i].cpu(), made, strict=False):
+    output = (generated.clamp(0, 1) * 255).round().to(torch.uint8)
+    for pair in zip(batch.video[i].cpu(), output, strict=False):
         both = torch.cat(pair, dim=-1)[None].float()
         size = [height // 2 * 2, round(height * both.shape[-1] / both.shape[-2] / 2) * 2]
         scaled = torch.nn.functional.interpolate(both, size, mode="bilinear", antialias=True)

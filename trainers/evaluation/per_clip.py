@@ -28,9 +28,9 @@ class OverClips(float):
     shown: np.ndarray
 
     def __new__(cls, value: float, without: np.ndarray, shown: np.ndarray) -> "OverClips":
-        made = super().__new__(cls, value)
-        made.without, made.shown = np.asarray(without, np.float64), np.asarray(shown, bool)
-        return made
+        output = super().__new__(cls, value)
+        output.without, output.shown = np.asarray(without, np.float64), np.asarray(shown, bool)
+        return output
 
 
 def mean_over_clips(values: Sequence[float], weights: Sequence[float] | None = None) -> OverClips:

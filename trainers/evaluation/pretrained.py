@@ -80,12 +80,12 @@ class Pretrained:
             "csim": metrics.CSIM,
             "efid": metrics.EFID,
         }
-        made = {
+        output = {
             figure: PerClip(kinds[figure](network))
             for name, network in self.networks.items()
             for figure in WEIGHTS[name]
         }
-        return made | {EXPRESSION: PerClip(metrics.ExpressionDistance(DETECTOR))}
+        return output | {EXPRESSION: PerClip(metrics.ExpressionDistance(DETECTOR))}
 
     def update(self, meters: Mapping[str, Any], generated: Tensor, truth: Tensor, pose: Tensor | None = None) -> None:
         """Add a clip's frames (T, 3, H, W) to measures that `meters` made.

@@ -61,14 +61,14 @@ class Reenactor:
         settings = {"beta": options.beta, "relative": options.relative, "crop": options.crop}
         with SourceVideo(options.video, self.fps, LARGEST) as driving:
             motion = self._motion(driving, options, source.motion)
-            made = frames.rendered(self.network, source, motion, options, options.size or self.network.image_size)
+            output = frames.rendered(self.network, source, motion, options, options.size or self.network.image_size)
             sound: frames.Track | None = None
             if options.audio is not None:
                 sound = frames.sound_of(options.audio)
             elif driving.sound is not None:
                 sound = frames.Track(_pieces(driving.sound), SAMPLE_RATE)
             model, total = described(self.export), driving.expected
-            return frames.write(options.out, made, self.fps, sound, model, hashes(files), settings, total)
+            return frames.write(options.out, output, self.fps, sound, model, hashes(files), settings, total)
 
     @torch.no_grad()
     def _motion(self, driving: "SourceVideo", options: ReenactOptions, still: Tensor) -> Iterator[Tensor]:
@@ -132,11 +132,13 @@ class MotionAnimator:
             guidance=guidance,
         )
         motion = (chunk[0] for chunk in chunks)
-        made = frames.rendered(base, source, motion, options, options.size or base.image_size)
+        output = frames.rendered(base, source, motion, options, options.size or base.image_size)
         settings: dict[str, Any] = {"seed": options.seed, "steps": steps, "guidance": guidance, "beta": options.beta}
         settings["crop"] = options.crop
         sound = frames.sound_of(options.audio)
-        return frames.write(options.out, made, self.fps, sound, described(self.export), hashes(files), settings, total)
+        return frames.write(
+            options.out, output, self.fps, sound, described(self.export), hashes(files), settings, total
+        )
 
     def base(self, given: str | None) -> ImplicitMotion:
         """The base network: the one given, else the one of the run's config.

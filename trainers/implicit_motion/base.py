@@ -115,11 +115,11 @@ class BaseStage(Stage):
         image, driving = self._frames(batch)
         truth = driving.flatten(0, 1)
         with self.only("network"):
-            made = self.network(image, driving, reencode=self.weights["threshold"] > 0)
-            losses = self._losses(made, image, driving)
+            output = self.network(image, driving, reencode=self.weights["threshold"] > 0)
+            losses = self._losses(output, image, driving)
             self.update("network", losses["loss"])
         with self.only("discriminator"):
-            fake = made["frames"].detach().flatten(0, 1)
+            fake = output["frames"].detach().flatten(0, 1)
             real, generated = self.discriminator(truth).logits, self.discriminator(fake).logits
             judged = discriminator_loss(self.adversarial, real, generated)
             self.update("discriminator", judged)
@@ -129,11 +129,11 @@ class BaseStage(Stage):
     def validation_step(self, batch: Any, batch_index: int) -> Tensor:
         """The network's loss on held-out windows, and PSNR beside that of the source frame held."""
         image, driving = self._frames(batch)
-        made = self.network(image, driving, reencode=True)
+        output = self.network(image, driving, reencode=True)
         truth = driving.flatten(0, 1)
-        losses = self._losses(made, image, driving)
+        losses = self._losses(output, image, driving)
         held = image[:, None].expand_as(driving).flatten(0, 1)
-        losses |= {"psnr": psnr(made["frames"].flatten(0, 1), truth), "psnr_source": psnr(held, truth)}
+        losses |= {"psnr": psnr(output["frames"].flatten(0, 1), truth), "psnr_source": psnr(held, truth)}
         for name, loss in losses.items():
             self.log(f"val/{name}", loss, batch_size=len(batch))
         return losses["loss"]
@@ -142,20 +142,20 @@ class BaseStage(Stage):
         """The windows rebuilt from their first frames, `video` (B, T, 3, S, S) in [0, 1]."""
         video = pixels(batch.video, self.network)
         source = self.network.encode_source(video[:, 0])
-        made = []
+        output = []
         for frames in video.split(8, 1):  # as many as fit beside a training step
             motion = self.network.encode_motion(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
-            made.append(self.network.render(source, motion))
-        return {"video": torch.cat(made, 1)}
+            output.append(self.network.render(source, motion))
+        return {"video": torch.cat(output, 1)}
 
     def configure_optimizers(self) -> Any:
         """One optimiser and one schedule for the network, one of each for the discriminator."""
-        made = [
+        output = [
             OPTIMIZERS.build(self.optimizer_options)([p for p in part.parameters() if p.requires_grad])
             for part in self.parts().values()
         ]
         schedule = SCHEDULES.build(self.schedule_options)
-        return made, [{"scheduler": schedule(one, self.steps_of_each), "interval": "step"} for one in made]
+        return output, [{"scheduler": schedule(one, self.steps_of_each), "interval": "step"} for one in output]
 
     def _frames(self, batch: Any) -> tuple[Tensor, Tensor]:
         """A source frame (B, 3, S, S) and driving frames (B, N, 3, S, S) of each window, in [0, 1].

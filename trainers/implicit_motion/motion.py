@@ -70,12 +70,12 @@ class MotionStage(LossStage):
         self.base = FrozenBase(export) if export is not None and features == "video" else None
         self.network = build_network(MotionDiffusion, {"global_speech": "clip", **network})
         check_sampling(self.network)
-        made = None if self.base is None else self.base.network.appearance_channels
+        output = None if self.base is None else self.base.network.appearance_channels
         reads = self.network.appearance_channels
-        if made is not None and self.network.appearance is not None and made != reads:
+        if output is not None and self.network.appearance is not None and output != reads:
             raise ConfigError(
-                f"stage.network.appearance_channels is {reads}, but the network of stage.base makes {made}: set "
-                f"stage.network.appearance_channels={made}"
+                f"stage.network.appearance_channels is {reads}, but the network of stage.base makes {output}: set "
+                f"stage.network.appearance_channels={output}"
             )
         sound = ("audio.flac",) if self.network.audio == "raw" else ("speech.npz", "audio.flac")
         if self.network.reads_clip:
@@ -133,7 +133,7 @@ class MotionStage(LossStage):
         if self.base is None:
             return {}
         motion, appearance = self._features(batch, torch.zeros(len(batch), dtype=torch.long, device=self.device))
-        made = generate(
+        output = generate(
             self.network,
             motion[:, 0],
             appearance,
@@ -141,7 +141,7 @@ class MotionStage(LossStage):
             seed=self.seed,
             spoken=spoken_of(batch, self.network),
         )
-        return {"video": self.base.render(batch.video[:, 0], made)}
+        return {"video": self.base.render(batch.video[:, 0], output)}
 
     def step(self, batch: Any, part: str) -> Tensor:
         """The loss of one batch; logs it with its parts."""
@@ -157,7 +157,7 @@ class MotionStage(LossStage):
         continued = random.uniform() < self.continued
         timesteps = self.network.noise.draw(random)
         noise = random.normal(*x0.shape[1:])
-        made = self.network(
+        output = self.network(
             self.network.noise.add(x0, noise, timesteps),
             timesteps,
             source,
@@ -170,7 +170,7 @@ class MotionStage(LossStage):
         )
         frames = torch.arange(PRECEDING, PRECEDING + x0.shape[1], device=self.device)
         losses = motion_diffusion_loss(
-            made.noise, noise, made.x0, x0, before,
+            output.noise, noise, output.x0, x0, before,
             known=frames < lengths[:, None],
             continued=continued,
             weight=loss_weight(self.weighting, self.network.noise, timesteps, "epsilon"),

@@ -86,10 +86,10 @@ class SMGAAnimator:
         )
         if shown:
             with Progress("generating poses", longest, pause=10.0) as bar:
-                made = torch.cat(list(bar.over(chunks, lambda chunk: chunk.shape[1])), 1)
+                output = torch.cat(list(bar.over(chunks, lambda chunk: chunk.shape[1])), 1)
         else:
-            made = torch.cat(list(chunks), 1)
-        arrays = made.float().cpu().numpy()
+            output = torch.cat(list(chunks), 1)
+        arrays = output.float().cpu().numpy()
         return [poses[: len(one)] for poses, one in zip(arrays, speech, strict=True)]
 
     def animate(self, options: SMGAOptions) -> PoseAnimation:

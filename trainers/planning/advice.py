@@ -64,9 +64,9 @@ def _tried(
 ) -> list[tuple[Change, Values, Measured]]:
     before = memory(values, found, measured, ranks).total
     result = []
-    for words, note, changed, again in _candidates(values, found, ranks):
+    for words, note, changed, repeated in _candidates(values, found, ranks):
         try:
-            step = measure(changed, changed["data"].get("batch_size") or 1) if again else measured
+            step = measure(changed, changed["data"].get("batch_size") or 1) if repeated else measured
         except ConfigError:
             continue  # the stage cannot do it
         total = memory(changed, found, step, ranks).total

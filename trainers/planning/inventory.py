@@ -109,13 +109,13 @@ def _optimizers(stage: Any) -> list[Any]:
     """The stage's optimisers, made as its trainer would make them."""
     stage._trainer = SimpleNamespace(estimated_stepping_batches=1000, max_steps=-1)
     try:
-        made = stage.configure_optimizers()
+        output = stage.configure_optimizers()
     finally:
         stage._trainer = None
-    if isinstance(made, tuple):
-        made = made[0]
-    made = made if isinstance(made, list) else [made]
-    return [each["optimizer"] if isinstance(each, dict) else each for each in made]
+    if isinstance(output, tuple):
+        output = output[0]
+    output = output if isinstance(output, list) else [output]
+    return [each["optimizer"] if isinstance(each, dict) else each for each in output]
 
 
 def _costs(optimizer: Any) -> tuple[float, float]:

@@ -108,7 +108,7 @@ def hold(folder: RunFolder) -> Iterator[None]:
     """
     if folder.path.exists() and not folder.path.is_dir():
         raise ConfigError(f"run={folder}: it is a file, not a folder")
-    made = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
+    output = [path for path in (folder.path, *folder.path.parents) if not path.exists()]
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         with alone(folder.lock) as got:
@@ -122,11 +122,11 @@ def hold(folder: RunFolder) -> Iterator[None]:
             finally:
                 folder.lock.unlink(missing_ok=True)
     except OSError as error:
-        if error.filename not in (str(folder.lock), *map(str, made), str(folder.path)):
+        if error.filename not in (str(folder.lock), *map(str, output), str(folder.path)):
             raise
         raise ConfigError(f"run={folder}: cannot be written to ({error.strerror}); choose another folder") from None
     finally:
-        for path in made:
+        for path in output:
             with suppress(OSError):
                 path.rmdir()
 

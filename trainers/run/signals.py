@@ -78,8 +78,8 @@ def _take_note(number: int, frame: FrameType | None) -> None:
         _say("stopped at once, without saving")
         os._exit(128 + number)
     _received = number
-    again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-    _say(f"{signal.Signals(number).name}: finishing the batch and saving{again}")
+    repeated = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+    _say(f"{signal.Signals(number).name}: finishing the batch and saving{repeated}")
 
 
 def _say(text: str) -> None:

@@ -155,10 +155,10 @@ def loggers(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any],
     tensorboard = TensorBoardLogger(
         save_dir=folder.path, name="tensorboard", version="", default_hp_metric=False, purge_step=from_step or None
     )
-    made: list[Logger] = [metrics, tensorboard]
+    output: list[Logger] = [metrics, tensorboard]
     if options.mode != "off":
-        made.append(_wandb(folder, options, config, from_step))
-    return made
+        output.append(_wandb(folder, options, config, from_step))
+    return output
 
 
 def _wandb(folder: RunFolder, options: WandbOptions, config: Mapping[str, Any], from_step: int) -> Logger:

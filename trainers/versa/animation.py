@@ -178,16 +178,16 @@ def poses_of(
     square = torch.tensor([size[1], size[0]], dtype=torch.float32)
     if bank is None:
         bank = PoseBank(codes=int(tokens.max()) + 1)
-    made = bank.look_up(tokens, joints)
+    output = bank.look_up(tokens, joints)
     there = person[:, 2] > 0
     own = torch.where(there[:, None], person[:, :2] * square, -1.0)
-    source = lengths_of(made.keypoints, made.scores)
+    source = lengths_of(output.keypoints, output.scores)
     try:
         target = target_of(own, person[:, 2], source)
     except ValueError as error:
         raise MediaError(f"{error}, so it does not tell how large the person is") from None
-    keypoints = retarget(made.keypoints, made.scores, target, neck=_neck(own, there), source=source)
-    keypoints, scores = _with_own(keypoints, made.scores.clone(), own, person[:, 2])
+    keypoints = retarget(output.keypoints, output.scores, target, neck=_neck(own, there), source=source)
+    keypoints, scores = _with_own(keypoints, output.scores.clone(), own, person[:, 2])
     poses = torch.cat([keypoints / square, scores[..., None]], -1)
     return torch.where(scores[..., None] > 0, poses, torch.tensor([-1.0, -1.0, 0.0])).numpy().astype(np.float32)
 

@@ -140,8 +140,8 @@ class AudioMotionStage(LossStage):
             MotionRequest(None, row[..., :count, :].float().cpu(), length / RATE, batch.fps)
             for row, count, length in zip(audio, steps.tolist(), lengths.tolist(), strict=True)
         ]
-        made = generate_all(self.network, requests, seed=self.seed, every_step=True)
-        return {"motion": self.tokenizer.decode(made)}
+        output = generate_all(self.network, requests, seed=self.seed, every_step=True)
+        return {"motion": self.tokenizer.decode(output)}
 
     def step(self, batch: Any, part: str) -> Tensor:
         """The loss of one batch; logs it with the share of hidden tokens that are likeliest."""

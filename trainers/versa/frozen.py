@@ -76,9 +76,9 @@ def find_tokenizer(run: str) -> FrozenTokenizer:
 def same_codes(tokenizer: FrozenTokenizer | None, codes: int) -> None:
     """Raise ConfigError where a network has not as many codes as its tokenizer."""
     if tokenizer is not None and tokenizer.network.codes != codes:
-        made = tokenizer.network.codes
+        output = tokenizer.network.codes
         raise ConfigError(
-            f"stage.network.codes is {codes}, but stage.tokenizer has {made}; set stage.network.codes={made}"
+            f"stage.network.codes is {codes}, but stage.tokenizer has {output}; set stage.network.codes={output}"
         )
 
 

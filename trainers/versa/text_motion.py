@@ -84,8 +84,8 @@ class TextMotionStage(LossStage):
         # One window of each, so that all ranks ask the network equally often.
         rows = zip(layout.which.tolist(), lengths.clamp(max=self.network.window).tolist(), strict=True)
         requests = [MotionRequest(spans_of(texts, row[:length]), seconds=length / RATE) for row, length in rows]
-        made = generate_all(self.network, requests, seed=self.seed, every_step=True)
-        return {"motion": self.tokenizer.decode(made)}
+        output = generate_all(self.network, requests, seed=self.seed, every_step=True)
+        return {"motion": self.tokenizer.decode(output)}
 
     def step(self, batch: Any, part: str) -> Tensor:
         """The loss of one batch; logs it with the share of hidden tokens that are likeliest."""

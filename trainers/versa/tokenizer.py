@@ -70,8 +70,8 @@ class TokenizerStage(Stage):
 
     def training_step(self, batch: Any, batch_index: int) -> Tensor:
         """The loss of one batch; logs it with its parts."""
-        made = self._through(batch, self.generator(batch).uniform(-(-batch.motion.shape[1] // self.network.rate)))
-        losses = tokenizer_loss(self.network, made, **self.weights)
+        output = self._through(batch, self.generator(batch).uniform(-(-batch.motion.shape[1] // self.network.rate)))
+        losses = tokenizer_loss(self.network, output, **self.weights)
         self._log("train", losses, batch)
         return losses["loss"]
 
@@ -84,11 +84,11 @@ class TokenizerStage(Stage):
 
     def validation_step(self, batch: Any, batch_index: int) -> Tensor:
         """The same loss on held-out windows, errors of joints and of the vector's parts, and the codes that come."""
-        made = self._through(batch)
-        losses = tokenizer_loss(self.network, made, **self.weights)
-        self._log("val", losses | tokenizer_errors(self.network, made), batch)
+        output = self._through(batch)
+        losses = tokenizer_loss(self.network, output, **self.weights)
+        self._log("val", losses | tokenizer_errors(self.network, output), batch)
         for name, metric in (("code_use", self.code_use), ("perplexity", self.code_perplexity)):
-            metric.update(made.tokens, made.token_mask)
+            metric.update(output.tokens, output.token_mask)
             self.log(f"val/{name}", metric, batch_size=len(batch))
         return losses["loss"]
 

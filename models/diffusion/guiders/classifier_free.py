@@ -40,11 +40,11 @@ class ClassifierFree:
                 name: torch.tensor([place >= has for has, _ in self.parts], device=x.device).repeat_interleave(len(x))
                 for place, name in enumerate(self.names)
             }
-            made = predict(stacked(x, passes), levels.repeat(passes), conditions, left_out).chunk(passes)
+            output = predict(stacked(x, passes), levels.repeat(passes), conditions, left_out).chunk(passes)
             if passes == 1:
-                return made[0]
+                return output[0]
             if passes == 2:
-                return torch.lerp(made[1], made[0], self.parts[0][1])
-            return sum((share * x0 for (_, share), x0 in zip(self.parts, made, strict=True)), torch.zeros_like(x))
+                return torch.lerp(output[1], output[0], self.parts[0][1])
+            return sum((share * x0 for (_, share), x0 in zip(self.parts, output, strict=True)), torch.zeros_like(x))
 
         return denoise

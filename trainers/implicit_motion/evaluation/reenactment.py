@@ -97,11 +97,11 @@ def rebuild(network: ImplicitMotion, frames: Tensor, batch: int, beta: float | N
     """A clip's frames (T, 3, S, S) uint8, rebuilt from the first of them and the motion features of each, in [0, 1]."""
     device = next(network.parameters()).device
     source = network.encode_source(frames[:1].to(device).float() / 255)
-    made = []
+    output = []
     for part in frames.split(batch):
         motion = network.encode_motion(part.to(device).float() / 255)
-        made.append(network.render(source, motion[None], beta)[0].float().cpu())
-    return torch.cat(made)
+        output.append(network.render(source, motion[None], beta)[0].float().cpu())
+    return torch.cat(output)
 
 
 def _measure_split(

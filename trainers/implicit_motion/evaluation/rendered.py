@@ -55,10 +55,10 @@ class Rendered:
             seen.append(shot.info.id)
             number = ids.index(shot.info.id)
             for name, motions in answers.items():
-                made = self._render(shot.frames[:1], motions[number])
+                output = self._render(shot.frames[:1], motions[number])
                 for meter in pixels[name].values():
-                    meter.update(made, shot.frames)
-                self.pretrained.update(beyond[name], made, shot.frames)
+                    meter.update(output, shot.frames)
+                self.pretrained.update(beyond[name], output, shot.frames)
                 for meter in (*pixels[name].values(), *beyond[name].values()):
                     meter.end_clip()
             options.progress.advance(len(answers), "clips rendered")
@@ -76,8 +76,8 @@ class Rendered:
         device = next(self.network.parameters()).device
         source = self.network.encode_source(first.to(device).float() / 255)
         parts = torch.from_numpy(motion).float().split(self.options.batch)
-        made = [self.network.render(source, part[None].to(device))[0].float().cpu() for part in parts]
-        return torch.cat(made).clamp(0, 1)
+        output = [self.network.render(source, part[None].to(device))[0].float().cpu() for part in parts]
+        return torch.cat(output).clamp(0, 1)
 
     def _pixels(self) -> dict[str, Any]:
         import metrics

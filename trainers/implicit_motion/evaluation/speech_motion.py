@@ -196,21 +196,21 @@ def _measure_split(
     }
     answers = {name: answer for name, answer in answers.items() if name in options.beside or options.wants(name)}
     options.progress.expect(len(answers) * len(options.seeds) * len(talks))
-    made: dict[tuple[str, int | None], list[np.ndarray]] = {
+    output: dict[tuple[str, int | None], list[np.ndarray]] = {
         (name, None): motions for name, motions in fixed.items() if options.wants(name)
     }
     for name, answer in answers.items():
         started = time.perf_counter()
-        made |= {(name, seed): answer(seed) for seed in options.seeds}
+        output |= {(name, seed): answer(seed) for seed in options.seeds}
         logger.info("  %s: %.0f s", labels[name], time.perf_counter() - started)
-    figures = {key: measure(motions, talks, probe) for key, motions in made.items()}
+    figures = {key: measure(motions, talks, probe) for key, motions in output.items()}
     if rendered is not None:
-        videos = rendered.measure(made, [talk.info.id for talk in talks])
+        videos = rendered.measure(output, [talk.info.id for talk in talks])
         figures = {key: {**found, **videos[key]} for key, found in figures.items()}
     # What needs no chance is the same for every seed.
     systems = {
         name: spread([figures[name, None if name in fixed else seed] for seed in options.seeds])
-        for name in dict.fromkeys(name for name, _ in made)
+        for name in dict.fromkeys(name for name, _ in output)
     }
     ordered = {name: systems[name] for name in labels if name in systems}
     return {
@@ -272,7 +272,7 @@ def _generate(
     model: MotionAnimator, talks: Sequence[Talk], audio: Sequence[np.ndarray], options: SpeechMotionOptions, seed: int
 ) -> list[np.ndarray]:
     """Features for every clip, in batches of clips sorted by length."""
-    made: list[np.ndarray] = [np.zeros(0)] * len(talks)
+    output: list[np.ndarray] = [np.zeros(0)] * len(talks)
     order = sorted(range(len(talks)), key=lambda i: len(talks[i].motion))
     for number, start in enumerate(range(0, len(order), options.batch)):
         part = order[start : start + options.batch]
@@ -285,9 +285,9 @@ def _generate(
             seed + 1000 * number,
         )
         for i, one in zip(part, results, strict=True):
-            made[i] = one[: len(talks[i].motion)]
+            output[i] = one[: len(talks[i].motion)]
         options.progress.advance(len(part), "clips made")
-    return made
+    return output
 
 
 def _run(

@@ -161,14 +161,14 @@ def generate(
     """The model's poses for every clip, in batches of clips of nearly one length."""
     poses: list[np.ndarray] = [np.zeros(0)] * len(clips)
     for number, part in enumerate(batches([clip.frames for clip in clips], options.batch)):
-        made = model.poses(
+        output = model.poses(
             [clips[i].pose[0] for i in part],
             [speech[i] for i in part],
             seed=seed + 1000 * number,  # other noise in every batch
             steps=options.steps,
             guidance=options.guidance,
         )
-        for i, one in zip(part, made, strict=True):
+        for i, one in zip(part, output, strict=True):
             poses[i] = one
         options.progress.advance(len(part), "clips made")
     return poses

@@ -149,7 +149,7 @@ class Actor:
             options.progress.say(f"making clips, step {step} of {steps}")
 
         order = sorted(range(len(requests)), key=lambda i: requests[i].seconds or 0)
-        made: list[np.ndarray] = [np.zeros(0)] * len(requests)
+        output: list[np.ndarray] = [np.zeros(0)] * len(requests)
         for start in range(0, len(order), options.batch):
             part = order[start : start + options.batch]
             tokens = generate_all(
@@ -157,9 +157,9 @@ class Actor:
                 guidance=options.guidance, told=told, **more,
             )  # fmt: skip
             for i, own in zip(part, tokens, strict=True):
-                made[i] = self.decode(own)[: max(1, round((requests[i].seconds or 0) * FPS))]
+                output[i] = self.decode(own)[: max(1, round((requests[i].seconds or 0) * FPS))]
             options.progress.advance(len(part), "clips made")
-        return made
+        return output
 
     @torch.no_grad()
     def decode(self, tokens: torch.Tensor) -> np.ndarray:

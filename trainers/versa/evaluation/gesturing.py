@@ -255,13 +255,13 @@ def _seen(motion: np.ndarray) -> torch.Tensor:
 def _others(heard: Sequence[np.ndarray | None], seed: int) -> list[np.ndarray | None]:
     """The speech of another clip for each, repeated or cut to its length."""
     shift = 1 + int(np.random.default_rng(seed).integers(max(1, len(heard) - 1)))
-    made: list[np.ndarray | None] = []
+    output: list[np.ndarray | None] = []
     for i, speech in enumerate(heard):
         other = heard[(i + shift) % len(heard)]
         if speech is None or other is None:
-            made.append(None)
+            output.append(None)
             continue
         if len(heard) == 1:
             other = np.roll(speech, len(speech) // 2, 0)
-        made.append(other[np.arange(len(speech)) % len(other)])
-    return made
+        output.append(other[np.arange(len(speech)) % len(other)])
+    return output

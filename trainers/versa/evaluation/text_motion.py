@@ -102,9 +102,9 @@ def _measure_split(
         "random": lambda seed: [actor.random(act, seed + i) for i, act in enumerate(acts)],
     }
     fixed = {"tokens": [actor.through_tokens(act.motion) for act in acts], "truth": [act.motion for act in acts]}
-    made = [name for name in ("model", "shuffled_text") if options.wants(name)]
-    again = _AGAIN * min(_TEXTS, len(acts)) if options.wants("model") else 0
-    options.progress.expect(len(options.seeds) * (len(made) * len(acts) + again))
+    output = [name for name in ("model", "shuffled_text") if options.wants(name)]
+    repeated = _AGAIN * min(_TEXTS, len(acts)) if options.wants("model") else 0
+    options.progress.expect(len(options.seeds) * (len(output) * len(acts) + repeated))
     labels = {name: label for name, label in LABELS.items() if options.wants(name)}
     systems = {}
     for name in labels:
@@ -138,22 +138,22 @@ def measure(motions: Sequence[np.ndarray], acts: Sequence[Act], encoder: TextMot
     """Figures of one answer: motions (M, 263), one for each clip."""
     from metrics import FrechetDistance, RPrecision
 
-    made, true = vectors(encoder, motions), vectors(encoder, [act.motion for act in acts])
+    output, true = vectors(encoder, motions), vectors(encoder, [act.motion for act in acts])
     whole = [i for i, act in enumerate(acts) if act.text]
     precision, distance = RPrecision(), PerClip(FrechetDistance(encoder.features))
     ranked = np.full((len(acts), precision.top), np.nan)
     if len(whole) > 1:
         with torch.no_grad():
             texts = encoder.encode_text(encoder.read([acts[i].text or "" for i in whole]))
-        precision.update(made[whole], texts)
+        precision.update(output[whole], texts)
         ranked[whole] = precision.of_each().cpu().numpy()
-    for one, other in zip(made.double(), true.double(), strict=True):
+    for one, other in zip(output.double(), true.double(), strict=True):
         distance.update(one[None], generated=True)
         distance.update(other[None], generated=False)
         distance.end_clip()
     figures: dict[str, float] = {f"r{k + 1}": mean_over_clips(list(ranked[:, k])) for k in range(precision.top)}
     figures["fid"] = distance.compute()
-    figures["diversity"] = _diversity(made.double())
+    figures["diversity"] = _diversity(output.double())
     return {**done(motions, acts), **figures}
 
 

@@ -108,13 +108,13 @@ def measure(rebuild: Rebuild, clips: Sequence[np.ndarray]) -> dict[str, float]:
     """Figures of one answer to motions (M, 263), each the mean over clips of the mean over frames."""
     figures: dict[str, list[float]] = {"mpjpe": [], "mpjpe_local": [], "velocity_error": [], "contacts": []}
     for motion in clips:
-        made = rebuild(motion)
-        joints, truth = recover_joints(made.astype(np.float64)), recover_joints(motion.astype(np.float64))
+        output = rebuild(motion)
+        joints, truth = recover_joints(output.astype(np.float64)), recover_joints(motion.astype(np.float64))
         speeds = (np.diff(each, axis=0) * FPS for each in (joints, truth))
         figures["mpjpe"].append(1000 * _distance(joints, truth))
-        figures["mpjpe_local"].append(1000 * _distance(_local(made), _local(motion)))
+        figures["mpjpe_local"].append(1000 * _distance(_local(output), _local(motion)))
         figures["velocity_error"].append(1000 * _distance(*speeds) if len(motion) > 1 else math.nan)
-        touching = (each[:, PARTS["contacts"]] > 0.5 for each in (made, motion))
+        touching = (each[:, PARTS["contacts"]] > 0.5 for each in (output, motion))
         figures["contacts"].append(float(np.mean(np.equal(*touching))))
     found = {name: mean_over_clips(values) for name, values in figures.items()}
     return {name: value for name, value in found.items() if value == value}
