@@ -6,7 +6,7 @@ import skimage.data
 import torch
 
 from metrics import ExpressionDistance
-from trainers.evaluation.faces import DETECTOR, EVERY, FaceFinder, in_widths
+from trainers.evaluation.faces import DETECTOR, EVERY, FaceFinder, face_box, face_crop, in_widths
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,67 @@ def test_the_faces_of_true_frames_are_found_once(portrait, monkeypatch):
     for frames in (clip, clip, other, other, clip):
         finder.of_truth(frames)
     assert asked == [10 // EVERY, 1 + 10 // EVERY, 10 // EVERY]
+
+
+def test_one_square_holds_the_face_of_a_clip_wherever_it_goes():
+    points = np.full((4, 68, 3), np.nan)
+    points[0, :, :2] = np.random.default_rng(0).uniform((0.4, 0.3), (0.5, 0.5), (68, 2))
+    points[2, :, :2] = points[0, :, :2] + (0.1, 0.0)
+    left, top, right, bottom = face_box(points, aspect=2.0)
+    seen = points[[0, 2], :, :2]
+    assert left < seen[..., 0].min() < seen[..., 0].max() < right
+    assert top < seen[..., 1].min() < seen[..., 1].max() < bottom
+    assert (right - left) * 2.0 == pytest.approx(bottom - top), "square in pixels"
+    assert face_box(np.full((4, 68, 3), np.nan), 1.0) is None
+
+
+def test_a_crop_is_what_stands_in_the_box():
+    frames = torch.zeros(2, 3, 40, 80, dtype=torch.uint8)
+    frames[:, :, 10:30, 40:60] = 255
+    assert (face_crop(frames, (0.5, 0.25, 0.75, 0.75), 32) == 1).all()
+    assert (face_crop(frames.float() / 255, (0.0, 0.0, 0.4, 1.0), 32) == 0).all()
+
+
+@pytest.mark.paper("MMGT-23")
+@pytest.mark.parametrize("figure", ["psnr", "ssim", "lpips", "fid", "fvd", "kvd"])
+def test_figures_of_the_face_look_at_the_face_alone(figure, portrait):
+    import metrics
+    from trainers.evaluation import pretrained
+
+    class Distance(metrics.PSNR):
+        """Stands for a figure that needs weights: how far apart all is that it was given of the two sides."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.given: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+
+        def update(self, frames, truth=None, *, generated=None):
+            if generated is None:
+                self.given[True].append(frames)
+                self.given[False].append(truth)
+            else:
+                self.given[generated].append(frames)
+
+        def compute(self):
+            pairs = zip(self.given[True], self.given[False], strict=True)
+            return torch.stack([(one - other).abs().sum() for one, other in pairs]).sum()
+
+    finder = FaceFinder()
+    frames = portrait[None].repeat(6, 1, 1, 1)
+    inside, outside = frames.clone(), frames.clone()
+    points = finder(frames[:1])
+    left, top, right, bottom = face_box(points, 320 / 256)
+    middle = (slice(None), slice(None), slice(round(128 * (top + bottom)) - 8, round(128 * (top + bottom)) + 8))
+    inside[(*middle, slice(round(160 * (left + right)) - 8, round(160 * (left + right)) + 8))] = 0
+    outside[..., -40:, :40] = 255 - outside[..., -40:, :40]
+    made = pretrained.Pretrained({})
+    assert made.figures["face_psnr"].title == "PSNR, face"
+    changed = {}
+    for name, generated in (("same", frames), ("inside", inside), ("outside", outside)):
+        meters = made.meters()
+        if figure not in ("psnr", "ssim"):
+            meters[f"face_{figure}"] = Distance()
+        made.update(meters, generated, frames)
+        meter = meters[f"face_{figure}"]
+        changed[name] = float(getattr(meter, "metric", meter).compute())
+    assert changed["same"] == changed["outside"] != changed["inside"]

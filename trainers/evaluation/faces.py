@@ -3,11 +3,14 @@
 from typing import Any, Final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 DETECTOR: Final = "MediaPipe face mesh"
 EVERY: Final = 5
 """Every so many frames one is looked at: expressions change slowly, and each takes some ten milliseconds."""
+CROP: Final = 256  # pixels of a face crop (MMGT-23: videos at 256 x 256)
+MARGIN: Final = 0.25  # of the face, on every side of a crop
 _GRAPH: Final = "mediapipe/modules/face_landmark/face_landmark_front_cpu.binarypb"
 _SIDE: Final = 256  # smaller pictures are made larger: the detector was trained on faces of some size
 
@@ -61,3 +64,45 @@ def _large(frame: np.ndarray) -> np.ndarray:
 def in_widths(points: np.ndarray, frames: Tensor) -> np.ndarray:
     """Points (T, 68, 3) of frames (T, 3, H, W) in one unit along all axes: the frame's width."""
     return points * (1.0, frames.shape[2] / frames.shape[3], 1.0)
+
+
+def face_crop(frames: Tensor, box: tuple[float, float, float, float], side: int = CROP) -> Tensor:
+    """Frames (T, 3, H, W), uint8 or float in [0, 1], cut to a box and brought to (T, 3, side, side), float in [0, 1].
+
+    Args:
+        frames: of a clip.
+        box: left, top, right, bottom as fractions of the frame.
+        side: of the crops in pixels.
+    """
+    from torchvision.transforms.v2 import functional as pictures
+
+    height, width = frames.shape[2:]
+    left, top, right, bottom = box
+    x, y = max(0, round(left * width)), max(0, round(top * height))
+    columns, rows = max(2, round(right * width) - x), max(2, round(bottom * height) - y)
+    cut = frames[..., y : y + rows, x : x + columns]
+    cut = cut.float() / 255 if cut.dtype == torch.uint8 else cut
+    return pictures.resize(cut, [side, side], antialias=True).clamp(0, 1)
+
+
+def face_box(points: np.ndarray, aspect: float) -> tuple[float, float, float, float] | None:
+    """One box for all of a clip: a square around the face wherever it goes, a quarter larger on every side.
+
+    Args:
+        points: (T, 68, 3) of its frames as fractions of the frame; NaN where no face was found.
+        aspect: the frame's width over its height.
+
+    Returns:
+        Left, top, right, bottom as fractions, inside the frame; None where no face was found.
+    """
+    places = points[..., :2]
+    there = places[~np.isnan(places).any((1, 2))]
+    if not len(there):
+        return None
+    low, high = there.min((0, 1)), there.max((0, 1))
+    unit = np.array([1.0, aspect])  # fractions of the height as long as those of the width
+    middle = (low + high) / 2
+    reach = (0.5 + MARGIN) * max((high - low) / unit) * unit
+    left, top = np.maximum(middle - reach, 0)
+    right, bottom = np.minimum(middle + reach, 1)
+    return float(left), float(top), float(right), float(bottom)

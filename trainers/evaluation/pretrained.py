@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import numpy as np
 from torch import Tensor
 
 from settings import ConfigError
 from trainers.evaluation.comparison import Figure
-from trainers.evaluation.faces import DETECTOR, EVERY, FaceFinder, in_widths
+from trainers.evaluation.faces import DETECTOR, EVERY, FaceFinder, face_box, face_crop, in_widths
 
 WEIGHTS: Final[dict[str, dict[str, str]]] = {
     "alexnet": {"lpips": "LPIPS"},
@@ -18,6 +19,9 @@ WEIGHTS: Final[dict[str, dict[str, str]]] = {
 }
 """Networks by the name that `weights` of `trainers.evaluate` gives them, and the figures that each is for."""
 EXPRESSION: Final = "expression"
+FACE: Final = "face_"
+"""Before a figure: of the face crop (MMGT-23)."""
+ON_FACES: Final = ("psnr", "ssim", "lpips", "fid", "fvd", "kvd")
 
 
 class Pretrained:
@@ -51,6 +55,9 @@ class Pretrained:
         """Title and meaning of each figure that can be taken; other weights than the published are named."""
         found = {}
         for name, meter in self.meters().items():
+            if name.startswith(FACE):
+                found[name] = _of_faces(name, meter)
+                continue
             better = "higher" if meter.higher_is_better else "lower"
             meaning = f"with {meter.source}"
             if name == EXPRESSION:
@@ -85,6 +92,14 @@ class Pretrained:
             for name, network in self.networks.items()
             for figure in WEIGHTS[name]
         }
+        faces = {"psnr": metrics.PSNR(), "ssim": metrics.SSIM()}
+        faces |= {
+            figure: kinds[figure](network)
+            for name, network in self.networks.items()
+            for figure in WEIGHTS[name]
+            if figure in ON_FACES
+        }
+        output |= {f"{FACE}{name}": PerClip(meter) for name, meter in faces.items()}
         return output | {EXPRESSION: PerClip(metrics.ExpressionDistance(DETECTOR))}
 
     def update(self, meters: Mapping[str, Any], generated: Tensor, truth: Tensor, pose: Tensor | None = None) -> None:
@@ -99,7 +114,10 @@ class Pretrained:
 
         some, true_some = generated[::EVERY], truth[::EVERY]
         made_faces, true_faces = self.faces(some), self.faces.of_truth(truth)
+        self._faces(meters, generated, truth, true_faces)
         for name, meter in meters.items():
+            if name.startswith(FACE):
+                continue
             if name in ("fid", "fvd", "kvd", "fid_i3d"):
                 meter.update(generated, generated=True)
                 meter.update(truth, generated=False)
@@ -116,3 +134,31 @@ class Pretrained:
                 meter.update(generated, truth[:1], points, points[:1])
             else:
                 meter.update(some, truth[:1], five_of(made_faces[..., :2]), five_of(true_faces[:1, :, :2]))
+
+    def _faces(self, meters: Mapping[str, Any], generated: Tensor, truth: Tensor, faces: np.ndarray) -> None:
+        """Add both videos' crops of the place where the true face is; a clip without one adds nothing."""
+        box = face_box(faces, truth.shape[3] / truth.shape[2])
+        if box is None:
+            return
+        crop, true_crop = face_crop(generated, box), face_crop(truth, box)
+        for name in ON_FACES:
+            meter = meters.get(f"{FACE}{name}")
+            if meter is None:
+                continue
+            if name in ("psnr", "ssim", "lpips"):
+                meter.update(crop, true_crop)
+            else:
+                meter.update(crop, generated=True)
+                meter.update(true_crop, generated=False)
+
+
+def _of_faces(name: str, meter: Any) -> Figure:
+    """Title and meaning of a figure on face crops."""
+    figure = name.removeprefix(FACE)
+    title = meter.label if hasattr(meter.metric, "label") else figure.upper()
+    source = f" with {meter.source}" if hasattr(meter.metric, "source") else ""
+    return Figure(
+        f"{title}, face",
+        "higher" if meter.higher_is_better else "lower",
+        f"the same on the square around the true face of each clip{source}; the face by {DETECTOR}",
+    )
