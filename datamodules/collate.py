@@ -109,13 +109,13 @@ def stacks(windows: Sequence[Window]) -> list[Stack]:
     Raises:
         ValueError: the clips do not hold the same arrays, or not of one shape.
     """
-    first, made = windows[0], []
+    first, output = windows[0], []
     for name in first.arrays:
         lacking = next((window for window in windows if name not in window.arrays), None)
         if lacking is not None:
             raise ValueError(f"clip {first.info.id} has {name}, clip {lacking.info.id} of the same batch has not")
-        made.append(Stack.of(name, [window.arrays[name] for window in windows], windows))
-    return made
+        output.append(Stack.of(name, [window.arrays[name] for window in windows], windows))
+    return output
 
 
 def new_tensor(shape: Sequence[int], dtype: np.dtype, pinned: bool = False) -> torch.Tensor:

@@ -157,15 +157,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = build(values, Options)
         with faults_of(Path(options.output).expanduser()):
-            made = make_bank(options)
+            result = make_bank(options)
     except ConfigError as error:
         print(f"config error: {error}", file=sys.stderr)
         return 2
     except (OutputError, IndexFileError, ShardError, TooManyBadSamples) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(f"{made['snippets']} snippets of {made['tokens']} of {made['codes']} tokens in {options.output}")
-    for reason, count in made["left_out"].items():
+    print(f"{result['snippets']} snippets of {result['tokens']} of {result['codes']} tokens in {options.output}")
+    for reason, count in result["left_out"].items():
         print(f"  left out: {count} clips: {reason}")
     return 0
 

@@ -115,8 +115,8 @@ class _Run:
     def _repeat(self) -> None:
         """Do again the videos whose parts were found damaged on the disk."""
         while self._again:
-            again, self._again = self._again, []
-            with closing(run_jobs(again, self.work.options, min(1, self.workers))) as results:
+            repeated, self._again = self._again, []
+            with closing(run_jobs(repeated, self.work.options, min(1, self.workers))) as results:
                 for job, _ in results:
                     self._close(job.number // self.work.options.videos_per_shard)
 

@@ -67,9 +67,9 @@ class Fit:
         scale = np.array([self.scaled[1] / self.size[1], self.scaled[0] / self.size[0]], np.float32)
         shift = sign * np.array([self.left / self.size[1], self.top / self.size[0]], np.float32)
         missing = (points[..., :2] == -1).all(-1, keepdims=True)
-        made = points.copy()
-        made[..., :2] = np.where(missing, points[..., :2], points[..., :2] * scale + shift)
-        return made
+        output = points.copy()
+        output[..., :2] = np.where(missing, points[..., :2], points[..., :2] * scale + shift)
+        return output
 
     def moved_boxes(self, boxes: np.ndarray) -> np.ndarray:
         """Boxes (..., 4), x0, y0, x1, y1 as fractions of the frame, as fractions of the fitted one."""

@@ -98,7 +98,7 @@ def _read_in_turn(data: bytes, start: int, length: int, fit: Fit | None, clip_id
         raise BadSample("video.mp4: cannot be decoded (MediaError)", clip_id) from None
     if fit:
         frames = [cv2.resize(frame, fit.scaled[::-1], interpolation=cv2.INTER_AREA) for frame in frames]
-    put, made = _room_for(frames[0].shape, len(frames), fit, room)
-    for frame, into in zip(frames, made, strict=True):
+    put, output = _room_for(frames[0].shape, len(frames), fit, room)
+    for frame, into in zip(frames, output, strict=True):
         put(frame, into)
-    return made
+    return output

@@ -248,18 +248,18 @@ class Packer:
 
     def finish(self, windows: Sequence[Window]) -> None:
         """See `Maker`."""
-        made = stacks(windows)
+        output = stacks(windows)
         video = self._whole_video()
         if self._frames and video is None:
             looks = [stored.look(self._memory[stored.block]) for stored in self._frames]
-            made.append(Stack.of("video", looks, windows))
+            output.append(Stack.of("video", looks, windows))
         stored: list[_Stored] = []
-        for one in made:
+        for one in output:
             begin = stored[-1].end if stored else 0
             stored.append(_Stored(len(self._memory), begin, one.shape, one.dtype.str))
         if stored:
             self._lend(stored[-1].end)
-        for one, place in zip(made, stored, strict=True):
+        for one, place in zip(output, stored, strict=True):
             one.write(place.look(self._memory[place.block]))
             self._parcel.arrays[one.name] = place
         if video is not None:

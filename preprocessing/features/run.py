@@ -119,11 +119,11 @@ def make_features(options: Options) -> dict[str, Any]:
     loaded.network.to(device)
     bad = BadSamples()
     total = sum(sample.frames for shard in index.shards for sample in shard.samples)
-    made = [shard for shard in index.shards if work.is_made(shard.name)]
-    before = sum(sample.frames for shard in made for sample in shard.samples)
+    result = [shard for shard in index.shards if work.is_made(shard.name)]
+    before = sum(sample.frames for shard in result for sample in shard.samples)
     with Progress("frames read by the network", total, done=before, shown=options.progress) as bar:
         for shard in index.shards:
-            if shard in made:
+            if shard in result:
                 continue
             parts = Parts(folder, shard, writer.reads, loaded.frames, options.batch or writer.batch)
             clips = read_clips(parts, shard, device, options.workers, bar)
@@ -163,6 +163,6 @@ def _make(clip: OpenClip, writer: Writer, loaded: Loaded) -> tuple[dict[str, Any
     if clip.damage is not None:
         raise BadSample(clip.damage, clip.sample.id)
     info = decode("clip.json", clip.members["clip.json"], clip.sample.id)
-    made = loaded.make(info, clip.values(writer.reads), clip.frames)
-    arrays = {**made, "network": np.frombuffer(bytes.fromhex(loaded.sha256), np.uint8)}
+    output = loaded.make(info, clip.values(writer.reads), clip.frames)
+    arrays = {**output, "network": np.frombuffer(bytes.fromhex(loaded.sha256), np.uint8)}
     return arrays, encoded(info, {writer.key: arrays})[writer.key]

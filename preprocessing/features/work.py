@@ -30,8 +30,8 @@ class FeatureWork(ShardWork):
     what: ClassVar = "features"
 
     def __init__(self, output: Path, index: Index, key: str, what: dict[str, Any]) -> None:
-        made = {"version": VERSION, "input": hashlib.sha256(index.to_bytes()).hexdigest(), **what}
-        super().__init__(output, made, [shard.name for shard in index.shards])
+        result = {"version": VERSION, "input": hashlib.sha256(index.to_bytes()).hexdigest(), **what}
+        super().__init__(output, result, [shard.name for shard in index.shards])
         self.index, self.key = index, KEYS[key]
 
     def finish(self) -> dict[str, Any]:

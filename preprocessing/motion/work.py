@@ -37,10 +37,10 @@ class MotionWork(ShardWork):
 
     def __init__(self, output: Path, options: Options, plan: ImportPlan) -> None:
         of = json.dumps(plan.made_of, sort_keys=True).encode()
-        made = {"version": VERSION, "options": options.what(), "input": hashlib.sha256(of).hexdigest()}
+        result = {"version": VERSION, "options": options.what(), "input": hashlib.sha256(of).hexdigest()}
         if options.model is not None:
-            made["model"] = _sha256(options.model)
-        super().__init__(output, made, [name for name, _ in plan.shards])
+            result["model"] = _sha256(options.model)
+        super().__init__(output, result, [name for name, _ in plan.shards])
         self.plan = plan
 
     def write(self, name: str, reads: Iterable[Read]) -> None:

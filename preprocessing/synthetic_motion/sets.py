@@ -100,10 +100,10 @@ def generate(
     write_json(output / RECIPE, what)
     statistics, entries, counts = StatisticsAccumulator(), [], Counter[str]()
     with _mapped(recipe, workers) as mapped, Progress("clips made", clips) as bar:
-        made = bar.over(mapped)
+        outcome = bar.over(mapped)
         for first in range(0, clips, clips_per_shard):
             path = output / f"shard-{first // clips_per_shard:06d}.tar"
-            entries.append(_write(path, islice(made, min(clips_per_shard, clips - first)), statistics, counts))
+            entries.append(_write(path, islice(outcome, min(clips_per_shard, clips - first)), statistics, counts))
     index = Index(fps=float(FPS), shards=entries, statistics=statistics.result())
     summary = {
         "clips": clips,

@@ -16,9 +16,9 @@ KEYS = ("pose.npz", "speech.npz", "face.npz", "audio.flac")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("parcels")
-    write_shards(made, clips=12, seconds=[2.0, 3.0, 4.0], keys=KEYS, layers=4)
-    return str(made)
+    output = tmp_path_factory.mktemp("parcels")
+    write_shards(output, clips=12, seconds=[2.0, 3.0, 4.0], keys=KEYS, layers=4)
+    return str(output)
 
 
 def batches(shards, workers, keys=KEYS, **options):
@@ -68,8 +68,8 @@ def test_a_clip_is_told_of_once_while_it_is_known():
     assert send(0, 1, 0).infos == {0: infos[0], 1: infos[1]}
     later = send(0, 2)
     assert (later.infos, later.forgotten) == ({2: infos[2]}, {1})
-    again = send(1)
-    assert (again.infos, again.forgotten) == ({1: infos[1]}, {0})
+    repeated = send(1)
+    assert (repeated.infos, repeated.forgotten) == ({1: infos[1]}, {0})
     both = send(0, 2, 1, 0)  # 0 comes, goes and comes again
     assert both.infos == {0: infos[0], 2: infos[2], 1: infos[1]}
     assert both.forgotten == {2}

@@ -79,8 +79,8 @@ def test_little_memory_and_left_iterations_change_nothing(shards, workers):
             assert batch.ids == names
             assert torch.equal(batch.pose, pose)
         loader.load_state_dict(module(shards).train_dataloader().state_dict())
-    again = module(shards, workers=workers).val_dataloader()
-    first, left, second = list(again), next(iter(again)), list(again)
+    repeated = module(shards, workers=workers).val_dataloader()
+    first, left, second = list(repeated), next(iter(repeated)), list(repeated)
     assert torch.equal(left.pose, first[0].pose)
     assert all(torch.equal(one.pose, other.pose) for one, other in zip(first, second, strict=True))
 
@@ -218,9 +218,9 @@ def test_the_whole_clips_speech_comes_with_each_window(tmp_path, workers):
     """Padded to the longest of the batch, with how long each is."""
     write_shards(tmp_path, clips=2, seconds=(3.0, 5.0), splits=("val",))
     keys = ("speech.npz", "audio.flac", "whole/audio.flac", "whole/speech.npz")
-    made = module(tmp_path, keys, window=20, stride=0.8, workers=workers)
+    output = module(tmp_path, keys, window=20, stride=0.8, workers=workers)
     stored = {info.id: values for info, values in read_clips(tmp_path, ("speech.npz", "audio.flac"))}
-    batch = next(iter(made.val_dataloader()))
+    batch = next(iter(output.val_dataloader()))
     assert sorted(set(batch.whole["frames"][:, 0].tolist())) == [75, 125]
     for row, info in enumerate(batch.infos):
         frames = info.frames

@@ -44,9 +44,9 @@ def test_a_resumed_loader_goes_on_where_it_stood(shards, windows, before, after)
         loader = module(shards, workers=before, **options).train_dataloader()
         assert run(loader, stop) == unbroken[:stop]
         state = json.loads(json.dumps(loader.state_dict()))  # plain: it can be stored anywhere
-        again = module(shards, workers=after, **options).train_dataloader()
-        again.load_state_dict(state)
-        assert run(again, 50 - stop) == unbroken[stop:]
+        repeated = module(shards, workers=after, **options).train_dataloader()
+        repeated.load_state_dict(state)
+        assert run(repeated, 50 - stop) == unbroken[stop:]
 
 
 def test_the_state_counts_what_was_handed_out_not_what_workers_made_ahead(shards):
@@ -60,10 +60,10 @@ def test_the_state_counts_what_was_handed_out_not_what_workers_made_ahead(shards
 def test_a_resume_reads_nothing_over_again(shards):
     whole = module(shards).train_dataloader()
     run(whole, len(whole) - 1)
-    again = module(shards).train_dataloader()
-    again.load_state_dict(whole.state_dict())
-    assert run(again, 1)
-    assert again.dataset.samples_read <= 8
+    repeated = module(shards).train_dataloader()
+    repeated.load_state_dict(whole.state_dict())
+    assert run(repeated, 1)
+    assert repeated.dataset.samples_read <= 8
 
 
 def test_the_number_of_ranks_may_change_within_an_epoch(shards):
@@ -163,6 +163,6 @@ def test_bad_samples_do_not_break_resume(tmp_path):
     for stop in (4, 9, 15):
         loader = module(str(tmp_path), workers=2).train_dataloader()
         run(loader, stop)
-        again = module(str(tmp_path), workers=2).train_dataloader()
-        again.load_state_dict(loader.state_dict())
-        assert run(again, 30 - stop) == unbroken[stop:]
+        repeated = module(str(tmp_path), workers=2).train_dataloader()
+        repeated.load_state_dict(loader.state_dict())
+        assert run(repeated, 30 - stop) == unbroken[stop:]

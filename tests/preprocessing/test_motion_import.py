@@ -57,10 +57,10 @@ def talk(tmp_path_factory) -> tuple[Path, np.ndarray]:
     sound = write_wav(data / "2_scott_0_1_1.wav", 3.2)
     write_grid(data / "2_scott_0_1_1.TextGrid", 2.9, {"words": WORDS, "phones": PHONES})
     output = tmp_path_factory.mktemp("made") / "out"
-    made = import_motion(options(data, output, language="en", licence="made up"))
-    assert made["clips"] == 1
-    assert not made["drops"]
-    assert not made["warnings"]
+    result = import_motion(options(data, output, language="en", licence="made up"))
+    assert result["clips"] == 1
+    assert not result["drops"]
+    assert not result["warnings"]
     return output, sound
 
 
@@ -120,8 +120,9 @@ def test_layers_of_a_pretrained_speech_network_beside_the_hand_crafted_features(
         assert speech["handcrafted"].shape == (info.frames, 35)
         assert speech["layers"].shape == (1, round(info.frames / 20 * 50), 16)
         assert speech["layer_ids"].tolist() == [2]
-        again = PretrainedSpeech(str(tmp_path / "wav2vec"), layers=[2])
-        np.testing.assert_array_equal(again.features(values["audio.flac"], speech["layers"].shape[1]), speech["layers"])
+        repeated = PretrainedSpeech(str(tmp_path / "wav2vec"), layers=[2])
+        layers = repeated.features(values["audio.flac"], speech["layers"].shape[1])
+        np.testing.assert_array_equal(layers, speech["layers"])
 
 
 def test_a_speech_network_that_is_not_there_stops_before_anything_is_written(tmp_path, capsys):
@@ -137,10 +138,10 @@ def test_a_long_take_is_cut_into_equal_clips_that_follow_on_each_other(tmp_path)
     sound = write_wav(tmp_path / "in" / "long.wav", 64.0)
     words = [(i * 2.0, i * 2.0 + 1.0, f"w{i}") for i in range(32)]
     write_grid(tmp_path / "in" / "long.TextGrid", 64.5, {"words": words})
-    made = import_motion(options(tmp_path / "in", tmp_path / "out", speech=[], when_shorter="cut"))
+    output = import_motion(options(tmp_path / "in", tmp_path / "out", speech=[], when_shorter="cut"))
     clips = [(info, values) for info, values, _ in clips_of(tmp_path / "out").values()]
     assert [info.frames for info, _ in clips] == [427, 426, 427]
-    assert made["frames"] == 1280
+    assert output["frames"] == 1280
     assert [info.start for info, _ in clips] == [0.0, 21.35, 42.65]
     whole = np.concatenate([values["motion.npz"]["motion"] for _, values in clips])
     np.testing.assert_allclose(whole, from_smplx(parameters(65.0, 30.0, 3), 30.0)[:1280], atol=2e-3)
@@ -208,14 +209,14 @@ def test_what_cannot_be_used_is_named_and_counted_and_the_rest_goes_on(tmp_path)
     write_smplx(tmp_path / "in" / "good.npz", 2.0)
     (tmp_path / "in" / "good.wav").write_bytes(b"no sound")
     (tmp_path / "in" / "good.TextGrid").write_text("no grid")
-    made = import_motion(options(tmp_path / "in", tmp_path / "out"))
-    assert made["clips"] == 1
-    assert made["files"] == 11
-    named = {entry["file"].removesuffix(".npz"): entry["reason"] for entry in made["drops"]}
+    output = import_motion(options(tmp_path / "in", tmp_path / "out"))
+    assert output["clips"] == 1
+    assert output["files"] == 11
+    named = {entry["file"].removesuffix(".npz"): entry["reason"] for entry in output["drops"]}
     assert named == {reason: reason for reason in BAD} | {"no_rate": "missing_key", "short": "too_short"}
-    assert made["dropped"]["missing_key"] == made["dropped"]["too_short"] == 2
-    assert [entry["file"] for entry in made["warnings"]] == ["good.npz", "good.npz"]
-    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == made
+    assert output["dropped"]["missing_key"] == output["dropped"]["too_short"] == 2
+    assert [entry["file"] for entry in output["warnings"]] == ["good.npz", "good.npz"]
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == output
     assert list(verify(tmp_path / "out")) == []
 
 
@@ -236,8 +237,8 @@ def test_nothing_to_import_is_a_clear_error(tmp_path, capsys):
 def test_humanml3d_comes_with_its_splits_and_captions(tmp_path):
     names = {"000001": ("train", 3.0), "M000001": ("train", 3.0), "000002": ("val", 2.0), "000003": ("test", 2.0)}
     motions = write_humanml3d(tmp_path / "in", names)
-    made = import_motion(options(tmp_path / "in", tmp_path / "out"))
-    assert made["splits"] == {"test": 1, "train": 2, "val": 1}
+    output = import_motion(options(tmp_path / "in", tmp_path / "out"))
+    assert output["splits"] == {"test": 1, "train": 2, "val": 1}
     assert list(verify(tmp_path / "out")) == []
     for info, values, _ in clips_of(tmp_path / "out").values():
         name = Path(info.source).stem
@@ -283,12 +284,12 @@ def test_bad_motions_and_texts_of_humanml3d_are_counted(tmp_path):
     (data / "texts" / "late.txt").write_text("after the end#x#50.0#60.0\n")
     (data / "texts" / "ok.txt").write_text("no marks\na wave#x#nan#nan\nlate#x#50.0#60.0\npast the end#x#1.0#99.0\n")
     np.save(data / "new_joint_vecs" / "extra.npy", motion)
-    made = import_motion(options(data, tmp_path / "out"))
-    assert {Path(e["file"]).stem: e["reason"] for e in made["drops"]} == {
+    output = import_motion(options(data, tmp_path / "out"))
+    assert {Path(e["file"]).stem: e["reason"] for e in output["drops"]} == {
         "nan": "not_finite", "kit": "wrong_shape", "one": "too_short", "odd": "unreadable", "gone": "missing_file",
         "lost": "missing_file", "mute": "no_text", "late": "no_text",
     }  # fmt: skip
-    assert made["unlisted"] == ["extra"]
+    assert output["unlisted"] == ["extra"]
     ((info, _, _),) = clips_of(tmp_path / "out").values()
     said = [(c.start, c.end, c.text) for c in info.captions]
     assert said == [(0.0, 1.95, "no marks"), (0.0, 1.95, "a wave"), (1.0, 1.95, "past the end")]
@@ -299,8 +300,8 @@ def test_lists_and_captions_that_an_editor_of_windows_saved(tmp_path):
     write_humanml3d(data, {"a": ("train", 2.0), "b": ("train", 2.0)})
     (data / "train.txt").write_bytes("\ufeffa\r\nb\r\n".encode())
     (data / "texts" / "a.txt").write_bytes("\ufeffsomeone waves#x#0.0#0.0\r\n".encode())
-    made = import_motion(options(data, tmp_path / "out"))
-    assert (made["drops"], made["clips"]) == ([], 2)
+    output = import_motion(options(data, tmp_path / "out"))
+    assert (output["drops"], output["clips"]) == ([], 2)
     assert "someone waves" in [c.text for info, _, _ in clips_of(tmp_path / "out").values() for c in info.captions]
 
 
@@ -341,9 +342,9 @@ def test_clips_with_smplx_parameters_get_motion(tmp_path):
     ids = [sample.id for shard in Index.load(data).shards for sample in shard.samples]
     arrays = {ids[0]: smplx_arrays(0), ids[2]: smplx_arrays(2)}
     add_smplx(data, arrays)
-    made = import_motion(options(data, tmp_path / "out"))
+    output = import_motion(options(data, tmp_path / "out"))
     assert list(verify(tmp_path / "out")) == []
-    assert (made["clips"], made["with_motion"], len(made["warnings"])) == (3, 2, 1)
+    assert (output["clips"], output["with_motion"], len(output["warnings"])) == (3, 2, 1)
     old, new = Index.load(data), Index.load(tmp_path / "out")
     assert set(new.statistics) == set(old.statistics) | {"body_motion"}
     assert {name: new.statistics[name] for name in old.statistics} == old.statistics
@@ -415,9 +416,9 @@ def test_a_short_sound_cuts_nothing_unless_asked_and_capital_endings_are_found(t
     sound = write_wav(tmp_path / "in" / "take.wav", 2.0)
     (tmp_path / "in" / "take.wav").rename(tmp_path / "in" / "take.WAV")
     for how, frames in (("keep", 80), ("cut", 40)):
-        made = import_motion(options(tmp_path / "in", tmp_path / how, speech=[], when_shorter=how))
-        assert abs(made["frames"] - frames) <= 1
-        assert ["the sound last 2.00 s" in entry["warning"] for entry in made["warnings"]] == [True]
+        output = import_motion(options(tmp_path / "in", tmp_path / how, speech=[], when_shorter=how))
+        assert abs(output["frames"] - frames) <= 1
+        assert ["the sound last 2.00 s" in entry["warning"] for entry in output["warnings"]] == [True]
         ((_, values, _),) = clips_of(tmp_path / how).values()
         np.testing.assert_allclose(values["audio.flac"][: len(sound)], sound[: len(values["audio.flac"])], atol=2e-4)
         assert not values["audio.flac"][len(sound) :].any()

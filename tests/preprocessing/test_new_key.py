@@ -75,11 +75,11 @@ def shards(tmp_path, monkeypatch):
     monkeypatch.setitem(WRITERS._parts, "loudness", LoudnessWriter)
     write_shards(tmp_path / "in", clips=3, per_shard=2, seconds=[2.0, 3.0], keys=("audio.flac", "pose.npz"))
     writer = {"name": "loudness", "gain": 2.0}
-    made = make_features(
+    result = make_features(
         Options(input=str(tmp_path / "in"), output=str(tmp_path / "out"), network="none", writer=writer, workers=0,
                 progress=False)
     )  # fmt: skip
-    assert made["clips"] == 3
+    assert result["clips"] == 3
     return tmp_path / "out"
 
 

@@ -162,5 +162,5 @@ def test_two_processes_never_hold_the_same_shard(five_videos, tmp_path):
         work.alone("shards/000001") as other,
     ):
         assert (first, second, other) == (True, False, True)
-    with work.alone("shards/000000") as again:
-        assert again
+    with work.alone("shards/000000") as repeated:
+        assert repeated

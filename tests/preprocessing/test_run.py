@@ -104,9 +104,9 @@ def test_a_list_of_spans_becomes_clips_and_goes_on_after_a_stop(five_videos, tmp
     done = {path.name: path.stat().st_mtime_ns for path in parts.glob("*.json")}
     assert 0 < len(done) < 6
     assert not (tmp_path / "two" / "index.json").exists()
-    again = quick_run(*slow)
-    assert again.returncode == 0, again.stderr
-    assert f"going on: {len(done)} of 6" in again.stderr
+    repeated = quick_run(*slow)
+    assert repeated.returncode == 0, repeated.stderr
+    assert f"going on: {len(done)} of 6" in repeated.stderr
     assert contents(tmp_path / "two") == contents(tmp_path / "out")
 
 
@@ -114,9 +114,9 @@ def test_workers_and_repeats_change_no_byte(made, five_videos, tmp_path):
     ended = quick_run(f"input={five_videos}", f"output={tmp_path / 'out'}", "workers=2", "videos_per_shard=2")
     assert ended.returncode == 0, ended.stderr
     assert contents(tmp_path / "out") == contents(made[0])
-    again = quick_run(f"input={five_videos}", f"output={tmp_path / 'out'}", "workers=0", "videos_per_shard=2")
-    assert again.returncode == 0
-    assert "already complete" in again.stdout
+    repeated = quick_run(f"input={five_videos}", f"output={tmp_path / 'out'}", "workers=0", "videos_per_shard=2")
+    assert repeated.returncode == 0
+    assert "already complete" in repeated.stdout
 
 
 @pytest.mark.slow
@@ -334,8 +334,8 @@ def test_a_full_disk_ends_the_run_in_words(small_disk, tmp_path, workers):
     ]
     assert not left
     subprocess.run(["mount", "-o", "remount,size=50m", small_disk], check=True)
-    again = quick_run(*words)
-    assert again.returncode == 0, again.stderr
+    repeated = quick_run(*words)
+    assert repeated.returncode == 0, repeated.stderr
     assert quick_run(f"input={folder}", f"output={tmp_path}/whole", "workers=0", "videos_per_shard=1").returncode == 0
     assert contents(small_disk / "out") == contents(tmp_path / "whole")
 

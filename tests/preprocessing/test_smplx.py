@@ -330,7 +330,7 @@ def test_wrong_options_are_named(file, options, word):
 
 
 def test_the_number_of_threads_changes_no_byte(model):
-    threads, made = torch.get_num_threads(), []
+    threads, output = torch.get_num_threads(), []
     for number in (1, 2):
         torch.set_num_threads(number)
         try:
@@ -338,8 +338,8 @@ def test_the_number_of_threads_changes_no_byte(model):
             assert torch.get_num_threads() == number, "the number of threads is put back"
         finally:
             torch.set_num_threads(threads)
-        made.append(encode("smplx.npz", found.arrays))
-    assert made[0] == made[1]
+        output.append(encode("smplx.npz", found.arrays))
+    assert output[0] == output[1]
 
 
 @pytest.mark.slow

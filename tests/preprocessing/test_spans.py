@@ -39,13 +39,13 @@ def hum(seconds, rate=48_000):
 def videos(tmp_path_factory):
     """The same long video in several containers, with B frames, a key frame every 5 s, and sound."""
     folder = tmp_path_factory.mktemp("long")
-    made = {}
+    output = {}
     for ending, codec in (("mp4", "aac"), ("mkv", "aac"), ("ts", "aac"), ("avi", "mp2")):
-        made[ending] = write_clip(
+        output[ending] = write_clip(
             folder / f"long.{ending}", seconds=SECONDS, fps=FPS, width=BITS * SIDE, height=48, picture=numbered,
             audio=hum(SECONDS), codec=codec, options={"g": "50", "bf": "0" if ending == "avi" else "2"},
         )  # fmt: skip
-    return made
+    return output
 
 
 def taken(path, span=None, crop=None, **options):

@@ -50,8 +50,8 @@ def one_thread():
 def silent() -> list[tuple[np.ndarray, ClipInfo]]:
     """500 clips without sound, of a seed that nothing was tuned on."""
     recipe = Recipe(clips=500, speakers=4, seed=21, talking=0.0, sequences=0.2, captions=3, val=0.08, test=0.17)
-    made = [make_clip(recipe, number) for number in range(recipe.clips)]
-    return [(values["motion.npz"]["motion"], values["clip.json"]) for values in made]
+    output = [make_clip(recipe, number) for number in range(recipe.clips)]
+    return [(values["motion.npz"]["motion"], values["clip.json"]) for values in output]
 
 
 @pytest.fixture(scope="module")
@@ -333,7 +333,7 @@ def test_talking_clips_strike_on_the_stress_of_their_sound(folder):
     assert kinds["talk_action"] >= 1
 
     def hits(others: list[np.ndarray]) -> float:
-        near = [np.abs(made[None] - true[:, None]).min(1) < 0.1 for made, true in zip(found, others, strict=True)]
+        near = [np.abs(output[None] - true[:, None]).min(1) < 0.1 for output, true in zip(found, others, strict=True)]
         return float(np.concatenate(near).mean())
 
     assert hits(truths) > 0.9

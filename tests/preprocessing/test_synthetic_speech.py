@@ -15,8 +15,8 @@ def test_speech_does_not_depend_on_what_was_said_before():
     voice = Voice("en-us+f4", rate=170, pitch=45)
     first, sounds = speak("The baker repaired a golden violin.", voice)
     speak("Something else entirely, by another voice.", Voice("en+m3"))
-    again, sounds_again = speak("The baker repaired a golden violin.", voice)
-    assert np.array_equal(first, again)
+    repeated, sounds_again = speak("The baker repaired a golden violin.", voice)
+    assert np.array_equal(first, repeated)
     assert sounds == sounds_again
 
 

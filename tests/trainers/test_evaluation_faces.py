@@ -110,14 +110,14 @@ def test_figures_of_the_face_look_at_the_face_alone(figure, portrait):
     middle = (slice(None), slice(None), slice(round(128 * (top + bottom)) - 8, round(128 * (top + bottom)) + 8))
     inside[(*middle, slice(round(160 * (left + right)) - 8, round(160 * (left + right)) + 8))] = 0
     outside[..., -40:, :40] = 255 - outside[..., -40:, :40]
-    made = pretrained.Pretrained({})
-    assert made.figures["face_psnr"].title == "PSNR, face"
+    output = pretrained.Pretrained({})
+    assert output.figures["face_psnr"].title == "PSNR, face"
     changed = {}
     for name, generated in (("same", frames), ("inside", inside), ("outside", outside)):
-        meters = made.meters()
+        meters = output.meters()
         if figure not in ("psnr", "ssim"):
             meters[f"face_{figure}"] = Distance()
-        made.update(meters, generated, frames)
+        output.update(meters, generated, frames)
         meter = meters[f"face_{figure}"]
         changed[name] = float(getattr(meter, "metric", meter).compute())
     assert changed["same"] == changed["outside"] != changed["inside"]
