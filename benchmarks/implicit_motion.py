@@ -23,7 +23,8 @@ from models.implicit_motion.base import SourceFeatures
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import MotionDiffusion
 from pretrained.exports import load_network
-from trainers.animation.frames import BATCH, half_precision
+from trainers.animation.frames import half_precision
+from trainers.animation.options import Frames
 from trainers.run.exports import find_export
 
 FPS = 25
@@ -55,12 +56,15 @@ def measure(
     speech = torch.randn(1, *((16_000,) if diffusion.audio == "raw" else (FPS, 35)), device=device)
 
     def render(source: SourceFeatures, motion: torch.Tensor) -> None:
-        for part in motion.split(BATCH):
+        for part in motion.split(Frames().batch):
             base.render(source, part[None])
 
     def image_to_image() -> None:
         with half_precision(device, half):
-            render(base.encode_source(image), torch.cat([base.encode_motion(part) for part in driving.split(BATCH)]))
+            render(
+                base.encode_source(image),
+                torch.cat([base.encode_motion(part) for part in driving.split(Frames().batch)]),
+            )
 
     def audio_to_video() -> None:
         with half_precision(device, half):
