@@ -5,7 +5,9 @@ import pytest
 import skimage.data
 import torch
 
+import metrics
 from metrics import ExpressionDistance
+from trainers.evaluation import pretrained
 from trainers.evaluation.faces import DETECTOR, EVERY, FaceFinder, face_box, face_crop, in_widths
 
 
@@ -78,46 +80,41 @@ def test_a_crop_is_what_stands_in_the_box():
     assert (face_crop(frames.float() / 255, (0.0, 0.0, 0.4, 1.0), 32) == 0).all()
 
 
+class Distance(metrics.PSNR):
+    """Stands for a figure that needs weights: how far apart all is that it was given of the two sides."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: dict[bool, list[torch.Tensor]] = {True: [], False: []}
+
+    def update(self, frames, truth=None, *, generated=None):
+        if generated is None:
+            self.given[True].append(frames)
+            self.given[False].append(truth)
+        else:
+            self.given[generated].append(frames)
+
+    def compute(self):
+        pairs = zip(self.given[True], self.given[False], strict=True)
+        return torch.stack([(one - other).abs().sum() for one, other in pairs]).sum()
+
+
 @pytest.mark.paper("MMGT-23")
-@pytest.mark.parametrize("figure", ["psnr", "ssim", "lpips", "fid", "fvd", "kvd"])
-def test_figures_of_the_face_look_at_the_face_alone(figure, portrait):
-    import metrics
-    from trainers.evaluation import pretrained
-
-    class Distance(metrics.PSNR):
-        """Stands for a figure that needs weights: how far apart all is that it was given of the two sides."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.given: dict[bool, list[torch.Tensor]] = {True: [], False: []}
-
-        def update(self, frames, truth=None, *, generated=None):
-            if generated is None:
-                self.given[True].append(frames)
-                self.given[False].append(truth)
-            else:
-                self.given[generated].append(frames)
-
-        def compute(self):
-            pairs = zip(self.given[True], self.given[False], strict=True)
-            return torch.stack([(one - other).abs().sum() for one, other in pairs]).sum()
-
-    finder = FaceFinder()
+def test_figures_of_the_face_look_at_the_face_alone(portrait, finder):
     frames = portrait[None].repeat(6, 1, 1, 1)
     inside, outside = frames.clone(), frames.clone()
-    points = finder(frames[:1])
-    left, top, right, bottom = face_box(points, 320 / 256)
-    middle = (slice(None), slice(None), slice(round(128 * (top + bottom)) - 8, round(128 * (top + bottom)) + 8))
-    inside[(*middle, slice(round(160 * (left + right)) - 8, round(160 * (left + right)) + 8))] = 0
+    left, top, right, bottom = face_box(finder(frames[:1]), 320 / 256)
+    row, column = round(128 * (top + bottom)), round(160 * (left + right))
+    inside[..., row - 8 : row + 8, column - 8 : column + 8] = 0
     outside[..., -40:, :40] = 255 - outside[..., -40:, :40]
-    output = pretrained.Pretrained({})
-    assert output.figures["face_psnr"].title == "PSNR, face"
+    networks = pretrained.Pretrained({})
+    assert networks.figures["face_psnr"].title == "PSNR, face"
     changed = {}
     for name, generated in (("same", frames), ("inside", inside), ("outside", outside)):
-        meters = output.meters()
-        if figure not in ("psnr", "ssim"):
-            meters[f"face_{figure}"] = Distance()
-        output.update(meters, generated, frames)
-        meter = meters[f"face_{figure}"]
-        changed[name] = float(getattr(meter, "metric", meter).compute())
-    assert changed["same"] == changed["outside"] != changed["inside"]
+        meters = networks.meters()
+        meters |= {f"face_{figure}": Distance() for figure in ("lpips", "fid", "fvd", "kvd")}
+        networks.update(meters, generated, frames)
+        of_faces = {figure: meters[f"face_{figure}"] for figure in pretrained.ON_FACES}
+        changed[name] = {figure: float(getattr(one, "metric", one).compute()) for figure, one in of_faces.items()}
+    assert changed["same"] == changed["outside"]
+    assert all(changed["same"][figure] != changed["inside"][figure] for figure in pretrained.ON_FACES)
