@@ -44,7 +44,7 @@ setup: $(READY)  ## Make the environment (.venv/)
 demo: $(READY)  ## Videos to shards to a trained SMGA to an mp4 (VIDEOS=folder IMAGE=me.png AUDIO=speech.wav for your own)
 	$(BIN)/python -m trainers.demo output=$(DEMO) $(OWN)
 
-demo-portrait: $(READY)  ## A picture speaks: frames, motion, mp4, in about 20 minutes on two cores (VIDEOS= IMAGE= AUDIO=)
+demo-portrait: $(READY)  ## A picture speaks: frames, motion, mp4, in about 25 minutes on two cores (VIDEOS= IMAGE= AUDIO=)
 	$(BIN)/python -m trainers.demo_portrait output=demo-portrait $(OWN)
 
 demo-versa: $(READY)  ## Text and speech to whole-body motion: tokens, transformers, a skeleton video

@@ -31,7 +31,7 @@ def demo_portrait(
     base_steps: Count = 2000,
     motion_steps: Count = 1500,
 ) -> Path:
-    """Go the whole way; what is finished already is not done again. About 20 minutes on two cores.
+    """Go the whole way; what is finished already is not done again. About 25 minutes on two cores.
 
     The networks are the tiny ones: 64 x 64 pixels, which is enough to see whether lips and head follow the speech. The
     picture should show a person of the videos: from a few people nobody learns what others look like.
