@@ -22,10 +22,12 @@ def targets() -> list[Any]:
     found = []
     for room in ("trainers", "pretrained", "preprocessing", "metrics", "benchmarks"):
         for path in sorted((ROOT / room).rglob("*.py")):
-            for name in re.findall(r"\bcommand\(\s*(\w+)\s*,", path.read_text()):
-                module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-                # Commands whose keys depend on the run know all of them together.
-                found.append(getattr(importlib.import_module(module), "OPTIONS" if name == "target" else name))
+            for name in re.findall(r"\b(?:run_)?command\(\s*(\w+)\s*,", path.read_text()):
+                if name in ("options", "target"):  # what they hand on
+                    name = {"trainers": "OPTIONS"}.get(room, "")  # of all stages together
+                if name:
+                    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+                    found.append(getattr(importlib.import_module(module), name))
     return found
 
 
