@@ -63,11 +63,13 @@ OPTIONS: Final = keys_of(animate, ANIMATORS)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `animate`; 0, or 2 with one line of explanation."""
-    from trainers.run.exports import stage_of
-
     try:
         run = value_of(argv, OPTIONS, "run")
-        stage = stage_of(run)
+        stage = None
+        if run is not None:
+            from trainers.run.exports import stage_of  # brings torch, which a command's help does without
+
+            stage = stage_of(run)
         target = OPTIONS if stage not in ANIMATORS else keys_of(animate, ANIMATORS, stage)
         values = command(target, argv, prog="python -m trainers.animate")
         with faults_of(Path(values["out"])):

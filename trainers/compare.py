@@ -174,11 +174,14 @@ OPTIONS: Final = keys_of(compare, EVALUATORS, given=NO_KEYS)
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `compare`; 0, or 2 with one line of explanation."""
     from datamodules.shards.index import IndexFileError
-    from trainers.run.exports import stage_of
 
     try:
         runs = value_of(argv, OPTIONS, "runs", positional="runs")
-        stage = stage_of(runs[0]) if isinstance(runs, list) and runs else None
+        stage = None
+        if isinstance(runs, list) and runs:
+            from trainers.run.exports import stage_of  # brings torch, which a command's help does without
+
+            stage = stage_of(runs[0])
         target = keys_of(compare, EVALUATORS, stage, NO_KEYS) if stage in EVALUATORS else OPTIONS
         values = command(target, argv, prog="python -m trainers.compare", positional="runs")
         with faults_of(Path(values["out"])):

@@ -113,11 +113,14 @@ OPTIONS: Final = keys_of(evaluate, EVALUATORS, given=GIVEN)
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `evaluate`; 0, or 2 with one line of explanation."""
     from datamodules.shards.index import IndexFileError
-    from trainers.run.exports import stage_of
 
     try:
         run = value_of(argv, OPTIONS, "run")
-        stage = stage_of(run)
+        stage = None
+        if run is not None:
+            from trainers.run.exports import stage_of  # brings torch, which a command's help does without
+
+            stage = stage_of(run)
         target = keys_of(evaluate, EVALUATORS, stage, GIVEN) if stage in EVALUATORS else OPTIONS
         values = command(target, argv, prog="python -m trainers.evaluate")
         with faults_of(Path(values["out"] or values["run"])):
