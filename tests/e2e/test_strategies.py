@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.e2e.strategies import GAN, SHARDED, SMGA, STRATEGIES, clips, curve, train, train_all, words
+from tests.trainers.toy import register
 from trainers.export import main as export
 from trainers.fit import main
 from trainers.run.checkpoints import read, read_state
@@ -177,6 +178,7 @@ def test_offload(strategy: str, offload: str, runs: Path):
 def test_what_a_strategy_cannot_do_stops_at_once(
     more: list[str], said: str, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
+    register()  # whatever ran before in this process
     out = tmp_path / "run"
     stage = GAN if "optimisers" in said else SMGA
     assert main(words(out, runs / "shards", "ddp", 2, "trainer.max_steps=2", *more, stage=stage)) == 2
