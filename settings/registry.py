@@ -28,6 +28,12 @@ def nearest(word: str, known: list[str], elsewhere: Mapping[str, str] = {}) -> s
     )
 
 
+def imported(place: str) -> Any:
+    """What stands at "package.module:attribute"."""
+    module, _, attribute = place.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
 class Names:
     """Names of one kind of part, each imported only when it is asked for.
 
@@ -56,8 +62,7 @@ class Names:
             raise ConfigError(f"unknown {self.kind} '{name}'; {nearest(name, self.names())}")
         part = self._parts[name]
         if isinstance(part, str):
-            module, _, attribute = part.partition(":")
-            part = self._parts[name] = getattr(importlib.import_module(module), attribute)
+            part = self._parts[name] = imported(part)
         return part
 
 

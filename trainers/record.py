@@ -1,11 +1,11 @@
 """What a system registers: where each of its stages stands, and what animates and measures it, with their options."""
 
-import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from settings import ConfigError
+from settings.registry import imported
 from settings.schema import Joined, Section, keys
 
 
@@ -88,5 +88,4 @@ def tool_of(tools: Mapping[str, Tool], stage: str, name: str, can: str) -> Tool:
 
 def load_tool(tool: Tool) -> Any:
     """The class or function of a tool."""
-    module, _, attribute = tool.at.partition(":")
-    return getattr(importlib.import_module(module), attribute)
+    return imported(tool.at)

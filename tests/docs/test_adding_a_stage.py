@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,18 +16,7 @@ from trainers.tracking.metrics_csv import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "adding_a_stage.md"
-ROOMS = (
-    "cospeech",
-    "settings",
-    "reports",
-    "models",
-    "datamodules",
-    "pretrained",
-    "preprocessing",
-    "metrics",
-    "trainers",
-    "configs",
-)
+ROOMS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["root_packages"]
 BLOCK = re.compile(r"^ +`([\w/.]+)`\n\n( +)```(python|yaml|diff)\n(.*?)^ +```$", re.MULTILINE | re.DOTALL)
 
 
@@ -57,7 +47,7 @@ def follow(house: Path) -> list[str]:
 def house(tmp_path_factory) -> Path:
     """A copy of the tree in which the page was followed."""
     folder = tmp_path_factory.mktemp("house")
-    for room in ROOMS:
+    for room in (*ROOMS, "configs"):
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / room, folder / room, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", folder)
