@@ -1,20 +1,25 @@
 """What a clip is: how each key of a sample is encoded, decoded and checked; the table of keys is `datamodules/keys.py`.
 
 A sample of a shard is one continuous clip of at most 30 s. `clip.json` is required, every other key optional. Values
-are checked on writing and on reading; a bad one raises `BadSample`, which readers count and name.
+are checked on writing and on reading; a bad one raises `BadSample`, which readers count and name (`BadSamples`).
 """
 
 import io
 import json
 import re
+from collections import Counter
 from typing import Any, Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datamodules.keys import KEYS, SAMPLE_RATE, SPEECH_RATE
+from settings.log import get_logger
+
+logger = get_logger(__name__)
 
 VERSION: Final = 1
+_EXAMPLES: Final = 3  # of each reason, in messages
 _ID: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -32,6 +37,56 @@ class BadSample(ValueError):
 
     def __reduce__(self):
         return BadSample, (self.reason, self.clip_id)
+
+
+class TooManyBadSamples(RuntimeError):
+    """More samples are damaged than a run may skip; the message gives reasons and examples."""
+
+
+class BadSamples:
+    """What was skipped so far in this process.
+
+    Args:
+        limit: share of the samples read that may be damaged.
+        minimum: number of damaged samples below which the share does not matter.
+    """
+
+    def __init__(self, limit: float = 0.01, minimum: int = 20):
+        self._limit, self._minimum = limit, minimum
+        self.reasons: dict[str, str] = {}
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Damaged samples by reason."""
+        return Counter(self.reasons.values())
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    def add(self, clip_id: str, reason: str) -> bool:
+        """Count a sample, once, and name it in the log; whether it was new."""
+        if clip_id in self.reasons:
+            return False
+        self.reasons[clip_id] = reason
+        logger.warning("skipped sample %s: %s (%d so far)", clip_id, reason, len(self))
+        return True
+
+    def check(self, read: int) -> None:
+        """Raise TooManyBadSamples if too many of the samples read are damaged."""
+        if len(self) >= self._minimum and len(self) > self._limit * read:
+            raise TooManyBadSamples(self.describe(read))
+
+    def describe(self, read: int) -> str:
+        """What happened and what to do, with examples of each reason."""
+        lines = []
+        for reason, count in self.counts.most_common():
+            named = [clip_id for clip_id, why in self.reasons.items() if why == reason][:_EXAMPLES]
+            lines.append(f"{count} x {reason} ({', '.join(named)}{', ...' if count > len(named) else ''})")
+        return (
+            f"{len(self)} of {read} samples read are damaged, more than bad_sample_limit={self._limit:g}: "
+            f"{'; '.join(lines)}. Run `python -m preprocessing.verify SHARDS` to see all, make the shards again, "
+            "or raise data.bad_sample_limit"
+        )
 
 
 class Caption(BaseModel):

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from datamodules.clip import BadSample, ClipInfo
-from datamodules.shards.bad_samples import BadSamples
+from datamodules.clip import BadSample, BadSamples, ClipInfo
 from datamodules.shards.cache import ShardFolder
 from datamodules.shards.index import Index
 from datamodules.shards.samples import ClipReader, ReadRequest

@@ -123,17 +123,26 @@ def new_tensor(shape: Sequence[int], dtype: np.dtype, pinned: bool = False) -> t
     return torch.empty(tuple(shape), dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=pinned)
 
 
+def stacked(windows: Sequence[Window], pinned: bool = False) -> dict[str, torch.Tensor]:
+    """The arrays of B windows as those of a batch, by its fields, in page-locked memory if `pinned`.
+
+    Raises:
+        ValueError: as `stacks`.
+    """
+    arrays = {}
+    for one in stacks(windows):
+        arrays[one.name] = new_tensor(one.shape, one.dtype, pinned)
+        one.write(arrays[one.name].numpy())
+    return arrays
+
+
 def collate(windows: Sequence[Window]) -> Batch:
     """B windows as one batch; shorter ones are padded at the end (`Batch.lengths` says how long each is).
 
     Raises:
         ValueError: the clips do not hold the same arrays, or not of one shape.
     """
-    arrays = {}
-    for one in stacks(windows):
-        arrays[one.name] = new_tensor(one.shape, one.dtype)
-        one.write(arrays[one.name].numpy())
-    return make_batch(windows, arrays)
+    return make_batch(windows, stacked(windows))
 
 
 def make_batch(windows: Sequence[Window], arrays: Mapping[str, torch.Tensor]) -> Batch:

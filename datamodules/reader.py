@@ -7,12 +7,11 @@ from typing import Any, Literal
 import lightning.pytorch as L
 import torch
 
-from datamodules.clip import BadSample
+from datamodules.clip import BadSample, BadSamples
 from datamodules.keys import KEYS
 from datamodules.media.fitting import FitMode
 from datamodules.order.streams import Partition, Shuffle
 from datamodules.order.windows import Cut
-from datamodules.shards.bad_samples import BadSamples
 from datamodules.shards.cache import ShardFolder
 from datamodules.shards.index import Index
 from datamodules.shards.samples import WHOLE, ClipReader, LoadedClip, Oblong, ReadRequest

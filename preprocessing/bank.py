@@ -16,9 +16,8 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from datamodules.clip import ClipInfo
+from datamodules.clip import ClipInfo, TooManyBadSamples
 from datamodules.clips import read_clips
-from datamodules.shards.bad_samples import TooManyBadSamples
 from datamodules.shards.cache import ShardError
 from datamodules.shards.index import Index, IndexFileError
 from models.human.motion import FPS as MOTION_FPS

@@ -16,7 +16,7 @@ import torch
 from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from datamodules.shards.bad_samples import TooManyBadSamples
+from datamodules.clip import TooManyBadSamples
 from datamodules.shards.cache import ShardError
 from datamodules.shards.index import IndexFileError
 from datamodules.transport.memory import keep_freed_memory

@@ -11,8 +11,7 @@ from datamodules.clip import BadSample, ClipInfo, check, decode
 from datamodules.keys import KEYS
 from datamodules.media.fitting import Fit, FitMode
 from datamodules.shards.cache import ShardFolder
-from datamodules.shards.members import read_members
-from datamodules.shards.npz import read_npz
+from datamodules.shards.members import read_members, read_npz
 from datamodules.shards.table import ClipTable
 from settings import get_logger
 

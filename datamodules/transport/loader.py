@@ -11,12 +11,11 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from datamodules.batch import Batch
-from datamodules.clip import BadSample
+from datamodules.clip import BadSample, BadSamples, TooManyBadSamples
 from datamodules.collate import Window, cut_window
 from datamodules.media.video import read_window
 from datamodules.order.streams import EpochOrder, Partition, Shuffle
 from datamodules.order.windows import Cut
-from datamodules.shards.bad_samples import BadSamples, TooManyBadSamples
 from datamodules.shards.samples import ClipReader, Oblong
 from datamodules.transport.memory import keep_freed_memory
 from datamodules.transport.messages import BatchMessage, Gatherer, InfoCache, Maker, Packer, Unpacker

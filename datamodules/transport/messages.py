@@ -18,7 +18,7 @@ import torch
 
 from datamodules.batch import Batch
 from datamodules.clip import ClipInfo
-from datamodules.collate import Stack, Window, make_batch, new_tensor, stacks
+from datamodules.collate import Stack, Window, make_batch, new_tensor, stacked, stacks
 from datamodules.transport.shared_memory import SharedBlock, SharedMemoryPool, SharedMemoryReader
 
 _ALIGNMENT: Final = 64
@@ -184,7 +184,7 @@ class Gatherer:
     """
 
     def __init__(self, message: BatchMessage, pinned: bool):
-        self._parcel, self._pinned = message, pinned
+        self._message, self._pinned = message, pinned
         self._video: np.ndarray | None = None
         self._frames: list[np.ndarray] = []
 
@@ -202,10 +202,8 @@ class Gatherer:
 
     def finish(self, windows: Sequence[Window]) -> None:
         """See `Maker`."""
-        arrays = self._parcel.arrays
-        for one in stacks(windows):
-            arrays[one.name] = self._new(one.shape, one.dtype)
-            one.write(arrays[one.name])
+        arrays = self._message.arrays
+        arrays |= {name: array.numpy() for name, array in stacked(windows, self._pinned).items()}
         if self._frames:
             video = Stack.of("video", self._frames, windows)
             whole = self._video is not None and self._video.shape == video.shape
@@ -227,7 +225,7 @@ class Packer:
     """
 
     def __init__(self, message: BatchMessage, pool: SharedMemoryPool):
-        self._parcel, self._pool = message, pool
+        self._message, self._pool = message, pool
         self._memory: list[np.ndarray] = []
         self._frames: list[_Stored] = []
         self._room: _Stored | None = None
@@ -261,9 +259,9 @@ class Packer:
             self._lend(stored[-1].end)
         for one, place in zip(output, stored, strict=True):
             one.write(place.look(self._memory[place.block]))
-            self._parcel.arrays[one.name] = place
+            self._message.arrays[one.name] = place
         if video is not None:
-            self._parcel.arrays["video"] = video
+            self._message.arrays["video"] = video
 
     def _whole_video(self) -> _Stored | None:
         """Frames of all windows as (B, T, H, W, 3) where they lie, if they are of one shape and lie in one piece."""
@@ -277,5 +275,5 @@ class Packer:
 
     def _lend(self, size: int) -> None:
         block, memory = self._pool.take(size)
-        self._parcel.blocks.append(block)
+        self._message.blocks.append(block)
         self._memory.append(memory)

@@ -9,10 +9,9 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 
-from datamodules.clip import BadSample, decode
+from datamodules.clip import BadSample, BadSamples, decode
 from datamodules.keys import KEYS
 from datamodules.media.fitting import FitMode
-from datamodules.shards.bad_samples import BadSamples
 from datamodules.shards.cache import ShardFolder
 from datamodules.shards.index import Index
 from datamodules.statistics import StatisticsAccumulator

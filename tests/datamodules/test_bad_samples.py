@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from datamodules.clip import TooManyBadSamples
 from datamodules.clips import read_clips
 from datamodules.reader import ClipDataModule
-from datamodules.shards.bad_samples import TooManyBadSamples
 from tests.shards import write_shards
 
 KEYS = ("pose.npz", "audio.flac")

@@ -6,7 +6,7 @@ import pytest
 
 from datamodules.clip import encode
 from datamodules.keys import KEYS
-from datamodules.shards.npz import read_npz
+from datamodules.shards.members import read_npz
 
 
 def packed(save=np.savez_compressed, **arrays):
