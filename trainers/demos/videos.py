@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from models.human.keypoints import FACE
+from settings.progress import follow
 from trainers.demos.steps import DemoError
 
 LEAST: Final = 256  # pixels of the longest side that is kept at least
@@ -46,7 +47,7 @@ def choose_size(videos: str, face: int = 64, shortest: bool = False) -> Size:
     except ManifestError as error:
         raise DemoError(str(error)) from None
     chosen = [sources[i] for i in np.unique(np.linspace(0, len(sources) - 1, _LOOKED_AT).round().astype(int))]
-    looks = [look for look in (_look(Path(source.path)) for source in chosen) if look]
+    looks = [look for source in follow(chosen, "looking for faces in videos") if (look := _look(Path(source.path)))]
     if not looks:
         return Size(512, f"no face was found at the beginning of {len(chosen)} videos; they are kept at 512 pixels")
     wanted = max(face / high * (min(shape) if shortest else max(shape)) for high, shape in looks)
