@@ -63,7 +63,7 @@ class SidecarPose:
                     f"{frames / rate:.2f} s: about {expected:.0f} were expected"
                 )
             position = (shown[0] / rate + np.arange(draft.info.frames) / draft.fps) * fps
-        points, scores = _at(keypoints, scores, position)
+        points, scores = poses_at(keypoints, scores, position)
         if draft.crop is not None:
             left, top, right, bottom = draft.crop
             points = (points - (left, top)) / (right - left, bottom - top)
@@ -160,7 +160,7 @@ def _missing(path: Path) -> str:
     return f"no key points at {path}; pose=sidecar wants them beside the video, pose=mediapipe finds them itself"
 
 
-def _at(keypoints: np.ndarray, scores: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def poses_at(keypoints: np.ndarray, scores: np.ndarray, position: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Points and scores at fractional rows (T,), linearly where both neighbours are seen, else from the nearer one."""
     position = position.clip(0, len(keypoints) - 1)
     low = np.floor(position).astype(int)

@@ -70,7 +70,7 @@ def write_animation(request: Request, poses: np.ndarray, fps: float, model: dict
         model: name, stage and hash of the network, for the metadata.
     """
     metadata = request.metadata(model)
-    pose_file = write_poses(request.out.with_suffix(".npz"), poses, (request.height, request.width))
+    pose_file = write_poses(request.out.with_suffix(".npz"), poses, (request.height, request.width), fps)
     masks = {}
     with Progress("writing masks and video", len(poses) * (len(NAMES) + 1), pause=10.0) as bar:
         for name in NAMES:
@@ -98,10 +98,11 @@ def mask_frames(poses: np.ndarray, name: str, height: int, width: int) -> Iterat
             yield np.repeat(mask[..., None], 3, axis=2)
 
 
-def write_poses(path: Path, poses: np.ndarray, size: tuple[int, int]) -> Path:
+def write_poses(path: Path, poses: np.ndarray, size: tuple[int, int], fps: float) -> Path:
     """Write poses (T, 134, 3) as a clip's pose.npz; missing points become (-1, -1) with score 0.
 
-    Beside a clip's arrays stands `size`, height and width of the frames in pixels, which `frame_size` reads again.
+    Beside a clip's arrays stand `size`, height and width of the frames in pixels, which `frame_size` reads again, and
+    `fps`, frames a second, so that whatever the poses drive moves as fast.
     """
     scores = np.clip(poses[..., 2], 0, 1)
     keypoints = np.where(scores[..., None] > 0, poses[..., :2], -1.0)
@@ -113,6 +114,7 @@ def write_poses(path: Path, poses: np.ndarray, size: tuple[int, int]) -> Path:
             keypoints=keypoints.astype(np.float32),
             scores=scores.astype(np.float32),
             size=np.array(size, np.int32),
+            fps=np.array(fps, np.float32),
         )
     os.replace(temporary, path)
     return path

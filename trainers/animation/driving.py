@@ -1,0 +1,116 @@
+"""Poses that drive a video: of a file of any system that makes them, or looked for in somebody else's video."""
+
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules.media.files import MediaError
+from models.human.keypoints import NECK
+from models.human.retarget import lengths_of, retarget, target_of
+from settings import get_logger
+from settings.progress import Progress
+from trainers.animation.frame_size import frame_size
+from trainers.animation.request import LARGEST, has_person
+
+MINIMUM_SCORE: Final = 0.1  # as in preprocessing
+logger = get_logger(__name__)
+
+
+def driving_poses(path: Path, fps: float) -> tuple[np.ndarray, tuple[int, int]]:
+    """Poses at a frame rate, and height and width of the frames that they were found in.
+
+    A file (`pose.npz` of a clip or of `animate`, or DWPose's arrays) is brought from the rate that it states (array
+    `fps`) to this one; where it states none it has this one, which is said. In a video the person is looked for. Frames
+    in which nobody is seen hold the nearest pose, which is said.
+
+    Args:
+        path: npz, or any video.
+        fps: frames a second that are wanted.
+
+    Returns:
+        (T, 134, 3) as fractions of the frame and score, with T the file's seconds times fps; (height, width).
+
+    Raises:
+        MediaError: neither of them, or nobody in it.
+    """
+    poses, size = _of_file(path, fps) if path.suffix.lower() == ".npz" else _of_video(path, fps)
+    there = np.array([has_person(pose, face=False) for pose in poses])
+    if not there.any():
+        raise MediaError(f"{path}: none of its {len(poses)} poses shows a person")
+    if not there.all():
+        logger.warning(
+            "%s: nobody is seen in %d of %d frames; they hold the nearest pose", path, sum(~there), len(there)
+        )
+        rows = np.flatnonzero(there)
+        poses = poses[rows[np.interp(np.arange(len(poses)), rows, np.arange(len(rows))).round().astype(int)]]
+    return poses, size
+
+
+def onto_person(poses: np.ndarray, size: tuple[int, int], person: np.ndarray, picture: tuple[int, int]) -> np.ndarray:
+    """Poses of one person brought onto another: their bones' lengths, size and place; directions stay.
+
+    Args:
+        poses: (T, 134, 3) as fractions of frames.
+        size: height and width of these.
+        person: (134, 3) the other person's pose as fractions of a picture.
+        picture: height and width of that.
+
+    Returns:
+        (T, 134, 3) as fractions of the picture.
+
+    Raises:
+        MediaError: the two have nothing in common by which one could be brought onto the other.
+    """
+    points, scores = _square(poses, size)
+    own, seen = _square(person[None], picture)
+    source = lengths_of(points, scores)
+    try:
+        target = target_of(own[0], seen[0], source)
+        moved = retarget(points, scores, target, own[0, NECK] if seen[0, NECK] > 0 else None, source)
+    except ValueError as error:
+        raise MediaError(f"the driving poses do not fit the picture: {error}") from None
+    scale = torch.tensor([picture[1], picture[0]], dtype=torch.float32)
+    fractions = torch.where(scores[..., None] > 0, moved / scale, -1.0)
+    return torch.cat([fractions, scores[..., None]], -1).numpy()
+
+
+def _square(poses: np.ndarray, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Points (T, 134, 2) in pixels, which are square, and scores (T, 134)."""
+    whole = torch.from_numpy(np.ascontiguousarray(poses, np.float32))
+    return whole[..., :2] * torch.tensor([size[1], size[0]], dtype=torch.float32), whole[..., 2]
+
+
+def _of_file(path: Path, fps: float) -> tuple[np.ndarray, tuple[int, int]]:
+    from preprocessing.pose.sidecar import poses_at, read_keypoints
+
+    keypoints, scores, stated = read_keypoints(path)
+    if stated is None:
+        logger.warning("%s states no fps; its %d poses are taken for %g a second", path, len(scores), fps)
+    rate = stated or fps
+    position = np.arange(max(1, round(len(scores) / rate * fps))) * rate / fps
+    keypoints, scores = poses_at(keypoints, scores, position)
+    if not np.isfinite(keypoints).all() or not np.isfinite(scores).all():
+        raise MediaError(f"{path} has points that are no numbers")
+    scores = scores.clip(0, 1)
+    keypoints = np.where(scores[..., None] > 0, keypoints, -1.0)
+    return np.concatenate([keypoints, scores[..., None]], -1).astype(np.float32), frame_size(path)
+
+
+def _of_video(path: Path, fps: float) -> tuple[np.ndarray, tuple[int, int]]:
+    from preprocessing.pose.frames import shrink
+    from preprocessing.pose.holistic import Holistic
+    from preprocessing.pose.mapping import to_134
+    from preprocessing.videos.decode import SourceVideo
+
+    find, poses = Holistic(), []
+    with SourceVideo(path, fps, LARGEST) as video:
+        with Progress("finding the driving poses", video.expected, pause=10.0) as bar:
+            for slot in bar.over(video.slots()):
+                poses.append(to_134(find(shrink(slot.rgb, 768)), MINIMUM_SCORE))
+        size = video.height, video.width
+    if not poses:
+        raise MediaError(f"{path}: not one frame in it")
+    return np.stack(poses), size
