@@ -22,7 +22,8 @@ def poses(frames: int) -> np.ndarray:
 def test_a_file_moves_as_fast_at_another_rate(tmp_path, stated, wanted, frames):
     write_poses(tmp_path / "pose.npz", poses(12), (300, 200), stated)
     output, size = driving_poses(tmp_path / "pose.npz", wanted)
-    assert size == (300, 200) and output.shape == (frames, POINTS, 3)
+    assert size == (300, 200)
+    assert output.shape == (frames, POINTS, 3)
     speed = np.diff(output[: frames - 2, 0, 0]).mean() * wanted  # the last ones may be held
     assert speed == pytest.approx(0.01 * stated, rel=1e-3)
 
