@@ -1,1 +1,1 @@
-"""What latent video shares: latents of frames."""
+"""What latent video shares: latents of frames, conditions, UNets and what stands in their slots."""

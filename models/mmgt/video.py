@@ -1,0 +1,287 @@
+"""MMGT's second stage: a picture, poses, masks and speech to a video, by diffusion of latents (MMGT-14 .. MMGT-20)."""
+
+from collections.abc import Iterable, Mapping
+from itertools import chain
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.diffusion.noise.ddpm import DDPMNoise, Schedule
+from models.diffusion.preconditioning import preconditioning
+from models.saved import SavedNetwork
+from models.video.audio_projection import AudioProjection
+from models.video.conditions import NAMES, VideoConditions, VideoInputs
+from models.video.pose_guider import PoseGuider
+from models.video.unets import UNetSizes, level_sizes, motion_unet, reference_unet
+from settings.ranges import Count, Fps, NonNegative, Positive, Whole
+
+
+class MMGTVideo(
+    nn.Module,
+    SavedNetwork,
+    library_name="cospeech",
+    tags=["co-speech", "mmgt", "mmgt.video_pose", "mmgt.video_audio"],
+    license="other",
+):
+    """A motion UNet that reads a reference UNet, poses, and speech through the masks of regions (MM-HAA).
+
+    Each block is resnet, spatial attention with the reference's keys and image tokens, MM-HAA, temporal attention
+    (MMGT-16, MMGT-17, MMGT-19); pose features are added after the first convolution.
+
+    Args:
+        channels: of each level of both UNets; the deepest has no attention of its own.
+        layers: of each level.
+        heads: of spatial attention.
+        cross_channels: of the tokens that cross-attention reads.
+        norm_groups: of group norms.
+        latent_channels: of latents.
+        latent_scale: what the autoencoder's latents are multiplied with.
+        downscaling: pixels of a side that one latent stands for.
+        motion_heads: of temporal attention.
+        motion_layers: transformer layers of a motion module.
+        motion_frames: frames that temporal attention has positions for; published motion modules have 32.
+        image_channels: of the image encoder's tokens; 0 is no image encoder, and one learned token in its place.
+        audio_layers: of the speech network; 1 for hand-crafted features.
+        audio_channels: of each layer; 35 is hand-crafted features.
+        audio_context: frames of speech on either side of a frame (MMGT-18).
+        audio_tokens: that a frame's speech becomes.
+        audio_width: hidden channels of the projection to them.
+        use_audio: false replaces cross-attention to audio by self-attention (MMGT-24).
+        masks: what the network is told of motion masks: all of them, those of the reference's frame ("still"), or
+            none (MMGT-24).
+        reference_pose: gives the reference UNet its picture's pose features too (MMGT-16).
+        pose_channels: widths of the pose guider, one more than it halves the picture.
+        predict: the noise (the paper), the velocity or the clean latents (MMGT-20).
+        noise_schedule: name of the noise schedule (MMGT-20).
+        train_steps: diffusion steps in training.
+        zero_terminal_snr: nothing of the picture is left at the last step; wants predict "v" or "x0".
+        sampling_steps: diffusion steps when sampling, unless told otherwise.
+        guidance_reference: weight of guidance by the reference, unless told otherwise; 1 is none.
+        guidance_pose: by the poses.
+        guidance_audio: by the speech.
+        window: frames of a training window (MMGT-14).
+        fps: frames a second that it was trained at.
+        autoencoder: SHA-256 of the autoencoder whose latents it knows.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: tuple[Count, ...] = (320, 640, 1280, 1280),
+        layers: Count = 2,
+        heads: Count = 8,
+        cross_channels: Count = 768,
+        norm_groups: Count = 32,
+        latent_channels: Count = 4,
+        latent_scale: Positive = 0.18215,
+        downscaling: Count = 8,
+        motion_heads: Count = 8,
+        motion_layers: Count = 1,
+        motion_frames: Count = 32,
+        image_channels: Whole = 768,
+        audio_layers: Count = 12,
+        audio_channels: Count = 768,
+        audio_context: Whole = 2,
+        audio_tokens: Count = 32,
+        audio_width: Count = 512,
+        use_audio: bool = True,
+        masks: Literal["motion", "still", "none"] = "motion",
+        reference_pose: bool = False,
+        pose_channels: tuple[Count, ...] = (16, 32, 96, 256),
+        predict: Literal["epsilon", "v", "x0"] = "epsilon",
+        noise_schedule: Schedule = "scaled_linear",
+        train_steps: Count = 1000,
+        zero_terminal_snr: bool = False,
+        sampling_steps: Count = 20,
+        guidance_reference: NonNegative = 3.5,
+        guidance_pose: NonNegative = 3.5,
+        guidance_audio: NonNegative = 3.5,
+        window: Count = 12,
+        fps: Fps = 25.0,
+        autoencoder: str = "",
+    ):
+        super().__init__()
+        _check(channels, heads, norm_groups, motion_heads, pose_channels, downscaling, window, motion_frames)
+        self.latent_channels, self.latent_scale, self.downscaling = latent_channels, latent_scale, downscaling
+        self.levels, self.motion_frames, self.window, self.fps = len(channels), motion_frames, window, fps
+        self.image_channels, self.audio_context, self.use_audio = image_channels, audio_context, use_audio
+        self.masks, self.reference_pose, self.autoencoder = masks, reference_pose, autoencoder
+        self.predict, self.sampling_steps = predict, sampling_steps
+        self.guidance = {"reference": guidance_reference, "pose": guidance_pose, "audio": guidance_audio}
+        self.noise = DDPMNoise(noise_schedule, train_steps, zero_terminal_snr)
+        self.preconditioning = preconditioning(predict, self.noise)
+
+        sizes = UNetSizes(channels, layers, heads, cross_channels, norm_groups, latent_channels)
+        self.denoiser: Any = motion_unet(
+            sizes, motion_heads=motion_heads, motion_layers=motion_layers, frames=motion_frames, use_audio=use_audio
+        )
+        self.reference_unet: Any = reference_unet(sizes)
+        self.pose_guider = PoseGuider(pose_channels, channels[0])
+        if image_channels:
+            self.image_projection: Any = nn.Sequential(
+                nn.Linear(image_channels, cross_channels), nn.LayerNorm(cross_channels)
+            )
+        else:
+            self.image_token = nn.Parameter(torch.randn(1, cross_channels))
+        if use_audio:
+            self.audio_projection = AudioProjection(
+                audio_layers, audio_channels, audio_context, audio_tokens, cross_channels, audio_width
+            )
+
+    def set_statistics(self, statistics: dict[str, Any]) -> None:
+        """Take the statistics of an index: those of hand-crafted speech features, where it reads them."""
+        if self.use_audio:
+            self.audio_projection.set_statistics(statistics)
+
+    def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
+        """Rows and columns of every level of the UNets for latents of a size, which nothing has to divide."""
+        return level_sizes(height, width, self.levels)
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute the activations of all layers of both UNets in the backward pass, to save memory."""
+        self.denoiser.recompute = self.reference_unet.recompute = True
+
+    def encode(self, inputs: VideoInputs) -> VideoConditions:
+        """Conditions as the denoising UNet takes them; for all steps of sampling they are made once.
+
+        Raises:
+            ValueError: sizes that do not go together.
+        """
+        image = self.image_tokens(inputs)
+        return VideoConditions(
+            reference=self.encode_reference(inputs, image),
+            image=image,
+            pose=None if inputs.skeletons is None else self.encode_poses(inputs.skeletons, inputs.reference),
+            audio=self.encode_audio(inputs.audio),
+            masks=self.encode_masks(inputs.masks, inputs.reference),
+        )
+
+    def image_tokens(self, inputs: VideoInputs) -> Tensor:
+        """(B, K, D) of the image encoder's tokens; zeros where there are none, the learned one without an encoder."""
+        size = len(inputs.reference)
+        if not self.image_channels:
+            return self.image_token.expand(size, -1, -1)
+        if inputs.image is None:
+            return inputs.reference.new_zeros(size, 1, self.image_projection[0].out_features)
+        return self.image_projection(inputs.image)
+
+    def encode_reference(self, inputs: VideoInputs, image: Tensor) -> Mapping[str, Tensor]:
+        """The reference UNet's hidden states, (B, h w, c) by place."""
+        pose = None
+        if self.reference_pose and inputs.reference_skeleton is not None:
+            pose = self.encode_poses(inputs.reference_skeleton[:, None], inputs.reference)[:, 0]
+        return self.reference_unet(inputs.reference, image, pose)
+
+    def encode_poses(self, skeletons: Tensor, latents: Tensor) -> Tensor:
+        """Drawn poses (B, T, 3, H, W) to (B, T, c, h, w), for latents (B, C, h, w)."""
+        features = self.pose_guider(skeletons.flatten(0, 1))
+        if features.shape[-2:] != latents.shape[-2:]:
+            raise ValueError(
+                f"poses were drawn at {skeletons.shape[-2]} x {skeletons.shape[-1]} pixels, which with "
+                f"{self.downscaling} pixels a latent go with {features.shape[-2]} x {features.shape[-1]} latents, "
+                f"not with {latents.shape[-2]} x {latents.shape[-1]}"
+            )
+        return features.unflatten(0, skeletons.shape[:2])
+
+    def encode_audio(self, audio: Tensor | None) -> Tensor | None:
+        """Speech (B, T, 2 m + 1, L, A) to tokens (B, T, K, D)."""
+        return None if audio is None or not self.use_audio else self.audio_projection(audio)
+
+    def encode_masks(self, masks: Tensor | None, latents: Tensor) -> Mapping[str, Tensor]:
+        """Masks (B, T, 3, H, W) at each level, for latents (B, C, h, w) (MMGT-15)."""
+        if masks is None or self.masks == "none":
+            return {}
+        from models.video.masks import mask_pyramid
+
+        return mask_pyramid(masks, self.sizes(*latents.shape[-2:]))
+
+    def forward(
+        self,
+        noisy: Tensor,
+        levels: Tensor,
+        conditions: VideoInputs | VideoConditions,
+        left_out: Mapping[str, Tensor] = {},
+        temporal: bool = True,
+    ) -> Tensor:
+        """What the network predicts, by `self.preconditioning` to be read, (B, C, T, h, w).
+
+        Args:
+            noisy: (B, C, T, h, w) noisy latents.
+            levels: (B,) diffusion steps.
+            conditions: encoded, or to be encoded here: a training step is one call of the whole network.
+            left_out: (B,) bool by name ("reference", "pose", "audio"), true where the null stands for a condition.
+            temporal: false passes over the motion modules (MMGT-21, `video_pose`).
+
+        Raises:
+            ValueError: more frames than temporal attention has positions for, or an unknown condition.
+        """
+        frames = noisy.shape[2]
+        if temporal and frames > self.motion_frames:
+            raise ValueError(
+                f"{frames} frames at once, but temporal attention has positions for {self.motion_frames}: generate "
+                "longer videos in windows"
+            )
+        unknown = set(left_out) - set(NAMES)
+        if unknown:
+            raise ValueError(f"no condition is called '{min(unknown)}'; there are {', '.join(NAMES)}")
+        if isinstance(conditions, VideoInputs):
+            conditions = self.encode(conditions)
+        keep = {name: ~left for name, left in left_out.items()}
+        image, pose = conditions.image, conditions.pose
+        if "reference" in keep:
+            image = image * keep["reference"][:, None, None]
+        if "pose" in keep and pose is not None:
+            pose = pose * keep["pose"][:, None, None, None, None]
+        return self.denoiser(
+            noisy, levels, image, reference=conditions.reference, pose=pose, audio=conditions.audio,
+            masks=conditions.masks, keep={name: keep[name] for name in ("reference", "audio") if name in keep},
+            temporal=temporal,
+        )  # fmt: skip
+
+    def spatial_parameters(self) -> list[nn.Parameter]:
+        """What `video_pose` trains: both UNets but for audio and motion modules, pose guider, the image's tokens."""
+        others = {id(parameter) for parameter in (*self.audio_parameters(), *self.motion_parameters())}
+        unread = {id(parameter) for parameter in self.reference_unet.unread()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in others | unread]
+
+    def audio_parameters(self) -> list[nn.Parameter]:
+        """The audio projection and MM-HAA of every block."""
+        projection = self.audio_projection.parameters() if self.use_audio else ()
+        return [*projection, *self._of_blocks("audio_modules")]
+
+    def motion_parameters(self) -> list[nn.Parameter]:
+        """The motion modules."""
+        return self._of_blocks("motion_modules")
+
+    def train_only(self, part: Literal["spatial", "audio_motion"]) -> None:
+        """Let one stage's parameters take gradients, and no others (MMGT-21)."""
+        self.requires_grad_(False)
+        trained: Iterable[nn.Parameter] = self.spatial_parameters()
+        if part == "audio_motion":
+            trained = chain(self.audio_parameters(), self.motion_parameters())
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+    def _of_blocks(self, kind: str) -> list[nn.Parameter]:
+        return [parameter for name, parameter in self.denoiser.named_parameters() if f".{kind}." in name]
+
+
+def _check(
+    channels: tuple[int, ...], heads: int, norm_groups: int, motion_heads: int, pose_channels: tuple[int, ...],
+    downscaling: int, window: int, motion_frames: int,
+) -> None:  # fmt: skip
+    """Raises ValueError for sizes that do not go together."""
+    for name, parts in (("heads", heads), ("norm_groups", norm_groups), ("motion_heads", motion_heads)):
+        odd = [width for width in channels if width % parts]
+        if odd:
+            raise ValueError(f"{name}={parts} has to divide every one of channels, and does not divide {odd[0]}")
+    if 2 ** (len(pose_channels) - 1) != downscaling:
+        raise ValueError(
+            f"pose_channels has {len(pose_channels)} widths, so that the pose guider makes pictures "
+            f"{2 ** (len(pose_channels) - 1)} times smaller, but latents are {downscaling} times smaller (downscaling)"
+        )
+    if window > motion_frames:
+        raise ValueError(
+            f"window={window} frames, but temporal attention has positions for motion_frames={motion_frames}"
+        )
