@@ -28,13 +28,13 @@ COLOURS: Final[tuple[Colour, ...]] = (
 LIMB_SHADE: Final = 0.6  # limbs are darker than joints
 HAND_JOINT: Final[Colour] = (0, 0, 255)
 FACE_DOT: Final[Colour] = (255, 255, 255)
-_LIMB_COLOURS: Final = tuple(tuple(int(channel * LIMB_SHADE) for channel in colour) for colour in COLOURS)
-_FINGER_COLOURS: Final = tuple(
+LIMB_COLOURS: Final = tuple(tuple(int(channel * LIMB_SHADE) for channel in colour) for colour in COLOURS)
+FINGER_COLOURS: Final = tuple(
     tuple(round(255 * channel) for channel in hsv_to_rgb(edge / len(LEFT_HAND_EDGES), 1.0, 1.0))
     for edge in range(len(LEFT_HAND_EDGES))
 )
-_REFERENCE_SIZE: Final = 512
-_FAR: Final = (
+REFERENCE_SIZE: Final = 512
+FAR: Final = (
     4  # points further than this many frames outside are not drawn: they are errors, and cv2's integers overflow
 )
 
@@ -66,9 +66,9 @@ def draw_pose(
         (pose[:, 2] >= threshold)
         & (pose[:, 2] > 0)
         & np.isfinite(pose).all(1)
-        & (np.abs(pose[:, :2] - 0.5) <= _FAR).all(1)
+        & (np.abs(pose[:, :2] - 0.5) <= FAR).all(1)
     )
-    scale = min(height, width) / _REFERENCE_SIZE
+    scale = min(height, width) / REFERENCE_SIZE
     pixels = np.where(seen[:, None], xy, 0.0)
     _draw_body(canvas, pixels, seen, scale)
     _draw_hands(canvas, pixels.astype(np.int64).tolist(), seen, scale)
@@ -109,7 +109,7 @@ def draw_box(picture: np.ndarray, box: np.ndarray, colour: Colour = (0, 255, 0),
     x0, y0, x1, y1 = (int(round(v)) for v in np.asarray(box, dtype=np.float64) * (width, height, width, height))
     if x0 >= x1 or y0 >= y1:
         return canvas
-    scale = min(height, width) / _REFERENCE_SIZE
+    scale = min(height, width) / REFERENCE_SIZE
     thickness = max(1, round(2 * scale))
     cv2.rectangle(canvas, (x0, y0), (x1, y1), colour, thickness)
     if label:
@@ -137,7 +137,7 @@ def _circle() -> np.ndarray:
 
 def _draw_body(canvas: np.ndarray, pixels: np.ndarray, seen: np.ndarray, scale: float) -> None:
     half_width = max(1.0, 4 * scale)
-    for (start, end), colour in zip(LIMBS, _LIMB_COLOURS, strict=False):  # a colour is left over
+    for (start, end), colour in zip(LIMBS, LIMB_COLOURS, strict=False):  # a colour is left over
         if not (seen[start] and seen[end]):
             continue
         along = (pixels[end] - pixels[start]) / 2
@@ -157,7 +157,7 @@ def _draw_body(canvas: np.ndarray, pixels: np.ndarray, seen: np.ndarray, scale: 
 def _draw_hands(canvas: np.ndarray, pixels: list[list[int]], seen: np.ndarray, scale: float) -> None:
     thickness = max(1, round(2 * scale))
     for edges in (LEFT_HAND_EDGES, RIGHT_HAND_EDGES):
-        for (start, end), colour in zip(edges, _FINGER_COLOURS, strict=True):
+        for (start, end), colour in zip(edges, FINGER_COLOURS, strict=True):
             if seen[start] and seen[end]:
                 cv2.line(canvas, tuple(pixels[start]), tuple(pixels[end]), colour, thickness)
     radius = max(1, round(4 * scale))

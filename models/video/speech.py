@@ -1,0 +1,56 @@
+"""Speech features of frames, and of the frames around each (MMGT-18)."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def layers_at_frames(layers: Tensor, frames: int) -> Tensor:
+    """Features at 50 a second brought to frames over the same time: each frame gets the mean of what lies within it.
+
+    Nothing is passed over and nothing shifted: what is heard in a frame is strongest in that frame, at any frame rate.
+
+    Args:
+        layers: (B, L, S, A), S = round(seconds x 50).
+        frames: F, as many as the same time has.
+
+    Returns:
+        (B, F, L, A).
+    """
+    steps = layers.shape[2]
+    ratio = steps / frames
+    # In double precision: five minutes are 15,000 steps, and their edges meet those of frames.
+    begin = torch.arange(frames, device=layers.device, dtype=torch.float64) * ratio
+    first = begin.floor()
+    output = layers.new_zeros(layers.shape[0], layers.shape[1], frames, layers.shape[3])
+    for further in range(math.ceil(ratio) + 1):
+        at = first + further
+        share = (torch.minimum(at + 1, begin + ratio) - torch.maximum(at, begin)).clamp(min=0) / ratio
+        output += share[:, None].to(layers.dtype) * layers[:, :, at.long().clamp(max=steps - 1)]
+    return output.transpose(1, 2)
+
+
+def audio_windows(features: Tensor, first: int, frames: int, context: int = 2) -> Tensor:
+    """Features of each frame with those of the frames around it, the frame itself in the middle (MMGT-18).
+
+    Args:
+        features: (B, F, L, A) of frames of a clip; hand-crafted ones (B, F, A) count as one layer.
+        first: the first frame that is wanted; F begins with frame 0.
+        frames: T, how many are wanted.
+        context: m, how many frames each sees before and behind itself; at the ends the last one again.
+
+    Returns:
+        (B, T, 2 m + 1, L, A).
+
+    Raises:
+        ValueError: frames that are not there.
+    """
+    if features.ndim == 3:
+        features = features[:, :, None]
+    there = features.shape[1]
+    if first < 0 or frames < 1 or first + frames > there:
+        raise ValueError(f"frames {first} to {first + frames - 1} are wanted, but the speech has {there} frames")
+    middle = torch.arange(first, first + frames, device=features.device)
+    around = torch.arange(-context, context + 1, device=features.device)
+    return features[:, (middle[:, None] + around).clamp(0, there - 1)]
