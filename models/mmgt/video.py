@@ -12,6 +12,7 @@ from models.diffusion.preconditioning import preconditioning
 from models.saved import SavedNetwork
 from models.video.audio_projection import AudioProjection
 from models.video.conditions import NAMES, VideoConditions, VideoInputs
+from models.video.masks import Masking, mask_pyramid
 from models.video.pose_guider import PoseGuider
 from models.video.unets import UNetSizes, level_sizes, motion_unet, reference_unet
 from settings.ranges import Count, Fps, NonNegative, Positive, Whole
@@ -86,7 +87,7 @@ class MMGTVideo(
         audio_tokens: Count = 32,
         audio_width: Count = 512,
         use_audio: bool = True,
-        masks: Literal["motion", "still", "none"] = "motion",
+        masks: Masking = "motion",
         reference_pose: bool = False,
         pose_channels: tuple[Count, ...] = (16, 32, 96, 256),
         predict: Literal["epsilon", "v", "x0"] = "epsilon",
@@ -192,8 +193,6 @@ class MMGTVideo(
         """Masks (B, T, 3, H, W) at each level, for latents (B, C, h, w) (MMGT-15)."""
         if masks is None or self.masks == "none":
             return {}
-        from models.video.masks import mask_pyramid
-
         return mask_pyramid(masks, self.sizes(*latents.shape[-2:]))
 
     def forward(
