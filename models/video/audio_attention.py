@@ -1,12 +1,10 @@
 """Speech in each block of a UNet: cross-attention whose result passes the masks of regions (MMGT-17)."""
 
-from typing import Final
-
 import torch
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
-REGIONS: Final = 3
+from models.video.masks import REGIONS
 
 
 class MaskedAudioAttention(nn.Module):
@@ -28,7 +26,7 @@ class MaskedAudioAttention(nn.Module):
         self.hears = audio_channels is not None
         self.norm = nn.LayerNorm(channels)
         self.attention = Attention(channels, audio_channels, heads=heads, dim_head=channels // heads)
-        adapters = [nn.Conv2d(channels, channels, 1, bias=False) for _ in range(REGIONS)]
+        adapters = [nn.Conv2d(channels, channels, 1, bias=False) for _ in REGIONS]
         for adapter in adapters:
             nn.init.zeros_(adapter.weight)
         self.adapters = nn.ModuleList(adapters)
