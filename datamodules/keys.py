@@ -4,7 +4,7 @@ A new key is one entry here and something that writes it (`preprocessing/feature
 reading, windows, batches, statistics, plans and the comparison of a stage with its data follow the table.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple
@@ -14,10 +14,14 @@ import numpy as np
 SAMPLE_RATE: Final = 16_000
 SPEECH_RATE: Final = 50
 MOTION_RATE: Final = 20
+VIDEO: Final = "video.mp4"
+LATENTS: Final = "latents.npz"
+Latents = Literal["cached", "encode"]
+"""Where a stage's latents come from: shards hold them, or it encodes frames in every step."""
 RATES: Final[Mapping[str, int | None]] = {"T": None, "S": SPEECH_RATE, "M": MOTION_RATE, "N": SAMPLE_RATE}
 """Letters of sizes that grow with time, and how many a second; None is the clip's frame rate."""
 PICTURE: Final = ("H", "W", "h", "w")
-"""Height and width of the frames, and an eighth of them, as latents have."""
+"""Height and width of the frames, and what of them latents have: an eighth, mostly."""
 
 
 @dataclass(frozen=True)
@@ -269,9 +273,13 @@ _TABLE: Final = (
         {
             "mean": Array(("T", "C", "h", "w"), "float16", "of the autoencoder's latents, unscaled", usual={"C": 4}),
             "log_variance": Array(("T", "C", "h", "w"), "float16", "of the same", usual={"C": 4}),
+            "frame": Array(
+                (3,), "int32", "height and width of the frames that were encoded; oblong ones were cropped (0) or put "
+                "between bars (1)", 0, optional=True,
+            ),
             "network": _HASH,
         },
-        f"{_FEATURES} with `writer=latents`",
+        f"{_FEATURES} (writer=latents), or set data.latents=encode",
         compressed=False,
     ),
     Key(
@@ -294,6 +302,12 @@ _TABLE: Final = (
 
 KEYS: Final[dict[str, Key]] = {key.name: key for key in _TABLE}
 """Every key by its name, in the order in which a sample holds them."""
+
+
+def keys_read(keys: Sequence[str], latents: Latents) -> tuple[str, ...]:
+    """The keys that are decoded for those that a stage asks for: frames in the place of latents, where it encodes."""
+    stands = {LATENTS: VIDEO} if latents == "encode" else {}
+    return tuple(dict.fromkeys(stands.get(key, key) for key in keys))
 
 
 def array_of(name: str) -> Array | None:

@@ -8,7 +8,7 @@ import lightning.pytorch as L
 import torch
 
 from datamodules.clip import BadSample, BadSamples
-from datamodules.keys import KEYS
+from datamodules.keys import KEYS, LATENTS, VIDEO, Latents, keys_read
 from datamodules.media.fitting import FitMode
 from datamodules.order.streams import Partition, Shuffle
 from datamodules.order.windows import Cut
@@ -59,6 +59,8 @@ class ClipDataModule(L.LightningDataModule):
         video_size: height and width to bring frames to; the video's own where none.
         video_fit: what happens to frames of another shape than `video_size`: "crop" takes the middle, "pad" puts black
             bars around; they are never stretched.
+        latents: a stage that reads latents gets them "cached", from latents.npz (`preprocessing.features`), or frames
+            to "encode" in every step, which need no such shards and take most of the step.
         speech_layers: layers of the pretrained speech model to read, by number; all that are stored where none.
         cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
         cache_limit_gb: size that the copies may take; the longest unused leave first.
@@ -97,6 +99,7 @@ class ClipDataModule(L.LightningDataModule):
         memory_mb: Count = 1024,
         video_size: tuple[Pixels, Pixels] | None = None,
         video_fit: FitMode = "crop",
+        latents: Latents = "cached",
         speech_layers: list[Whole] | None = None,
         cache: Path | None = None,
         cache_limit_gb: Positive | None = None,
@@ -122,7 +125,10 @@ class ClipDataModule(L.LightningDataModule):
             raise ConfigError(
                 "data.steps_per_epoch goes with data.epoch=random; an exhaustive epoch ends after every window"
             )
-        self.keys, self.seed = tuple(keys), seed
+        if latents not in ("cached", "encode"):
+            raise ConfigError(f"data.latents is cached or encode, got {latents}")
+        self.keys, self.seed = keys_read(keys, latents), seed
+        self._in_place = {LATENTS: VIDEO} if latents == "encode" and LATENTS in keys else {}
         # Of a global batch, what is left for a rank is known when ranks are: `fit` sets it.
         self.batch_size = (global_batch or 8) if batch_size is None else batch_size
         self._window, self._window_seconds, self._mode = window, window_seconds, windows
@@ -163,7 +169,8 @@ class ClipDataModule(L.LightningDataModule):
     def facts(self) -> dict[str, Any]:
         """What stages have to agree with.
 
-        `fps`; `window` in frames, "clip" for whole clips; `keys`, the number of clips that have each; and, of the first
+        `fps`; `window` in frames, "clip" for whole clips; `keys`, the number of clips that have each, and `in_place`,
+        what is read where a stage asks for another (frames for latents that it encodes); and, of the first
         clip of the training split that can be read, where it has them: `picture` (height and width as frames come),
         each array's `channels` of the table of keys (`speech_channels`, `layer_channels`, ...; 0 where it is left out),
         and "implicit.network" and the like, SHA-256 of the network that made a key.
@@ -175,6 +182,7 @@ class ClipDataModule(L.LightningDataModule):
         cut = self._cut(self._mode, self._stride)
         keys = Counter(key for shard in self.index.shards for sample in shard.samples for key in sample.keys)
         known = {"fps": self.index.fps, "window": "clip" if cut.mode == "clip" else cut.length, "keys": keys}
+        known["in_place"] = self._in_place
         if not all(keys.get(key.removeprefix(WHOLE)) for key in self.keys):
             return known
         return known | self._of_first_clip()

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from datamodules.clip import BadSample, ClipInfo, check, decode
-from datamodules.keys import KEYS
+from datamodules.keys import KEYS, LATENTS, VIDEO
 from datamodules.media.fitting import Fit, FitMode
 from datamodules.shards.cache import ShardFolder
 from datamodules.shards.members import read_members, read_npz
@@ -141,7 +141,7 @@ class ClipReader:
                 value = value | {"layers": _layers(value, self.wanted.speech_layers, clip_id)}
             read = KEYS[key].read
             values[key] = value if read is None else read(value)
-        fit = self.wanted.fit(info) if "video.mp4" in values else None
+        fit = _latent_fit(info, values) or (self.wanted.fit(info) if VIDEO in values else None)
         return LoadedClip(info, _fitted(values, fit) if fit and fit.changes else values, self._whole)
 
 
@@ -153,6 +153,14 @@ def _decode(key: str, data: bytes, clip_id: str) -> Any:
         return read_npz(data)
     except Exception as error:  # zipfile, numpy and the decompressor each raise kinds of their own for damaged bytes
         raise BadSample(f"{key}: cannot be decoded ({type(error).__name__})", clip_id) from None
+
+
+def _latent_fit(info: ClipInfo, values: dict[str, Any]) -> Fit | None:
+    """How the frames came to the shape in which they were encoded to latents; None without latents that say it."""
+    if LATENTS not in values or "frame" not in values[LATENTS]:
+        return None
+    height, width, bars = values[LATENTS]["frame"].tolist()
+    return Fit.of(info.height, info.width, (height, width), "pad" if bars else "crop")
 
 
 def _fitted(values: dict[str, Any], fit: Fit) -> dict[str, Any]:

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.clip import ClipInfo
 from datamodules.media.fitting import FitMode
-from models.video.latents import downscaling, moments_of
+from models.video.latents import moments_of
 from preprocessing.features.writer import Frames, Loaded
 from pretrained.autoencoders import load_autoencoder
-from settings import ConfigError
 from settings.ranges import Pixels
 
 if TYPE_CHECKING:
@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 
 class LatentsWriter:
-    """Latents of a diffusers AutoencoderKL: a folder that it is saved in, that of a pipeline (vae/), or a hub name.
+    """Latents of a diffusers AutoencoderKL: a run of video.autoencoder, a folder that it is saved in, or a hub name.
+
+    Frames whose sides the autoencoder's factor (8 for most) does not divide are continued by their last row and column.
 
     Args:
-        size: height and width that frames are brought to; the video's own where none, less what is beyond a multiple
-            of the autoencoder's factor (8 for most).
+        size: height and width that frames are brought to; the video's own where none.
     """
 
     key: ClassVar[str] = "latents.npz"
@@ -38,23 +39,19 @@ class LatentsWriter:
 
     def load(self, network: str, video_fit: FitMode | None) -> Loaded:
         """See `Writer`; oblong frames are cropped where nobody says."""
-        autoencoder: Any  # diffusers' own types are not known to be modules
         autoencoder, sha256 = load_autoencoder("network", network)
-        factor = downscaling(autoencoder)
-        if self.size is not None and any(side % factor for side in self.size):
-            raise ConfigError(
-                f"writer.size={list(self.size)}: the autoencoder makes one latent of {factor} x {factor} pixels; give "
-                f"multiples of {factor}"
-            )
         fit: FitMode = video_fit or "crop"
         made_of = {"key": self.key, "size": None if self.size is None else list(self.size), "video_fit": fit}
-        return Loaded(autoencoder, sha256, Frames(self.size, fit, factor), partial(latents_of, autoencoder), made_of)
+        return Loaded(autoencoder, sha256, Frames(self.size, fit), partial(latents_of, autoencoder, fit), made_of)
 
 
 def latents_of(
-    network: AutoencoderKL, info: ClipInfo, values: Mapping[str, Any], frames: Iterable[Tensor]
+    network: AutoencoderKL, fit: FitMode, info: ClipInfo, values: Mapping[str, Any], frames: Iterable[Tensor]
 ) -> dict[str, Any]:
-    """`mean` and `log_variance` (T, C, H / f, W / f), in the half precision in which they are stored."""
-    moments = [[each.half().cpu() for each in moments_of(network, part)] for part in frames]
+    """`mean` and `log_variance` (T, C, h, w), in the half precision in which they are stored, and `frame` (3,)."""
+    moments, height, width = [], 0, 0
+    for part in frames:
+        height, width = part.shape[-2:]
+        moments.append([each.half().cpu() for each in moments_of(network, part)])
     mean, log_variance = (torch.cat(parts).numpy() for parts in zip(*moments, strict=True))
-    return {"mean": mean, "log_variance": log_variance}
+    return {"mean": mean, "log_variance": log_variance, "frame": np.array([height, width, fit == "pad"], np.int32)}

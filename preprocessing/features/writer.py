@@ -37,14 +37,12 @@ class Frames:
     """How frames come to the size that a network reads.
 
     Attributes:
-        size: height and width; the video's own, less what is beyond a multiple of `multiple`, where None.
+        size: height and width; the video's own where None.
         mode: what happens to frames of another shape.
-        multiple: of pixels that sides are.
     """
 
     size: tuple[int, int] | None = None
     mode: FitMode = "crop"
-    multiple: int = 1
 
     def fit(self, info: ClipInfo) -> Fit:
         """For one clip. Raises BadSample where nothing says how large its frames are."""
@@ -52,8 +50,7 @@ class Frames:
         if size is None:
             if not info.height or not info.width:
                 raise BadSample("clip.json: no height and width", info.id)
-            height, width = (max(self.multiple, side - side % self.multiple) for side in (info.height, info.width))
-            size = height, width
+            size = info.height, info.width
         return Fit.of(info.height, info.width, size, self.mode)
 
 

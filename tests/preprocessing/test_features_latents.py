@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from datamodules.clips import read_clips
-from datamodules.media.fitting import Fit
 from datamodules.media.video import read_window
 from datamodules.reader import ClipDataModule
 from datamodules.shards.index import Index
@@ -65,16 +64,17 @@ def test_latents_are_those_of_the_frames_and_decode_to_the_same_pictures(shards,
     for (before, old), (after, new) in pairs:
         assert after == before
         assert old["video.mp4"] == new["video.mp4"]
-        fit = Fit.of(30, 64, (28, 64), "crop")
-        frames = torch.from_numpy(read_window(old["video.mp4"], 0, before.frames, fit)).permute(0, 3, 1, 2)
+        frames = torch.from_numpy(read_window(old["video.mp4"], 0, before.frames)).permute(0, 3, 1, 2)
+        continued = torch.cat([frames, frames[:, :, -1:], frames[:, :, -1:]], 2)
         with torch.no_grad():
-            encoded = vae.encode(frames.float() / 127.5 - 1).latent_dist
+            encoded = vae.encode(continued.float() / 127.5 - 1).latent_dist
         mean, log_variance = encoded.mean, encoded.logvar
         found = new["latents.npz"]
-        assert found["mean"].shape == found["log_variance"].shape == (before.frames, 4, 7, 16)
+        assert found["mean"].shape == found["log_variance"].shape == (before.frames, 4, 8, 16)
         np.testing.assert_allclose(found["mean"], mean, rtol=1e-3, atol=1e-3)
         np.testing.assert_allclose(found["log_variance"], log_variance, rtol=1e-3, atol=1e-3)
         assert bytes(found["network"]).hex() == sha256
+        assert found["frame"].tolist() == [30, 64, 0]
         with torch.no_grad():
             stored, direct = (vae.decode(each).sample for each in (torch.from_numpy(found["mean"]).float(), mean))
         assert direct.std() > 0.01, "there is something to compare"
@@ -111,10 +111,15 @@ def test_frames_come_to_the_size_that_is_asked_for(shards, network, tmp_path, ca
     assert shapes == {(4, 4, 5)}
     assert main([*words, f"output={tmp_path / 'out'}", "writer.size=[20,20]", "drop=[video.mp4]"]) == 1
     assert "another size" in capsys.readouterr().err
-    assert main([*words, f"output={tmp_path / 'other'}", "writer.size=[16,18]"]) == 2
-    assert "writer.size=[16, 18]" in capsys.readouterr().err
+    assert main([*words, f"output={tmp_path / 'other'}", "writer.size=[15,18]", "video_fit=pad"]) == 0
+    found = {tuple(v["latents.npz"]["frame"]): v["latents.npz"]["mean"].shape[1:] for v in _latents(tmp_path / "other")}
+    assert found == {(15, 18, 1): (4, 4, 5)}
     with pytest.raises(ConfigError, match=r"latents\.npz"):
         options(shards, network, tmp_path / "other", drop=["latents.npz"])
+
+
+def _latents(folder: Path) -> list[dict[str, Any]]:
+    return [values for _, values in read_clips(folder, ("latents.npz",))]
 
 
 def test_a_clip_that_breaks_off_in_a_later_part_costs_itself_alone(network, tmp_path):

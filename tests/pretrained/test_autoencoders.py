@@ -9,8 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from models.video.autoencoder import VideoAutoencoder
 from pretrained import autoencoders
-from pretrained.autoencoders import CONFIG, WEIGHTS, load_autoencoder
+from pretrained.autoencoders import CONFIG, OURS, WEIGHTS, load_autoencoder
 from pretrained.hub import HubError
 from settings import ConfigError
 from tests.autoencoders import save_autoencoder
@@ -61,6 +62,41 @@ def test_weights_by_their_names_of_before_are_read(saved, tmp_path):
     picture = torch.rand(1, 3, 8, 8)
     with torch.no_grad():
         assert torch.equal(one.encode(picture).latent_dist.mean, other.encode(picture).latent_dist.mean)
+
+
+def test_what_a_run_exports_is_read_here_and_by_diffusers(tmp_path):
+    from diffusers import AutoencoderKL
+
+    torch.manual_seed(0)
+    trained = VideoAutoencoder(block_out_channels=[8, 8], layers_per_block=1, norm_num_groups=2, latent_channels=3)
+    trained.measure(torch.tensor(1.0), torch.tensor(5.0))
+    trained.save_pretrained(tmp_path / "export")
+    network, sha256 = load_autoencoder("network", str(tmp_path))
+    assert sha256 == hashlib.sha256((tmp_path / "export" / OURS).read_bytes()).hexdigest()
+    assert network.config.scaling_factor == pytest.approx(0.5)
+    published = AutoencoderKL.from_pretrained(tmp_path / "export", low_cpu_mem_usage=False)
+    again = VideoAutoencoder.from_pretrained(tmp_path)
+    assert again.scaling_factor == pytest.approx(0.5)
+    picture = torch.rand(1, 3, 8, 8)
+    with torch.no_grad():
+        wanted = trained.eval()(picture)
+        assert torch.equal(again.eval()(picture).frames, wanted.frames)
+        for one in (network, published):
+            assert torch.equal(one.encode(picture * 2 - 1).latent_dist.mean, wanted.mean)
+            assert torch.equal(one.decode(wanted.mean).sample / 2 + 0.5, wanted.frames)
+    state = load_file(tmp_path / "export" / OURS)
+    save_file({name: value for name, value in state.items() if "quant" not in name}, tmp_path / "export" / OURS)
+    with pytest.raises(ConfigError, match=r"does not fit its config\.json: quant_conv"):
+        load_autoencoder("network", str(tmp_path))
+    (tmp_path / "export" / OURS).write_bytes(b"cut")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_autoencoder("network", str(tmp_path))
+
+
+def test_a_run_that_has_not_ended_is_named(tmp_path):
+    (tmp_path / "config.yaml").write_text("stage: {name: video.autoencoder}")
+    with pytest.raises(ConfigError, match=r"no export yet; .*trainers\.export --run"):
+        load_autoencoder("network", str(tmp_path))
 
 
 def _lacking(folder: Path) -> None:

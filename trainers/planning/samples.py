@@ -9,7 +9,7 @@ from torch import Tensor
 
 from datamodules.batch import Batch
 from datamodules.collate import fields_of
-from datamodules.keys import KEYS, RATES, WindowArray
+from datamodules.keys import KEYS, RATES, WindowArray, keys_read
 from datamodules.shards.samples import WHOLE
 
 FPS = 25.0
@@ -24,9 +24,10 @@ def sample_batch(
 
     Args:
         needs: keys of a clip.
-        data: the config's data section: `window` or `window_seconds`, `windows`, `video_size`, `speech_layers`.
-        stage: the config's stage section: `fps`, and the network's `audio_channels` where speech comes from a
-            pretrained model.
+        data: the config's data section: `window` or `window_seconds`, `windows`, `video_size`, `latents`,
+            `speech_layers`.
+        stage: the config's stage section: `fps`; the network's `audio_channels` where speech comes from a pretrained
+            model, `latent_channels` and `downscaling` where it reads latents.
         size: windows B.
         device: where it is made.
     """
@@ -34,7 +35,8 @@ def sample_batch(
     fps = float(stage.get("fps") or FPS)
     frames = _frames(data, fps)
     height, width = data.get("video_size") or PICTURE
-    sizes = {"H": height, "W": width, "h": height // 8, "w": width // 8}
+    factor = int(stage.get("downscaling") or 8)
+    sizes = {"H": height, "W": width, "h": -(-height // factor), "w": -(-width // factor)}
     sizes |= {letter: round(frames / fps * (rate or fps)) for letter, rate in RATES.items()}
     longest = {letter: round(LONGEST * (rate or fps)) for letter, rate in RATES.items()}
     said = {**stage, **_layers(data, stage)}
@@ -42,6 +44,8 @@ def sample_batch(
     def made(place: WindowArray, sizes: Mapping[str, int]) -> Tensor:
         array = place.array
         shape = [size if isinstance(size, int) else {**array.usual, **sizes}[size] for size in array.shape]
+        if place.field in ("latents.mean", "latents.log_variance") and stage.get("latent_channels"):
+            shape[1] = int(stage["latent_channels"])
         if array.channels in said and isinstance(array.shape[-1], str):
             shape[-1] = int(said[array.channels])
         if place.field == "speech_layers" and data.get("speech_layers"):
@@ -51,7 +55,7 @@ def sample_batch(
         return torch.rand(size, *shape, device=device)
 
     arrays: dict[str, Tensor] = {}
-    for name in needs:
+    for name in keys_read(needs, data.get("latents") or "cached"):
         key, whole = KEYS[name.removeprefix(WHOLE)], name.startswith(WHOLE)
         for place in key.in_full if whole else key.places:
             if place.array.optional and place.array.channels not in said:

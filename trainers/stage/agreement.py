@@ -123,7 +123,8 @@ def made_by(key: str, sha256: str, option: str) -> Expected:
 
 def _same_keys(needs: Iterable[str], facts: Facts) -> None:
     held: Mapping[str, int] = facts.get("keys", {})
-    asked = [key.removeprefix(WHOLE) for key in needs]
+    in_place: Mapping[str, str] = facts.get("in_place", {})
+    asked = [in_place.get(key, key.removeprefix(WHOLE)) for key in needs]
     missing = [key for key in asked if held and not held.get(key)]
     if missing:
         raise ConfigError(
