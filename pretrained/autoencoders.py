@@ -33,8 +33,8 @@ _GET: Final = (
 def load_autoencoder(option: str, where: str) -> tuple[Any, str]:
     """A diffusers AutoencoderKL (whose own types are not known to be modules), frozen, and the SHA-256 of its weights.
 
-    It is in full precision. On the meta device no weights are read and nothing is fetched; sizes are those of the folder, else Stable
-    Diffusion's.
+    It is in full precision. On the meta device no weights are read and nothing is fetched; sizes are those of the
+    folder, else Stable Diffusion's.
 
     Args:
         option: name of the option that says where it is, for messages.
