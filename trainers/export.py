@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from settings import ConfigError, command
 from settings.output import OutputError, check_writable, faults_of
@@ -26,9 +25,8 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
         CheckpointError: a checkpoint that cannot be read.
     """
     from trainers.run.checkpoints import fill, network_weights, newest_whole
-    from trainers.run.exports import write_export
+    from trainers.run.exports import rebuilt, write_export
     from trainers.run.folder import RunFolder, read_config
-    from trainers.stages import STAGES
 
     folder = RunFolder(Path(run))
     values = read_config(folder)
@@ -43,7 +41,7 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
         raise ConfigError(f"checkpoint={checkpoint}: there is no {where}")
     target = Path(out) if out else folder.export
     check_writable(target)
-    stage: Any = STAGES.build(values["stage"])
+    stage = rebuilt(values)
     try:
         fill(stage.network, network_weights(file, averaged))
     except RuntimeError as error:

@@ -40,7 +40,7 @@ from trainers.engines.strategies import STRATEGIES, check
 from trainers.options import TrainerOptions
 from trainers.run.checkpoints import AtomicCheckpointIO, count_batches, fill, init_from, network_weights, newest_whole
 from trainers.run.errors import CheckpointError, Interrupted, RunStopped
-from trainers.run.exports import write_export
+from trainers.run.exports import rebuilt, write_export
 from trainers.run.folder import RunFolder, choose, hold, is_first_rank, open_run, read_config
 from trainers.run.resuming import check_resume, state_of
 from trainers.run.signals import received
@@ -157,7 +157,7 @@ def export_checkpoint(values: Mapping[str, Any], folder: RunFolder) -> Path:
     newest = newest_whole(folder.checkpoints)
     if newest is None:
         raise CheckpointError(f"no checkpoint in {folder.checkpoints} to export")
-    network = STAGES.build(dict(values["stage"])).network
+    network = rebuilt(values).network
     fill(network, network_weights(newest))
     return write_export(network, folder.export, values, folder.path)
 

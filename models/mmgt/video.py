@@ -135,6 +135,12 @@ class MMGTVideo(
         if self.use_audio:
             self.audio_projection.set_statistics(statistics)
 
+    def use_autoencoder(self, sha256: str, scale: float) -> None:
+        """Remember whose latents it learns, by the SHA-256 of the weights, and what those are multiplied with."""
+        self.autoencoder, self.latent_scale = sha256, scale
+        config: Any = self._hub_mixin_config
+        config |= {"autoencoder": sha256, "latent_scale": scale}  # saved as config.json
+
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Rows and columns of every level of the UNets for latents of a size, which nothing has to divide."""
         return level_sizes(height, width, self.levels)
@@ -143,19 +149,15 @@ class MMGTVideo(
         """Recompute the activations of all layers of both UNets in the backward pass, to save memory."""
         self.denoiser.recompute = self.reference_unet.recompute = True
 
-    def encode(self, inputs: VideoInputs, before: VideoConditions | None = None) -> VideoConditions:
+    def encode(self, inputs: VideoInputs) -> VideoConditions:
         """Conditions as the denoising UNet takes them; for all steps of sampling they are made once.
-
-        Args:
-            inputs: the picture and what drives some frames.
-            before: those of other frames of the same picture, of which what comes from the picture is taken.
 
         Raises:
             ValueError: sizes that do not go together.
         """
-        image = self.image_tokens(inputs) if before is None else before.image
+        image = self.image_tokens(inputs)
         return VideoConditions(
-            reference=self.encode_reference(inputs, image) if before is None else before.reference,
+            reference=self.encode_reference(inputs, image),
             image=image,
             pose=None if inputs.skeletons is None else self.encode_poses(inputs.skeletons, inputs.reference),
             audio=self.encode_audio(inputs.audio),

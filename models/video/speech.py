@@ -51,6 +51,12 @@ def audio_windows(features: Tensor, first: int, frames: int, context: int = 2) -
     there = features.shape[1]
     if first < 0 or frames < 1 or first + frames > there:
         raise ValueError(f"frames {first} to {first + frames - 1} are wanted, but the speech has {there} frames")
-    middle = torch.arange(first, first + frames, device=features.device)
+    wanted = torch.arange(first, first + frames, device=features.device)
+    return windows_at(features, wanted.expand(len(features), -1), context)
+
+
+def windows_at(features: Tensor, frames: Tensor, context: int = 2) -> Tensor:
+    """As `audio_windows`, of frames (B, T) by number, each sequence's own: (B, T, 2 m + 1, L, A)."""
     around = torch.arange(-context, context + 1, device=features.device)
-    return features[:, (middle[:, None] + around).clamp(0, there - 1)]
+    rows = torch.arange(len(features), device=features.device)[:, None, None]
+    return features[rows, (frames[..., None] + around).clamp(0, features.shape[1] - 1)]

@@ -19,6 +19,8 @@ from trainers.stage.base import Stage
 class SampleVideos(L.Callback):
     """Writes `samples/step-00000100_<clip>.mp4` of a validation's first clips: real left, generated right, with sound.
 
+    A stage that starts from a picture may show that on the left of both (`beside`).
+
     What is shown is what the stage's `sample` returns for the first clips of the first validation batch; poses and
     motion are drawn.
 
@@ -58,7 +60,12 @@ class SampleVideos(L.Callback):
         fps = FPS if kind == "motion" else some.fps
         written = [
             self._write(
-                steps_done(trainer), some, i, pictures(some, i, output[i].float().cpu(), self.options.height), fps
+                steps_done(trainer),
+                some,
+                i,
+                pictures(some, i, output[i].float().cpu(), self.options.height),
+                fps,
+                _shown(kind),
             )
             for i in range(len(some.ids))
         ]
@@ -68,7 +75,7 @@ class SampleVideos(L.Callback):
                     "samples",
                     [str(path) for path in written],
                     step=trainer.fit_loop.epoch_loop._batches_that_stepped,
-                    caption=[f"{name}: real, generated" for name in some.ids],
+                    caption=[f"{name}: {', '.join(_shown(kind))}" for name in some.ids],
                     format=["mp4"] * len(written),
                 )
 
@@ -78,7 +85,9 @@ class SampleVideos(L.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._validations = state_dict["validations"]
 
-    def _write(self, step: int, batch: Any, i: int, frames: Iterator[np.ndarray], fps: float) -> Path:
+    def _write(
+        self, step: int, batch: Any, i: int, frames: Iterator[np.ndarray], fps: float, shown: tuple[str, ...]
+    ) -> Path:
         from datamodules.media.files import write_video  # brings the video encoder
 
         clip = batch.ids[i].replace("@", "-")
@@ -90,7 +99,7 @@ class SampleVideos(L.Callback):
             fps,
             audio=sound,
             sample_rate=16000,
-            metadata={"left": "real", "right": "generated", "step": step, "clip": batch.ids[i]},
+            metadata=dict(zip(_PLACES[len(shown)], shown, strict=True)) | {"step": step, "clip": batch.ids[i]},
         )
         return path
 
@@ -111,12 +120,17 @@ def _poses_drawn(batch: Any, i: int, generated: torch.Tensor, height: int) -> It
 
 def _frames_beside(batch: Any, i: int, generated: torch.Tensor, height: int) -> Iterator[np.ndarray]:
     """Frames, the real one left and the generated one (T, 3, H, W) in [0, 1] right, brought to a height."""
-    output = (generated.clamp(0, 1) * 255).round().to(torch.uint8)
-    for pair in zip(batch.video[i].cpu(), output, strict=False):
-        both = torch.cat(pair, dim=-1)[None].float()
-        size = [height // 2 * 2, round(height * both.shape[-1] / both.shape[-2] / 2) * 2]
-        scaled = torch.nn.functional.interpolate(both, size, mode="bilinear", antialias=True)
-        yield scaled[0].round().to(torch.uint8).permute(1, 2, 0).numpy()
+    real = batch.video[i].cpu() / 255
+    frames = min(len(real), len(generated))
+    yield from _frames_as_they_are(batch, i, torch.cat([real[:frames], generated[:frames].clamp(0, 1)], -1), height)
+
+
+def _frames_as_they_are(batch: Any, i: int, frames: torch.Tensor, height: int) -> Iterator[np.ndarray]:
+    """Frames (T, 3, H, W) in [0, 1], brought to a height."""
+    size = [height // 2 * 2, round(height * frames.shape[-1] / frames.shape[-2] / 2) * 2]
+    for frame in frames:
+        scaled = torch.nn.functional.interpolate(frame[None], size, mode="bilinear", antialias=True)
+        yield (255 * scaled[0].clamp(0, 1)).round().to(torch.uint8).permute(1, 2, 0).numpy()
 
 
 def _motions_drawn(batch: Any, i: int, generated: torch.Tensor, height: int) -> Iterator[np.ndarray]:
@@ -131,7 +145,13 @@ def _motions_drawn(batch: Any, i: int, generated: torch.Tensor, height: int) -> 
     yield from draw_joints(joints.numpy(), height // 2 * 2)
 
 
-_PICTURES = {"pose": _poses_drawn, "motion": _motions_drawn, "video": _frames_beside}
+_PICTURES = {"pose": _poses_drawn, "motion": _motions_drawn, "video": _frames_beside, "beside": _frames_as_they_are}
+_PLACES = {2: ("left", "right"), 3: ("left", "middle", "right")}
+
+
+def _shown(kind: str) -> tuple[str, ...]:
+    """What stands beside each other, from the left."""
+    return ("reference", "real", "generated") if kind == "beside" else ("real", "generated")
 
 
 def first(batch: Any, count: int) -> Any:

@@ -26,4 +26,6 @@ STAGES: Final = {
             "trainers.mmgt.evaluation.gestures:measure_gestures", GestureOptions, measured_by="human.pose_autoencoder"
         ),
     ),
+    "mmgt.video_pose": Record("trainers.mmgt.video_pose:VideoPoseStage"),
+    "mmgt.video_audio": Record("trainers.mmgt.video_audio:VideoAudioStage"),
 }

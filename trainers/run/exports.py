@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from models.saved import CONFIG
 from pretrained.exports import CARD, Export, find
 from settings import ConfigError, get_logger
@@ -40,6 +42,16 @@ def check_steps(export: Export, steps: int | None) -> None:
         raise ConfigError(
             f"steps={steps}: {export.name} was trained with {trained} diffusion steps; give 1 to {trained}"
         )
+
+
+def rebuilt(values: Mapping[str, Any]) -> Any:
+    """The stage of a run's config as it was before training: what no checkpoint holds is made again.
+
+    Weights that are neither trained nor found elsewhere come from the run's seed.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(values["seed"])
+        return STAGES.build(dict(values["stage"]))
 
 
 def write_export(network: Any, folder: Path, settings: Mapping[str, Any], run: Path | None = None) -> Path:

@@ -1,6 +1,6 @@
 """Keys that have to agree: what a stage expects of its data is compared with what the data are, before a run begins."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -23,6 +23,7 @@ class Expected:
         said: the key that says so, and its value, such as "stage.network.fps is 30".
         found: what the data are, in words, with {} for the fact.
         mend: what to change, with {} for the fact.
+        fits: whether a fact will do, where it need not be the value itself.
     """
 
     fact: str
@@ -30,6 +31,11 @@ class Expected:
     said: str
     found: str
     mend: str
+    fits: Callable[[Any], bool] | None = None
+
+    def met(self, fact: Any) -> bool:
+        """Whether the data are as they should be."""
+        return same(fact, self.value) if self.fits is None else self.fits(fact)
 
 
 class Expecting(Protocol):
@@ -48,7 +54,7 @@ def agree(stage: Expecting, facts: Facts) -> None:
     """
     _same_keys(stage.needs, facts)
     for one in stage.expects():
-        if one.fact not in facts or same(facts[one.fact], one.value):
+        if one.fact not in facts or one.met(facts[one.fact]):
             continue
         found, mend = (text.format(shown(facts[one.fact])) for text in (one.found, one.mend))
         raise ConfigError(f"{one.said}, but {found}: {mend}")
@@ -90,6 +96,18 @@ def window_length(frames: int, key: str = "stage.network.window") -> Expected:
         f"{key} is {frames}",
         "data.window (or data.window_seconds, data.windows) gives {} frames",
         f"set both to one number of frames, such as data.window={frames}",
+    )
+
+
+def window_at_least(frames: int, key: str = "stage.network.window") -> Expected:
+    """The windows have to have so many frames or more."""
+    return Expected(
+        "window",
+        frames,
+        f"{key} is {frames}",
+        "data.window (or data.window_seconds, data.windows) gives {} frames",
+        f"set data.window={frames} or more",
+        fits=lambda window: isinstance(window, int) and window >= frames,
     )
 
 

@@ -190,8 +190,9 @@ class Stage(L.LightningModule):
         """What the network makes of a batch, to be shown beside the real thing.
 
         Returns:
-            `pose` (B, T, 134, 3), x and y as fractions of the frame and a score, `motion` (B, M, 263) at 20 fps, or
-            `video` (B, T, 3, H, W) in [0, 1]; empty when there is nothing to show.
+            `pose` (B, T, 134, 3), x and y as fractions of the frame and a score, `motion` (B, M, 263) at 20 fps,
+            `video` (B, T, 3, H, W) in [0, 1], or `beside` (B, T, 3, H, W) in which reference, real and generated frames
+            stand beside each other already; empty when there is nothing to show.
         """
         return {}
 
