@@ -23,13 +23,14 @@ from tests.models.test_implicit_motion_base import SMALL
 from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
 from trainers.evaluation.faces import FaceFinder
+from trainers.evaluation.per_clip import correlation
 from trainers.evaluation.tables import as_text
+from trainers.evaluation.videos import DILATION, load_shots
 from trainers.implicit_motion.evaluation import speech_motion
-from trainers.implicit_motion.evaluation.reenactment import DILATION, load_shots, rebuild
+from trainers.implicit_motion.evaluation.reenactment import rebuild
 from trainers.implicit_motion.evaluation.speech_motion import (
     Probe,
     Talk,
-    correlation,
     load_talks,
     measure,
     seam_figures,
@@ -71,7 +72,7 @@ def test_reenactment_is_measured_beside_the_held_source(reenacted, base, shards)
     part = reenacted["splits"]["test"]
     assert part["clips"] == 4
     assert part["seconds"] == pytest.approx(4.0)
-    shots = load_shots(str(shards), "test", None, 1.0, 32)
+    shots = load_shots(str(shards), "test", None, 1.0, (32, 32))
     values = [
         peak_signal_noise_ratio(frame.numpy(), shot.frames[0].numpy(), data_range=255)
         for shot in shots
@@ -277,7 +278,7 @@ def test_videos_of_speech_are_measured_where_they_are_asked_for(run, base, shard
     # The row of true features is what the base network makes of them.
     network = ImplicitMotion.from_pretrained(base / "export").eval()
     clips = load_talks(str(features), "test", None, 1.0)
-    shots = {shot.info.id: shot for shot in load_shots(str(shards), "test", None, 1.0, 32)}
+    shots = {shot.info.id: shot for shot in load_shots(str(shards), "test", None, 1.0, (32, 32))}
     values = []
     for talk in clips:
         truth = shots[talk.info.id].frames

@@ -13,7 +13,7 @@ from settings import ConfigError
 from trainers.evaluation.comparison import Figure
 from trainers.evaluation.per_clip import PerClip
 from trainers.evaluation.pretrained import Pretrained
-from trainers.implicit_motion.evaluation.reenactment import read_shots
+from trainers.evaluation.videos import read_shots
 from trainers.implicit_motion.system import SpeechMotionOptions
 
 FIGURES: Final = {
@@ -51,7 +51,7 @@ class Rendered:
         beyond = {name: self.pretrained.meters() for name in answers}
         seen: list[str] = []
         options.progress.expect(len(answers) * len(ids))
-        for shot in read_shots(options.shards, list(ids), options.seconds, size, self.fit):
+        for shot in read_shots(options.shards, list(ids), options.seconds, (size, size), self.fit):
             seen.append(shot.info.id)
             number = ids.index(shot.info.id)
             for name, motions in answers.items():

@@ -21,7 +21,7 @@ from pretrained.exports import Export
 from settings import ConfigError, get_logger
 from trainers.evaluation.clips import ids_of, joined, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
-from trainers.evaluation.per_clip import PerClip, mean_over_clips
+from trainers.evaluation.per_clip import PerClip, correlation, mean_over_clips
 from trainers.evaluation.tables import meanings
 from trainers.implicit_motion.animation import MotionAnimator
 from trainers.implicit_motion.evaluation.rendered import Rendered
@@ -249,17 +249,6 @@ def measure(made: Sequence[np.ndarray], talks: Sequence[Talk], probe: Probe) -> 
         "frechet": frechet.compute(),
         "speed": mean_over_clips(speeds),
     }
-
-
-def correlation(made: np.ndarray, truth: np.ndarray) -> float:
-    """Pearson's r where the truth is seen; 0 for what never changes, NaN where the truth is not seen or still."""
-    there = np.isfinite(truth)
-    made, truth = made[there], truth[there]
-    if len(truth) < 8 or truth.std() < 1e-6:
-        return float("nan")
-    if made.std() < 1e-6:
-        return 0.0
-    return float(np.corrcoef(made, truth)[0, 1])
 
 
 def seam_figures(model: MotionAnimator, talk: Talk, audio: np.ndarray, seed: int = 0) -> dict[str, float]:
