@@ -149,15 +149,19 @@ class MMGTVideo(
         """Recompute the activations of all layers of both UNets in the backward pass, to save memory."""
         self.denoiser.recompute = self.reference_unet.recompute = True
 
-    def encode(self, inputs: VideoInputs) -> VideoConditions:
+    def encode(self, inputs: VideoInputs, before: VideoConditions | None = None) -> VideoConditions:
         """Conditions as the denoising UNet takes them; for all steps of sampling they are made once.
+
+        Args:
+            inputs: the picture and what drives some frames.
+            before: those of other frames of the same picture, of which what comes from the picture is taken.
 
         Raises:
             ValueError: sizes that do not go together.
         """
-        image = self.image_tokens(inputs)
+        image = self.image_tokens(inputs) if before is None else before.image
         return VideoConditions(
-            reference=self.encode_reference(inputs, image),
+            reference=self.encode_reference(inputs, image) if before is None else before.reference,
             image=image,
             pose=None if inputs.skeletons is None else self.encode_poses(inputs.skeletons, inputs.reference),
             audio=self.encode_audio(inputs.audio),

@@ -1,8 +1,9 @@
 """What a latent video network is told beside the noisy latents, before and behind its encoders."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 NAMES = ("reference", "pose", "audio")
@@ -48,3 +49,17 @@ class VideoConditions:
     pose: Tensor | None
     audio: Tensor | None
     masks: Mapping[str, Tensor]
+
+
+def joined(before: VideoConditions, after: VideoConditions, shared: int) -> VideoConditions:
+    """Conditions of the last so many frames of one window, and of the frames behind it, of the same picture."""
+
+    def both(old: Tensor, new: Tensor) -> Tensor:
+        return torch.cat([old[:, old.shape[1] - shared :], new], 1)
+
+    return replace(
+        after,
+        pose=None if before.pose is None or after.pose is None else both(before.pose, after.pose),
+        audio=None if before.audio is None or after.audio is None else both(before.audio, after.audio),
+        masks={size: both(before.masks[size], mask) for size, mask in after.masks.items()},
+    )
