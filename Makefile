@@ -20,7 +20,7 @@ export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-portrait demo-versa test test-slow proofs lint format bench clean
+.PHONY: help setup demo demo-portrait demo-video demo-versa test test-slow proofs lint format bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -46,6 +46,9 @@ demo: $(READY)  ## Videos to shards to a trained SMGA to an mp4 (VIDEOS=folder I
 
 demo-portrait: $(READY)  ## A picture speaks: frames, motion, mp4, in about 25 minutes on two cores (VIDEOS= IMAGE= AUDIO=)
 	$(BIN)/python -m trainers.demo_portrait output=demo-portrait $(OWN)
+
+demo-video: $(READY)  ## A picture speaks and gestures by latent diffusion, all of MMGT, in some 40 minutes on two cores (VIDEOS= IMAGE= AUDIO=)
+	$(BIN)/python -m trainers.demo_video output=demo-video $(OWN)
 
 demo-versa: $(READY)  ## Text and speech to whole-body motion: tokens, transformers, a skeleton video
 	$(BIN)/python -m trainers.demo_versa output=demo-versa
@@ -73,4 +76,4 @@ bench: $(READY)  ## Measure speed; results go to benchmarks/results/
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove the demo's results and the runs
-	rm -rf $(DEMO) demo-portrait demo-versa proofs runs
+	rm -rf $(DEMO) demo-portrait demo-video demo-versa proofs runs

@@ -106,6 +106,7 @@ def _measured(run: Path, *words: str) -> Step:
 PROOFS: Final[Mapping[str, Chain]] = {
     "demo": demo("trainers.demo", "generated.mp4"),
     "demo-portrait": demo("trainers.demo_portrait", "generated.mp4"),
+    "demo-video": demo("trainers.demo_video", "generated.mp4"),
     "smga": smga_over_seeds,
     "versa": fusion_over_seeds,
 }

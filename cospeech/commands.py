@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "dashboard": _one("trainers.dashboard", "dashboard", "a Weights & Biases dashboard as code"),
     "demo": _one("trainers.demo", "demo", "the whole way: videos to a trained SMGA to an mp4"),
     "demo-portrait": _one("trainers.demo_portrait", "demo_portrait", "the whole way of a picture that speaks"),
+    "demo-video": _one("trainers.demo_video", "demo_video", "the whole way of a picture in video by latent diffusion"),
     "demo-versa": _one("trainers.demo_versa", "demo_versa", "the whole way of text and speech to body motion"),
     "preprocess": _one(
         "preprocessing.run", "Options", "videos to shards", target="preprocessing.options"

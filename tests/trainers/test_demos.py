@@ -16,7 +16,7 @@ from trainers.demos import steps as demo_steps
 from trainers.demos import videos as demo_videos
 from trainers.evaluation.comparison import FEWEST
 from trainers.implicit_motion import demo as demo_portrait
-from trainers.mmgt import demo
+from trainers.mmgt import demo, demo_video
 
 
 class Started(NamedTuple):
@@ -41,7 +41,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     def speech_and_person(shards: Path, clip: tuple[str, str], output: Path) -> tuple[Path, Path, Path]:
         return output / "speech.wav", output / "first_pose.npz", output / "person.png"
 
-    for module in (demo, demo_portrait):
+    for module in (demo, demo_portrait, demo_video):
         monkeypatch.setattr(module, "run_step", run_step)
         monkeypatch.setattr(module, "held_out", lambda shards: ("test", "a"))
         monkeypatch.setattr(module, "speech_and_person", speech_and_person)
@@ -95,6 +95,38 @@ def test_a_portrait_is_made_in_the_order_in_which_its_parts_need_each_other(star
     measured = by_module(started, "trainers.evaluate")
     assert [command.value("run") for command in measured] == [str(out / "base"), str(out / "motion")]
     assert measured[0].value("data") == str(out / "shards")
+
+
+def test_a_video_is_made_in_the_order_in_which_its_parts_need_each_other(started, tmp_path):
+    out = tmp_path / "out"
+    assert demo_video.demo_video(output=out, pose_steps=40, audio_steps=30) == out / "generated.mp4"
+    assert [command.module for command in started] == [
+        "preprocessing.synthetic", "preprocessing.run", "trainers.fit", "preprocessing.features",
+        *["trainers.fit"] * 3, "trainers.animate", *["trainers.evaluate"] * 2, *["trainers.report"] * 4,
+    ]  # fmt: skip
+    autoencoder, smga, pose, speaking = by_module(started, "trainers.fit")
+    latents = by_module(started, "preprocessing.features")[0]
+    animate = by_module(started, "trainers.animate")[0]
+    assert (
+        autoencoder.value("data.shards") == smga.value("data.shards") == latents.value("input") == str(out / "shards")
+    )
+    assert autoencoder.value("run") == latents.value("network") == pose.value("stage.autoencoder")
+    assert pose.value("data.shards") == speaking.value("data.shards") == latents.value("output") == str(out / "latents")
+    assert (pose.value("run"), pose.value("trainer.max_steps")) == (speaking.value("stage.base"), "40")
+    assert speaking.value("trainer.max_steps") == "30"
+    assert (animate.value("run"), animate.value("smga")) == (speaking.value("run"), smga.value("run"))
+    assert (animate.value("image"), animate.value("pose")) == (str(out / "person.png"), str(out / "first_pose.npz"))
+    measured = by_module(started, "trainers.evaluate")
+    assert [command.value("run") for command in measured] == [pose.value("run"), speaking.value("run")]
+
+
+def test_ones_own_picture_is_cut_for_the_video_and_looked_at(started, picture, speech, tmp_path, monkeypatch):
+    monkeypatch.setattr(demo_videos, "cut_portrait", lambda image, share, output: output)
+    out = tmp_path / "out"
+    demo_video.demo_video(output=out, image=picture, audio=speech)
+    animate = by_module(started, "trainers.animate")[0]
+    assert (animate.value("image"), animate.value("audio")) == (str(out / "portrait.png"), str(speech))
+    assert animate.value("pose") is None, "the person in it is looked for"
 
 
 def test_ones_own_videos_picture_and_speech_make_the_portrait(started, videos, picture, speech, tmp_path, monkeypatch):

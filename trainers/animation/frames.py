@@ -1,20 +1,20 @@
-"""From motion features to a video file: frames are rendered, scaled and written a few at a time."""
+"""Frames and sound to a video file, a few at a time."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from datamodules.media.files import stream_audio, write_video
-from models.implicit_motion.base import ImplicitMotion, SourceFeatures
+from datamodules.media.files import SAMPLE_RATE, stream_audio, write_video
 from settings.progress import Progress
 from trainers.animation.files import Animation
-from trainers.animation.options import Frames
 from trainers.animation.request import SOUND_RATE, notice
+
+if TYPE_CHECKING:
+    from preprocessing.videos.sound import Sound
 
 
 class Track(NamedTuple):
@@ -36,22 +36,10 @@ def half_precision(device: torch.device, wanted: bool) -> AbstractContextManager
     return torch.autocast(device.type, torch.bfloat16 if device.type == "cpu" else torch.float16)
 
 
-@torch.no_grad()
-def rendered(
-    network: ImplicitMotion, source: SourceFeatures, motion: Iterable[Tensor], options: Frames, size: int
-) -> Iterator[np.ndarray]:
-    """Frames (size, size, 3) uint8 of pieces of motion features (n, 768), one after another."""
-    import cv2
-
-    device = source.motion.device
-    for piece in motion:
-        for part in piece.split(options.batch):
-            with half_precision(device, options.half):
-                output = network.render(source, part[None].to(device), options.beta)[0]
-            pixels = (output.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-            for frame in pixels:
-                same = frame.shape[0] == size
-                yield frame if same else cv2.resize(frame, (size, size), interpolation=cv2.INTER_CUBIC)
+def pieces_of(sound: "Sound") -> Iterator[np.ndarray]:
+    """A driving video's sound, a second at a time."""
+    for start in range(0, sound.end, SAMPLE_RATE):
+        yield sound.read(start, min(SAMPLE_RATE, sound.end - start))
 
 
 def write(
@@ -68,7 +56,7 @@ def write(
 
     Args:
         out: the video.
-        frames: (S, S, 3) uint8 in turn.
+        frames: (H, W, 3) uint8 in turn.
         fps: frames a second.
         sound: what goes with it; None for none.
         model: name, stage and hash of the network.

@@ -71,10 +71,13 @@ class PretrainedHearing:
                 f"{WHERE}"
             )
 
+    def layers(self, audio: np.ndarray) -> np.ndarray:
+        """All of them, (L, S, C) float16 at 50 a second, of sound (N,) at 16 kHz."""
+        return self._speech.features(audio, max(1, round(len(audio) / SAMPLE_RATE * RATE)))
+
     def __call__(self, audio: np.ndarray) -> np.ndarray:
         """Mean (S, C) over the layers, at 50 a second, of sound (N,) at 16 kHz."""
-        steps = max(1, round(len(audio) / SAMPLE_RATE * RATE))
-        return self._speech.features(audio, steps).astype(np.float32).mean(0)
+        return self.layers(audio).astype(np.float32).mean(0)
 
 
 def layers_wanted(export: Export, model: str | None, channels: int, device: str) -> PretrainedHearing | None:

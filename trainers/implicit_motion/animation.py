@@ -21,12 +21,12 @@ from trainers.animation import frames
 from trainers.animation.files import Animation
 from trainers.animation.request import LARGEST, check_files, check_fps, hashes, listen, read_first_pose
 from trainers.animation.square import find_square
+from trainers.implicit_motion.pictures import rendered
 from trainers.implicit_motion.system import ReenactOptions, SpeakOptions
 from trainers.run.exports import find_export
 
 if TYPE_CHECKING:
     from preprocessing.videos.decode import SourceVideo
-    from preprocessing.videos.sound import Sound
 
 BASE: Final = "implicit_motion.base"
 
@@ -61,12 +61,12 @@ class Reenactor:
         settings = {"beta": options.beta, "relative": options.relative, "crop": options.crop}
         with SourceVideo(options.video, self.fps, LARGEST) as driving:
             motion = self._motion(driving, options, source.motion)
-            output = frames.rendered(self.network, source, motion, options, options.size or self.network.image_size)
+            output = rendered(self.network, source, motion, options, options.size or self.network.image_size)
             sound: frames.Track | None = None
             if options.audio is not None:
                 sound = frames.sound_of(options.audio)
             elif driving.sound is not None:
-                sound = frames.Track(_pieces(driving.sound), SAMPLE_RATE)
+                sound = frames.Track(frames.pieces_of(driving.sound), SAMPLE_RATE)
             model, total = described(self.export), driving.expected
             return frames.write(options.out, output, self.fps, sound, model, hashes(files), settings, total)
 
@@ -132,7 +132,7 @@ class MotionAnimator:
             guidance=guidance,
         )
         motion = (chunk[0] for chunk in chunks)
-        output = frames.rendered(base, source, motion, options, options.size or base.image_size)
+        output = rendered(base, source, motion, options, options.size or base.image_size)
         settings: dict[str, Any] = {"seed": options.seed, "steps": steps, "guidance": guidance, "beta": options.beta}
         settings["crop"] = options.crop
         sound = frames.sound_of(options.audio)
@@ -211,9 +211,3 @@ def batched(items: Iterator[np.ndarray], size: int) -> Iterator[list[np.ndarray]
     """Items in lists of a size, the last may be shorter."""
     while held := list(islice(items, size)):
         yield held
-
-
-def _pieces(sound: "Sound") -> Iterator[np.ndarray]:
-    """A driving video's sound, a second at a time."""
-    for start in range(0, sound.end, SAMPLE_RATE):
-        yield sound.read(start, min(SAMPLE_RATE, sound.end - start))

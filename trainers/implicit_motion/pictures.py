@@ -1,9 +1,18 @@
-"""Frames as the base network takes them, and how far those that it makes are from the truth."""
+"""Frames as the base network takes them, those that it renders, and how far they are from the truth."""
 
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
 from torch import Tensor
 
-from models.implicit_motion.base import ImplicitMotion
+from models.implicit_motion.base import ImplicitMotion, SourceFeatures
 from settings import ConfigError
+from trainers.animation.frames import half_precision
+
+if TYPE_CHECKING:
+    from trainers.animation.options import Frames
 
 
 def pixels(video: Tensor, network: ImplicitMotion) -> Tensor:
@@ -23,3 +32,21 @@ def psnr(frames: Tensor, truth: Tensor) -> Tensor:
     """Mean over frames (R, 3, S, S) of the peak signal-to-noise ratio in dB."""
     error = (frames - truth).float().square().flatten(1).mean(1).clamp(min=1e-10)
     return -10 * error.log10().mean()
+
+
+@torch.no_grad()
+def rendered(
+    network: ImplicitMotion, source: SourceFeatures, motion: Iterable[Tensor], options: "Frames", size: int
+) -> Iterator[np.ndarray]:
+    """Frames (size, size, 3) uint8 of pieces of motion features (n, 768), one after another."""
+    import cv2
+
+    device = source.motion.device
+    for piece in motion:
+        for part in piece.split(options.batch):
+            with half_precision(device, options.half):
+                output = network.render(source, part[None].to(device), options.beta)[0]
+            pixels = (output.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+            for frame in pixels:
+                same = frame.shape[0] == size
+                yield frame if same else cv2.resize(frame, (size, size), interpolation=cv2.INTER_CUBIC)
