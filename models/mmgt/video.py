@@ -12,6 +12,7 @@ from models.diffusion.preconditioning import preconditioning
 from models.saved import SavedNetwork
 from models.video.audio_projection import AudioProjection
 from models.video.conditions import NAMES, VideoConditions, VideoInputs
+from models.video.lora import lora_parameters
 from models.video.masks import Masking, mask_pyramid
 from models.video.pose_guider import PoseGuider
 from models.video.unets import UNetSizes, level_sizes, motion_unet, reference_unet
@@ -52,6 +53,8 @@ class MMGTVideo(
         masks: what the network is told of motion masks: all of them, those of the reference's frame ("still"), or
             none (MMGT-24).
         reference_pose: gives the reference UNet its picture's pose features too (MMGT-16).
+        lora_rank: of LoRA's additions to the spatial attentions of both UNets, which `video_pose` then trains in place
+            of their weights; 0 is none.
         pose_channels: widths of the pose guider, one more than it halves the picture.
         predict: the noise (the paper), the velocity or the clean latents (MMGT-20).
         noise_schedule: name of the noise schedule (MMGT-20).
@@ -89,6 +92,7 @@ class MMGTVideo(
         use_audio: bool = True,
         masks: Masking = "motion",
         reference_pose: bool = False,
+        lora_rank: Whole = 0,
         pose_channels: tuple[Count, ...] = (16, 32, 96, 256),
         predict: Literal["epsilon", "v", "x0"] = "epsilon",
         noise_schedule: Schedule = "scaled_linear",
@@ -108,16 +112,17 @@ class MMGTVideo(
         self.levels, self.motion_frames, self.window, self.fps = len(channels), motion_frames, window, fps
         self.image_channels, self.audio_context, self.use_audio = image_channels, audio_context, use_audio
         self.masks, self.reference_pose, self.autoencoder = masks, reference_pose, autoencoder
-        self.predict, self.sampling_steps = predict, sampling_steps
+        self.predict, self.sampling_steps, self.lora_rank = predict, sampling_steps, lora_rank
         self.guidance = {"reference": guidance_reference, "pose": guidance_pose, "audio": guidance_audio}
         self.noise = DDPMNoise(noise_schedule, train_steps, zero_terminal_snr)
         self.preconditioning = preconditioning(predict, self.noise)
 
         sizes = UNetSizes(channels, layers, heads, cross_channels, norm_groups, latent_channels)
         self.denoiser: Any = motion_unet(
-            sizes, motion_heads=motion_heads, motion_layers=motion_layers, frames=motion_frames, use_audio=use_audio
-        )
-        self.reference_unet: Any = reference_unet(sizes)
+            sizes, motion_heads=motion_heads, motion_layers=motion_layers, frames=motion_frames, use_audio=use_audio,
+            lora_rank=lora_rank,
+        )  # fmt: skip
+        self.reference_unet: Any = reference_unet(sizes, lora_rank)
         self.pose_guider = PoseGuider(pose_channels, channels[0])
         if image_channels:
             self.image_projection: Any = nn.Sequential(
@@ -249,10 +254,17 @@ class MMGTVideo(
         )  # fmt: skip
 
     def spatial_parameters(self) -> list[nn.Parameter]:
-        """What `video_pose` trains: both UNets but for audio and motion modules, pose guider, the image's tokens."""
-        others = {id(parameter) for parameter in (*self.audio_parameters(), *self.motion_parameters())}
-        unread = {id(parameter) for parameter in self.reference_unet.unread()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in others | unread]
+        """What `video_pose` trains: both UNets but for audio and motion modules, pose guider, the image's tokens.
+
+        Of UNets with LoRA its additions alone; what gets no gradient is never among them.
+        """
+        left_out = [*self.audio_parameters(), *self.motion_parameters(), *self.reference_unet.unread()]
+        if self.lora_rank:
+            added = {id(parameter) for parameter in lora_parameters(self)}
+            unets = (*self.denoiser.parameters(), *self.reference_unet.parameters())
+            left_out += [parameter for parameter in unets if id(parameter) not in added]
+        others = {id(parameter) for parameter in left_out}
+        return [parameter for parameter in self.parameters() if id(parameter) not in others]
 
     def audio_parameters(self) -> list[nn.Parameter]:
         """The audio projection and MM-HAA of every block."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from models.video.audio_attention import MaskedAudioAttention
 from models.video.checkpointing import run
+from models.video.lora import add_lora
 from models.video.slots import put_slots
 
 Attend = Callable[[Any, int, Tensor], Tensor]
@@ -156,17 +157,25 @@ class MotionUNet(UNetMotionModel):
         return output.unflatten(0, (-1, frames)).transpose(1, 2)
 
 
-def reference_unet(sizes: UNetSizes) -> ReferenceUNet:
+def reference_unet(sizes: UNetSizes, lora_rank: int = 0) -> ReferenceUNet:
     """A new reference UNet, with what gets no gradient frozen."""
     unet = ReferenceUNet(**sizes.arguments("2D"), attention_head_dim=sizes.heads)
     put_slots(unet)
+    if lora_rank:
+        add_lora(unet, lora_rank)
     for parameter in unet.unread():
         parameter.requires_grad_(False)
     return unet
 
 
 def motion_unet(
-    sizes: UNetSizes, *, motion_heads: int, motion_layers: int, frames: int, use_audio: bool = True
+    sizes: UNetSizes,
+    *,
+    motion_heads: int,
+    motion_layers: int,
+    frames: int,
+    use_audio: bool = True,
+    lora_rank: int = 0,
 ) -> MotionUNet:
     """A new denoising UNet; audio and motion modules are the identity until they are trained or loaded.
 
@@ -176,6 +185,7 @@ def motion_unet(
         motion_layers: transformer layers of a motion module.
         frames: how many there are positions for.
         use_audio: false lets the audio modules attend to the hidden states (MMGT-24).
+        lora_rank: of additions to the spatial attentions; 0 is none.
     """
     unet = MotionUNet(
         **sizes.arguments("Motion"),
@@ -186,6 +196,8 @@ def motion_unet(
         motion_max_seq_length=frames,
     )
     put_slots(unet)
+    if lora_rank:
+        add_lora(unet, lora_rank)
     for block in (*unet.down_blocks, unet.mid_block, *unet.up_blocks):
         for motion in block.motion_modules:
             for parameter in motion.proj_out.parameters():

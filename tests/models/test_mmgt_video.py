@@ -329,6 +329,39 @@ def test_each_stage_trains_its_own_parts(part):
         )
 
 
+def test_whatever_takes_gradients_gets_them_and_the_reference_networks_last_layers_take_none():
+    network = tiny().train()
+    network(*noisy(network), inputs(network)).square().mean().backward()
+    taking = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+    assert {name for name, parameter in network.named_parameters() if parameter.grad is not None} == taking
+    last = {name for name, _ in network.named_parameters()} - taking
+    assert len(last) == 24
+    assert all(name.startswith("reference_unet.") for name in last)
+
+
+def test_paper_sizes_part_by_part():
+    """SD 1.5 and AnimateDiff count 1,313 million in the denoising network, 453 of them motion; the rest is ours."""
+    with torch.device("meta"):
+        network, adapted = MMGTVideo(), MMGTVideo(lora_rank=16)
+
+    def millions(parameters) -> float:
+        return round(sum(each.numel() for each in parameters) / 1e6, 1)
+
+    heard = [each for name, each in network.named_parameters() if ".audio_modules." in name]
+    others = {id(each) for each in heard}
+    assert millions(each for each in network.denoiser.parameters() if id(each) not in others) == 1312.7
+    assert millions(network.motion_parameters()) == 453.2
+    assert millions(heard) == 81.2
+    assert millions(network.reference_unet.parameters()) == 859.5
+    assert millions(network.reference_unet.unread()) == 2.5
+    assert millions(network.audio_projection.parameters()) == 36.5
+    assert millions(network.pose_guider.parameters()) == 1.1
+    assert millions(network.image_projection.parameters()) == 0.6
+    assert millions(network.parameters()) == 2291.6
+    assert millions(network.spatial_parameters()) == 1718.3
+    assert millions(adapted.spatial_parameters()) == 8.0
+
+
 def test_saved_and_found_again(tmp_path, network, given, full):
     network.save_pretrained(tmp_path)
     again = MMGTVideo.from_pretrained(tmp_path)
