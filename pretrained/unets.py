@@ -21,14 +21,13 @@ _NEW: Final = ("motion_modules.", "audio_modules.", "lora_")
 """What a spatial UNet that others trained does not have."""
 
 
-def load_spatial(denoiser: nn.Module, reference: nn.Module, option: str, where: str) -> str:
+def load_spatial(network: Any, option: str, where: str) -> str:
     """Put a published UNet into the spatial part of the denoising UNet and into the reference UNet (MMGT-16).
 
     What the published one lacks, motion and audio modules, stays as it is. On the meta device nothing is read.
 
     Args:
-        denoiser: a `MotionUNet`.
-        reference: a `ReferenceUNet`.
+        network: with a `MotionUNet` as `denoiser` and a `ReferenceUNet` as `reference_unet`.
         option: name of the option that says where it is, for messages.
         where: the folder that it is saved in, a pipeline's with `unet/`, or a hub name of one of these.
 
@@ -43,18 +42,18 @@ def load_spatial(denoiser: nn.Module, reference: nn.Module, option: str, where: 
     what, get = "a UNet2DConditionModel", "stable-diffusion-v1-5/stable-diffusion-v1-5 --include 'unet/*'"
     folder, weights = _find(option, where, ("", "unet"), what, get)
     config = _config(folder, option, where, "UNet2DConditionModel")
-    _agree(config, reference.config, _SPATIAL, option, where, "a UNet of another version")
+    _agree(config, network.reference_unet.config, _SPATIAL, option, where, "a UNet of another version")
     state = _read(weights, option, where)
-    for network in (denoiser, reference):
-        _put(network, state, _NEW, option, weights)
+    for unet in (network.denoiser, network.reference_unet):
+        _put(unet, state, _NEW, option, weights)
     return file_hash(weights)
 
 
-def load_motion(denoiser: nn.Module, option: str, where: str) -> str:
+def load_motion(network: Any, option: str, where: str) -> str:
     """Put published motion modules into the denoising UNet; those for the middle may be missing, as in the first ones.
 
     Args:
-        denoiser: a `MotionUNet`.
+        network: with a `MotionUNet` as `denoiser`.
         option: name of the option that says where they are, for messages.
         where: the folder of a MotionAdapter, a pipeline's with `motion_adapter/`, or a hub name of one of these.
 
@@ -69,10 +68,12 @@ def load_motion(denoiser: nn.Module, option: str, where: str) -> str:
     what, get = "a MotionAdapter", "guoyww/animatediff-motion-adapter-v1-5-2"
     folder, weights = _find(option, where, ("", "motion_adapter"), what, get)
     config = _config(folder, option, where, "MotionAdapter")
-    _agree(config, denoiser.config, _MOTION, option, where, "motion modules of another size")
+    _agree(config, network.denoiser.config, _MOTION, option, where, "motion modules of another size")
     state = _read(weights, option, where)
     middle = () if config["use_motion_mid_block"] else ("mid_block.",)
-    own = nn.ModuleDict({name: denoiser.get_submodule(name) for name in ("down_blocks", "mid_block", "up_blocks")})
+    own = nn.ModuleDict(
+        {name: network.denoiser.get_submodule(name) for name in ("down_blocks", "mid_block", "up_blocks")}
+    )
     _put(own, state, middle, option, weights, only="motion_modules.")
     return file_hash(weights)
 

@@ -43,7 +43,7 @@ def adapter(folder, **other):
 def test_a_published_unet_is_both_networks_spatial_part(tmp_path, inside, rank):
     published = spatial(tmp_path / inside)
     network = fresh(lora_rank=rank)
-    sha256 = load_spatial(network.denoiser, network.reference_unet, "stage.unet", str(tmp_path))
+    sha256 = load_spatial(network, "stage.unet", str(tmp_path))
     assert sha256 == hashlib.sha256((tmp_path / inside / WEIGHTS[0]).read_bytes()).hexdigest()
     for unet in (network.denoiser, network.reference_unet):
         own = {name.replace(".base_layer.", "."): value for name, value in unet.state_dict().items()}
@@ -59,8 +59,8 @@ def test_a_published_unet_is_both_networks_spatial_part(tmp_path, inside, rank):
 def test_published_motion_modules_are_loaded_beneath(tmp_path):
     published, motion = spatial(tmp_path / "sd"), adapter(tmp_path / "motion")
     network = fresh()
-    load_spatial(network.denoiser, network.reference_unet, "stage.unet", str(tmp_path / "sd"))
-    sha256 = load_motion(network.denoiser, "stage.motion", str(tmp_path / "motion"))
+    load_spatial(network, "stage.unet", str(tmp_path / "sd"))
+    sha256 = load_motion(network, "stage.motion", str(tmp_path / "motion"))
     assert sha256 == hashlib.sha256((tmp_path / "motion" / WEIGHTS[0]).read_bytes()).hexdigest()
     diffusers = UNetMotionModel.from_unet2d(published, motion).eval()
     z, levels = noisy(network)
@@ -73,7 +73,7 @@ def test_published_motion_modules_are_loaded_beneath(tmp_path):
 def test_motion_modules_without_a_middle_leave_ours(tmp_path):
     adapter(tmp_path, use_motion_mid_block=False)
     network = fresh()
-    load_motion(network.denoiser, "stage.motion", str(tmp_path))
+    load_motion(network, "stage.motion", str(tmp_path))
     assert network.denoiser.down_blocks[0].motion_modules[0].proj_out.weight.any()
     assert not network.denoiser.mid_block.motion_modules[0].proj_out.weight.any()
 
@@ -84,7 +84,7 @@ def test_half_precision_files_are_read(tmp_path):
     (tmp_path / WEIGHTS[0]).unlink()
     save_file(state, tmp_path / WEIGHTS[1])
     network = fresh()
-    load_spatial(network.denoiser, network.reference_unet, "stage.unet", str(tmp_path))
+    load_spatial(network, "stage.unet", str(tmp_path))
     weight = network.denoiser.conv_in.weight
     assert weight.dtype == torch.float32
     torch.testing.assert_close(weight, published.conv_in.weight, atol=1e-3, rtol=1e-2)
@@ -106,7 +106,7 @@ def test_a_unet_of_another_version_is_refused(tmp_path, other, said):
     spatial(tmp_path, **other)
     network = fresh()
     with pytest.raises(ConfigError, match=f"^stage.unet={tmp_path}: a UNet of another version: {said}") as caught:
-        load_spatial(network.denoiser, network.reference_unet, "stage.unet", str(tmp_path))
+        load_spatial(network, "stage.unet", str(tmp_path))
     assert "\n" not in str(caught.value)
 
 
@@ -114,17 +114,17 @@ def test_motion_modules_for_other_frames_or_of_other_sizes_are_refused(tmp_path)
     network = fresh()
     adapter(tmp_path / "frames", motion_max_seq_length=6)
     with pytest.raises(ConfigError, match=r"its motion_max_seq_length is 6, .* is 8; set network\.motion_frames"):
-        load_motion(network.denoiser, "stage.motion", str(tmp_path / "frames"))
+        load_motion(network, "stage.motion", str(tmp_path / "frames"))
     adapter(tmp_path / "layers", motion_layers_per_block=2)
     with pytest.raises(ConfigError, match=r"motion modules of another size: its motion_layers_per_block is 2"):
-        load_motion(network.denoiser, "stage.motion", str(tmp_path / "layers"))
+        load_motion(network, "stage.motion", str(tmp_path / "layers"))
 
 
 def test_what_is_no_unet_or_damaged_is_told(tmp_path):
     network = fresh()
 
     def load(where):
-        load_spatial(network.denoiser, network.reference_unet, "stage.unet", str(where))
+        load_spatial(network, "stage.unet", str(where))
 
     adapter(tmp_path / "motion")
     with pytest.raises(ConfigError, match=r"a UNet2DConditionModel is needed; .* is of MotionAdapter"):
@@ -155,7 +155,7 @@ def test_of_the_hub_the_unet_alone_is_fetched(tmp_path, monkeypatch):
     spatial(tmp_path / "unet")
     network, asked = fresh(), []
     monkeypatch.setattr(unets, "snapshot", lambda name, names: asked.append((name, names)) or tmp_path)
-    load_spatial(network.denoiser, network.reference_unet, "stage.unet", "owner/name")
+    load_spatial(network, "stage.unet", "owner/name")
     assert asked[0][0] == "owner/name"
     assert {f"unet/{CONFIG}", f"unet/{WEIGHTS[0]}"} <= set(asked[0][1])
 
@@ -164,12 +164,12 @@ def test_of_the_hub_the_unet_alone_is_fetched(tmp_path, monkeypatch):
 
     monkeypatch.setattr(unets, "snapshot", offline)
     with pytest.raises(ConfigError, match=r"stage.motion=owner/name: no such folder here.*offline"):
-        load_motion(network.denoiser, "stage.motion", "owner/name")
+        load_motion(network, "stage.motion", "owner/name")
     shutil.rmtree(tmp_path / "unet")
 
 
 def test_on_the_meta_device_nothing_is_read():
     with torch.device("meta"):
         network = fresh(**SMALL)
-        assert load_spatial(network.denoiser, network.reference_unet, "stage.unet", "owner/name") == ""
-        assert load_motion(network.denoiser, "stage.motion", "owner/name") == ""
+        assert load_spatial(network, "stage.unet", "owner/name") == ""
+        assert load_motion(network, "stage.motion", "owner/name") == ""
