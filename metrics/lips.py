@@ -7,13 +7,14 @@ from torchmetrics import Metric
 from metrics.points import pair, seen
 from models.human.keypoints import CHIN, INNER_LIP_BOTTOM, INNER_LIP_TOP, LEFT_BROW, RIGHT_BROW, lip_opening
 
-_NEEDED = [
+NEEDED = [
     CHIN,
     INNER_LIP_TOP,
     INNER_LIP_BOTTOM,
     *range(RIGHT_BROW.start, RIGHT_BROW.stop),
     *range(LEFT_BROW.start, LEFT_BROW.stop),
 ]
+"""Points that the opening hangs on."""
 _STILL = 1e-6  # an opening that varies less than this (in face heights) is constant but for rounding
 
 
@@ -55,13 +56,13 @@ class LipCorrelation(Metric):
             self._add(one, other)
 
     def _add(self, generated: Tensor, truth: Tensor) -> None:
-        there = seen(truth)[:, _NEEDED].all(-1)
+        there = seen(truth)[:, NEEDED].all(-1)
         if there.sum() < self.frames:
             self.unseen += 1
             return
         output = torch.from_numpy(lip_opening(generated.cpu().numpy()))
         true = torch.from_numpy(lip_opening(truth.cpu().numpy()))
-        given = seen(generated)[:, _NEEDED].all(-1).cpu()
+        given = seen(generated)[:, NEEDED].all(-1).cpu()
         if given.any():
             output = torch.where(given, output, output[given].mean())
         output, true = output[there.cpu()], true[there.cpu()]

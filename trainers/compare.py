@@ -19,7 +19,7 @@ NO_KEYS: Final = (*GIVEN, "beside")
 KEPT: Final = "evaluators"
 OF_THE_CLIPS: Final = (
     "held_pose", "mean_pose", "own_mean_pose", "nearest_audio", "mean_motion", "held", "source", "mean_frame", "mean",
-    "truth",
+    "reconstruction", "truth",
 )  # fmt: skip
 """Rows that know nothing of a network: measured once, they stand beside all runs."""
 _LEAST: Final = 2

@@ -112,7 +112,7 @@ def test_figures_of_the_face_look_at_the_face_alone(portrait, finder):
     changed = {}
     for name, generated in (("same", frames), ("inside", inside), ("outside", outside)):
         meters = networks.meters()
-        meters |= {f"face_{figure}": Distance() for figure in ("lpips", "fid", "fvd", "kvd")}
+        meters |= {f"face_{figure}": Distance() for figure in ("lpips", "fid", "fvd", "kvd", "fid_i3d")}
         networks.update(meters, generated, frames)
         of_faces = {figure: meters[f"face_{figure}"] for figure in pretrained.ON_FACES}
         changed[name] = {figure: float(getattr(one, "metric", one).compute()) for figure, one in of_faces.items()}

@@ -106,3 +106,14 @@ def face_box(points: np.ndarray, aspect: float) -> tuple[float, float, float, fl
     left, top = np.maximum(middle - reach, 0)
     right, bottom = np.minimum(middle + reach, 1)
     return float(left), float(top), float(right), float(bottom)
+
+
+def box_around(points: Tensor, aspect: float) -> tuple[float, float, float, float] | None:
+    """Such a square around all points that are seen in any of the frames; None where none is.
+
+    Args:
+        points: (T, K, 3) of a pose: x and y as fractions of the frame, and a score.
+        aspect: the frame's width over its height.
+    """
+    seen = points[points[..., 2] > 0].numpy().astype(np.float64)
+    return face_box(seen[:, None], aspect) if len(seen) else None

@@ -78,7 +78,8 @@ class OfVideos:
 
     Args:
         weights: files of pretrained networks for figures of videos: {alexnet: LPIPS, inception: FID, i3d: FVD, KVD and
-            FID on I3D, arcface: CSIM, deep3d: E-FID}; figures without one are left out and named.
+            FID on I3D, arcface: CSIM, deep3d: E-FID, syncnet: Sync-D and Sync-C (latent video)}; figures without one
+            are left out and named.
     """
 
     weights: dict[str, str] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Figures of videos beyond pixels: those of pretrained networks whose files are given, and those of faces."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +21,7 @@ WEIGHTS: Final[dict[str, dict[str, str]]] = {
 EXPRESSION: Final = "expression"
 FACE: Final = "face_"
 """Before a figure: of the face crop (MMGT-23)."""
-ON_FACES: Final = ("psnr", "ssim", "lpips", "fid", "fvd", "kvd")
+ON_FACES: Final = ("psnr", "ssim", "lpips", "fid", "fvd", "kvd", "fid_i3d")
 
 
 class Pretrained:
@@ -29,17 +29,18 @@ class Pretrained:
 
     Args:
         weights: file, folder or hub name of each, by the names of `WEIGHTS`.
+        others: names that are somebody else's, for the message.
 
     Raises:
         ConfigError: another name, or a file that cannot be used.
     """
 
-    def __init__(self, weights: Mapping[str, str]):
+    def __init__(self, weights: Mapping[str, str], others: Sequence[str] = ()):
         from metrics import expression, fid, fvd, identity, lpips
 
         unknown = [name for name in weights if name not in WEIGHTS]
         if unknown:
-            raise ConfigError(f"weights.{unknown[0]}: figures need weights of {', '.join(WEIGHTS)}")
+            raise ConfigError(f"weights.{unknown[0]}: figures need weights of {', '.join([*WEIGHTS, *others])}")
         makers: dict[str, Any] = {
             "alexnet": lpips.lpips_network,
             "inception": fid.Inception,

@@ -56,7 +56,7 @@ def meanings(figures: Mapping[str, Figure]) -> dict[str, Any]:
     return {name: {"title": one.title, "better": one.better, "meaning": one.meaning} for name, one in figures.items()}
 
 
-BOUNDS: Final = ("truth", "tokens", "own_mean_pose", "mean_frame")
+BOUNDS: Final = ("truth", "tokens", "own_mean_pose", "mean_frame", "reconstruction")
 """Rows that are no rivals: nobody can know what they know."""
 
 

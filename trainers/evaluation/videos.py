@@ -112,11 +112,11 @@ class Meters:
             for name in PARTS
         }
 
-    def update(self, generated: Tensor, shot: Shot) -> None:
-        """Add a clip's frames (T, 3, H, W)."""
+    def update(self, generated: Tensor, shot: Shot, follows: bool = True) -> None:
+        """Add a clip's frames (T, 3, H, W); `follows` says that heads are meant to be where the true ones are."""
         from metrics.regions import part_boxes
 
-        self.networks.update(self.pretrained, generated, shot.frames, shot.pose)
+        self.networks.update(self.pretrained, generated, shot.frames, shot.pose if follows else None)
         for meter in self.whole.values():
             meter.update(generated, shot.frames)
         if shot.pose is not None:

@@ -37,11 +37,16 @@ def other_speech(clips: Sequence[EvaluationClip], seed: int) -> list[np.ndarray]
 
     With a single clip its own speech, turned by half its length.
     """
-    if len(clips) == 1:
-        return [np.roll(clips[0].speech, clips[0].frames // 2, 0)]
-    order = np.random.default_rng(seed).permutation(len(clips))
+    return exchanged([clip.speech for clip in clips], seed)
+
+
+def exchanged(features: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
+    """The same of arrays (T, ...) by themselves."""
+    if len(features) == 1:
+        return [np.roll(features[0], len(features[0]) // 2, 0)]
+    order = np.random.default_rng(seed).permutation(len(features))
     partner = dict(zip(order, np.roll(order, 1), strict=True))
-    return [fitted(clips[partner[number]].speech, clip.frames) for number, clip in enumerate(clips)]
+    return [fitted(features[partner[number]], len(own)) for number, own in enumerate(features)]
 
 
 def fitted(values: np.ndarray, frames: int) -> np.ndarray:
@@ -60,15 +65,23 @@ class NearestNeighbour:
         statistics: of the index, for standardising.
         window: frames of a window.
         limit: at most so many training windows, spread over the split.
+        keys: that a training clip has to have.
     """
 
-    def __init__(self, shards: str | Path, statistics: dict[str, Any], window: int = 80, limit: int = 2000):
+    def __init__(
+        self,
+        shards: str | Path,
+        statistics: dict[str, Any],
+        window: int = 80,
+        limit: int = 2000,
+        keys: Sequence[str] = KEYS,
+    ):
         self.window = window
         self._mean = np.asarray(statistics["handcrafted"]["mean"], np.float32)
         self._std = np.asarray(statistics["handcrafted"]["std"], np.float32)
-        speech, poses, speakers = [], [], []
+        speech, poses, speakers, places = [], [], [], []
         # A clip gives at least one window, so no more clips than windows are read of a huge data set.
-        chosen = {"id": ids_of(Index.load(shards), "train", KEYS, limit)}
+        chosen = {"id": ids_of(Index.load(shards), "train", keys, limit)}
         for info, values in read_clips(shards, ("pose.npz", "speech.npz"), where=chosen):
             pose = joined(values["pose.npz"])
             features = self._standard(values["speech.npz"]["handcrafted"])
@@ -76,11 +89,13 @@ class NearestNeighbour:
                 speech.append(features[start : start + window])
                 poses.append(pose[start : start + window])
                 speakers.append(info.speaker)
+                places.append((info.id, start))
         keep = np.linspace(0, len(speech) - 1, min(limit, len(speech))).round().astype(int)
         self._speech = (
             np.stack([speech[i] for i in keep]) if len(keep) else np.zeros((0, window, len(self._mean)), np.float32)
         )
         self._poses = [poses[i] for i in keep]
+        self._places = [places[i] for i in keep]
         self._speakers = np.array([speakers[i] for i in keep], dtype=object)
 
     def __len__(self) -> int:
@@ -88,17 +103,25 @@ class NearestNeighbour:
 
     def poses(self, clips: Sequence[EvaluationClip]) -> list[np.ndarray]:
         """One (T, 134, 3) per clip, put together from windows."""
-        return [self._follow(clip) for clip in clips]
+        return [
+            np.concatenate([self._poses[i][:count] for i, count in self._follow(clip.speech, clip.info.speaker)])
+            for clip in clips
+        ]
 
-    def _follow(self, clip: EvaluationClip) -> np.ndarray:
-        own = np.flatnonzero(self._speakers == clip.info.speaker) if clip.info.speaker is not None else np.zeros(0, int)
+    def places(self, speech: np.ndarray, speaker: str | None) -> list[tuple[str, int, int]]:
+        """Which training frames answer speech (T, C) of a speaker: clip, first frame, number of frames; T in all."""
+        return [(*self._places[i], count) for i, count in self._follow(speech, speaker)]
+
+    def _follow(self, speech: np.ndarray, speaker: str | None) -> list[tuple[int, int]]:
+        """The nearest window for every window of speech (T, C), and how many of its frames are wanted."""
+        own = np.flatnonzero(self._speakers == speaker) if speaker is not None else np.zeros(0, int)
         bank = own if len(own) else np.arange(len(self))
-        features, pieces = self._standard(clip.speech[:, : len(self._mean)]), []
-        for start in range(0, clip.frames, self.window):
+        features, found = self._standard(speech[:, : len(self._mean)]), []
+        for start in range(0, len(features), self.window):
             part = features[start : start + self.window]
             gaps = np.square(self._speech[bank, : len(part)] - part).sum((1, 2))
-            pieces.append(self._poses[bank[int(gaps.argmin())]][: len(part)])
-        return np.concatenate(pieces)
+            found.append((int(bank[int(gaps.argmin())]), len(part)))
+        return found
 
     def _standard(self, speech: np.ndarray) -> np.ndarray:
         return ((speech - self._mean) / self._std).astype(np.float32)
