@@ -26,6 +26,7 @@ def animate(*, run: str, out: Path, fps: Fps | None = None, device: str = "auto"
     What comes out depends on the network: `mmgt.smga` makes a pose video (MMGT-1, MMGT-22: audio only), with the motion
     masks (OUT.face_hands.mp4, OUT.lips.mp4, OUT.background.mp4) and the poses (OUT.npz) beside it;
     `implicit_motion.motion` moves the picture itself; `implicit_motion.base` moves it as a driving video does;
+    `mmgt.video_pose` and `mmgt.video_audio` make it speak and gesture, by the poses of SMGA or others;
     `versa.text_motion` and `versa.audio_motion` make a pose video of the whole body from text and speech. So do the
     further options: `--run RUN --help` shows those of a run. The same inputs and seed give the same files on the same
     machine. The videos say in their metadata that they are AI-generated, by which model and from which files.
