@@ -104,6 +104,7 @@ class VideoAutoencoder(
     def _hold(self, vae: Any, scaling_factor: float | None) -> None:
         self.vae, self.fixed = vae, scaling_factor
         self.downscaling = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.latent_channels = int(vae.config.latent_channels)
         self.register_buffer("moments", torch.zeros(2))  # running means of latents and of their squares
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 

@@ -45,6 +45,7 @@ PURPOSES: Final = {
     "versa.text_motion": "Text to motion tokens of the whole body.",
     "versa.audio_motion": "Text and speech to motion tokens of the whole body.",
     "versa.evaluator": "Measures how well motion and text go together; not for generation.",
+    "video.autoencoder": "Frames of video to latents and back, for networks that make video of latents.",
     "human.pose_autoencoder": "The features that FGD and Diversity of poses are taken in; not for generation.",
 }
 

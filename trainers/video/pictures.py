@@ -1,0 +1,53 @@
+"""Which frames of a batch an autoencoder sees, which part of them, and how far what comes back is from them."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def picked(batch: Any, count: int, random: Any | None) -> Tensor:
+    """Numbers (B, count) of frames of each window: drawn where there is a generator, else spread evenly."""
+    size, length = batch.video.shape[:2]
+    lengths = torch.full((size,), length) if batch.lengths is None else batch.lengths
+    lengths = lengths.to(batch.video.device)[:, None]
+    if random is not None:
+        return (random.uniform(count) * lengths).long()
+    places = torch.linspace(0, 1, count, device=lengths.device) if count > 1 else torch.zeros(1, device=lengths.device)
+    return (places * (lengths - 1)).round().long()
+
+
+def crops(frames: Tensor, weight: Tensor | None, side: int, places: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A square of each frame (N, 3, H, W) and of its weights (N, 1, H, W), no larger than the frame.
+
+    Args:
+        frames: whole ones.
+        weight: what their pixels count.
+        side: of the square in pixels.
+        places: (N, 2) in [0, 1), how far down and to the right each lies.
+    """
+    height, width = (min(side, whole) for whole in frames.shape[-2:])
+    room = torch.tensor([frames.shape[-2] - height + 1, frames.shape[-1] - width + 1], device=places.device)
+    top, left = (places * room).long().unbind(1)
+    rows = (top[:, None] + torch.arange(height, device=top.device))[:, None, :, None]
+    columns = (left[:, None] + torch.arange(width, device=left.device))[:, None, None, :]
+    number = torch.arange(len(frames), device=frames.device)[:, None, None, None]
+
+    def cut(pictures: Tensor) -> Tensor:
+        channels = torch.arange(pictures.shape[1], device=pictures.device)[None, :, None, None]
+        return pictures[number, channels, rows, columns]
+
+    return cut(frames), None if weight is None else cut(weight)
+
+
+def psnr(frames: Tensor, truth: Tensor, inside: Tensor | None = None) -> Tensor:
+    """Mean over frames (N, 3, H, W) of the peak signal-to-noise ratio in dB; of pixels inside (N, 1, H, W) alone.
+
+    Frames of which no pixel is inside count with their own whole.
+    """
+    error = (frames - truth).float().square().mean(1, keepdim=True)
+    whole = error.flatten(1).mean(1)
+    if inside is not None:
+        there = inside.flatten(1).sum(1)
+        whole = torch.where(there > 0, (error * inside).flatten(1).sum(1) / there.clamp(min=1), whole)
+    return -10 * whole.clamp(min=1e-10).log10().mean()
