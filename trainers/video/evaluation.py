@@ -1,0 +1,117 @@
+"""Measuring the autoencoder of latent video: the ceiling of whatever makes its latents."""
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from datamodules.media.fitting import FitMode
+from datamodules.shards.index import Index
+from models.video.autoencoder import VideoAutoencoder
+from models.video.latents import decode, encode, latent_size
+from pretrained.exports import Export, load_network
+from settings import get_logger
+from settings.device import device_of
+from trainers.evaluation.clips import ids_of, present_splits
+from trainers.evaluation.comparison import spread, verdict
+from trainers.evaluation.pretrained import Pretrained
+from trainers.evaluation.tables import meanings
+from trainers.evaluation.videos import FIGURES, Meters, read_shots
+from trainers.video.system import AutoencoderOptions
+
+logger = get_logger(__name__)
+
+LABELS: Final = {"model": "this autoencoder", "bicubic": "made smaller by f, and larger again"}
+DECIDING: Final = ("psnr", "psnr_mouth_hands", "ssim")
+PAPER_SOURCE: Final = "stabilityai/sd-vae-ft-mse, its model card, COCO 2017 validation, 256 x 256"
+PAPER: Final[list[dict[str, Any]]] = [
+    {"system": "original kl-f8 VAE", "psnr": 23.4, "ssim": 0.69},
+    {"system": "ft-EMA", "psnr": 23.8, "ssim": 0.69},
+    {"system": "ft-MSE", "psnr": 24.5, "ssim": 0.71},
+]
+DIFFERENT: Final = (
+    "The published figures are of photographs of everything (COCO) at f = 8; they may not be compared with these."
+)
+
+
+def measure_autoencoder(export: Export, options: AutoencoderOptions, folder: Path) -> dict[str, Any]:
+    """Figures of the autoencoder for `trainers.evaluate`: frames decoded from their most likely latents.
+
+    Frames come at the size of its training (data.video_size), or at their own.
+
+    Raises:
+        ConfigError: no clips with video in the splits.
+    """
+    device = device_of(options.device)
+    network = load_network(VideoAutoencoder, export).to(device)
+    pretrained = Pretrained(options.weights)
+    if pretrained.missing:
+        logger.info("left out, for want of weights: %s", ", ".join(pretrained.missing))
+    trained = export.settings.get("data", {})
+    size, fit = trained.get("video_size"), trained.get("video_fit", "crop")
+    splits = {}
+    for split in present_splits(Index.load(options.shards), options, ("video.mp4",), "video"):
+        started = time.perf_counter()
+        frames_of = (size[0], size[1]) if size else None
+        splits[split] = _measure_split(network, options, split, pretrained, frames_of, fit)
+        logger.info("%s: %d clips, %.0f s", split, splits[split]["clips"], time.perf_counter() - started)
+    return {
+        "figures": meanings({**FIGURES, **pretrained.figures}),
+        "splits": splits,
+        "paper": {"source": PAPER_SOURCE, "rows": PAPER, "note": DIFFERENT},
+    }
+
+
+def rebuild(network: VideoAutoencoder, frames: Tensor, batch: int) -> Tensor:
+    """Frames (T, 3, H, W) uint8, decoded from the means of their latents, in [0, 1]."""
+    parts = []
+    for part in frames.split(batch):
+        mean, _ = encode(network.vae, part)
+        parts.append(decode(network.vae, mean, (part.shape[-2], part.shape[-1])).float().cpu())
+    return torch.cat(parts)
+
+
+def smaller_and_larger(network: VideoAutoencoder, frames: Tensor) -> Tensor:
+    """Frames (T, 3, H, W) uint8 brought to the latents' rows and columns and back by cubic interpolation, in [0, 1]."""
+    height, width = frames.shape[-2:]
+    pictures = frames.float() / 255
+    small = interpolate(pictures, latent_size(network.vae, height, width), mode="bicubic", antialias=True)
+    return interpolate(small, (height, width), mode="bicubic").clamp(0, 1)
+
+
+def _measure_split(
+    network: VideoAutoencoder,
+    options: AutoencoderOptions,
+    split: str,
+    pretrained: Pretrained,
+    size: tuple[int, int] | None,
+    fit: FitMode,
+) -> dict[str, Any]:
+    index = Index.load(options.shards)
+    ids = ids_of(index, split, ("video.mp4",), options.clips)
+    with_pose = set(ids) <= set(ids_of(index, split, ("video.mp4", "pose.npz")))
+    meters = {name: Meters(pretrained) for name in LABELS}
+    options.progress.expect(len(ids))
+    seconds, speakers, measured = 0.0, set(), []
+    for shot in read_shots(options.shards, ids, options.seconds, size, fit, with_pose):
+        meters["model"].update(rebuild(network, shot.frames, options.batch), shot)
+        meters["bicubic"].update(smaller_and_larger(network, shot.frames), shot)
+        seconds += len(shot.frames) / shot.info.fps
+        speakers.add(shot.info.speaker)
+        measured.append(shot.info.id)
+        options.progress.advance(1, "clips rebuilt")
+    systems = {name: spread([meter.compute()]) for name, meter in meters.items() if options.wants(name)}
+    deciding = [name for name in DECIDING if name in systems["model"]]
+    return {
+        "clips": len(measured),
+        "ids": measured,
+        "seconds": float(seconds),
+        "speakers": len(speakers),
+        "seen_in_training": split == "train",
+        "systems": systems,
+        "labels": {name: LABELS[name] for name in systems},
+        "verdicts": {name: verdict(systems, name, FIGURES[name], LABELS, len(measured)) for name in deciding},
+    }
