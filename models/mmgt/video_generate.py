@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from models.diffusion.chaining import NoiseTape, windows
-from models.diffusion.guiders.classifier_free import ClassifierFree
-from models.diffusion.samplers.ddim import DDIM
 from models.mmgt.video import MMGTVideo
-from models.video.conditions import VideoConditions, VideoInputs, joined
+from models.mmgt.video_sample import sample_window
+from models.video.conditions import VideoInputs, joined
 
 
 @dataclass(frozen=True)
@@ -98,37 +97,11 @@ def generate_latents(
             noise = noises.read(begin, end).to(source.reference)
             noise = noise.unflatten(-1, (channels, height, width)).transpose(1, 2)
             known = None if made is None or not shared else made[:, :, -shared:]
-            made = _window(network, conditions, noise, known, weights, steps)
+            made = sample_window(network, conditions, noise, steps=steps, guidance=weights, known=known)
             yield made[:, :, shared:] / network.latent_scale
             done = end
     finally:
         network.train(training)
-
-
-def _window(
-    network: MMGTVideo,
-    conditions: VideoConditions,
-    noise: Tensor,
-    known: Tensor | None,
-    weights: Mapping[str, float],
-    steps: int | None,
-) -> Tensor:
-    """One window of scaled latents (B, C, T, h, w), whose first frames are known (B, C, K, h, w)."""
-    there = {"reference": True, "pose": conditions.pose is not None, "audio": conditions.audio is not None}
-
-    def predict(x: Tensor, levels: Tensor, given: VideoConditions, left_out: Mapping[str, Tensor]) -> Tensor:
-        scales = network.noise.scales(levels, x)
-        output = network(network.preconditioning.inputs(x, scales), levels, given, left_out)
-        return network.preconditioning.x0(output, x, scales)
-
-    guider = ClassifierFree(**{name: weight for name, weight in weights.items() if there[name]})
-    denoise = guider.prepare(predict, conditions)
-
-    def go_on(x: Tensor, levels: Tensor) -> Tensor:
-        x0 = denoise(x, levels)
-        return x0 if known is None else torch.cat([known, x0[:, :, known.shape[2] :]], 2)
-
-    return DDIM(go_on, network.noise, steps or network.sampling_steps).run(noise)
 
 
 def _weights(network: MMGTVideo, given: Mapping[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""One window of frames at once, from a video network: for validations and short measures."""
+"""One window of frames from a video network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +21,7 @@ def sample_window(
     steps: int | None = None,
     guidance: Mapping[str, float] | None = None,
     temporal: bool = True,
+    known: Tensor | None = None,
 ) -> Tensor:
     """Scaled latents (B, C, T, h, w) of a window.
 
@@ -34,6 +35,7 @@ def sample_window(
         steps: sampling steps; None takes the network's.
         guidance: weights by condition; None takes the network's.
         temporal: false passes over the motion modules, and makes every frame for itself.
+        known: (B, C, K, h, w) the first frames where they were made before: they are the predicted x0 in every step.
     """
     poses = conditions.pose if isinstance(conditions, VideoConditions) else conditions.skeletons
     given = {
@@ -49,4 +51,9 @@ def sample_window(
         return network.preconditioning.x0(output, x, network.noise.scales(levels, x))
 
     denoise = guider.prepare(predict, conditions)
-    return DDIM(denoise, network.noise, network.sampling_steps if steps is None else steps).run(noise)
+
+    def go_on(x: Tensor, levels: Tensor) -> Tensor:
+        x0 = denoise(x, levels)
+        return x0 if known is None else torch.cat([known, x0[:, :, known.shape[2] :]], 2)
+
+    return DDIM(go_on, network.noise, network.sampling_steps if steps is None else steps).run(noise)

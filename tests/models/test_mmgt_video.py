@@ -314,6 +314,10 @@ def test_each_stage_trains_its_own_parts(part):
     given = inputs(network)
     spatial = part == "spatial"
     given = dataclasses.replace(given, audio=None) if spatial else given
+    conditions = network.encode(given)
+    kept = {name for name in ("image", "pose") if getattr(conditions, name).requires_grad}
+    kept |= {place for place, states in conditions.reference.items() if states.requires_grad}
+    assert kept == ({"image", "pose", *conditions.reference} if spatial else set()), "what is frozen keeps activations"
     network(*noisy(network), given, temporal=not spatial).square().mean().backward()
     without = [
         name for name, parameter in network.named_parameters() if parameter.requires_grad and parameter.grad is None

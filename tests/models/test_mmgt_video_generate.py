@@ -160,7 +160,7 @@ def test_what_trains_the_network_samples_it(predict, monkeypatch):
     source = source_of(network, 4)
     truth = torch.randn(1, 4, 4, *SIZE)
 
-    def perfect(noisy, levels, conditions, left_out):
+    def perfect(noisy, levels, conditions, left_out, temporal):
         scales = trained.scales(levels, noisy)
         noise = (noisy - scales.signal * truth) / scales.sigma
         return network.preconditioning.target(truth, noise, scales)
