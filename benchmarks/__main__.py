@@ -13,6 +13,7 @@ BENCHMARKS = (
     "smga",
     "mamba",
     "implicit_motion",
+    "video",
     "versa_tokenizer",
     "versa",
     "smplx_fit",

@@ -83,38 +83,29 @@ class Endless(IterableDataset):
             yield self.item
 
 
-class TaxedStage(SMGAStage):
-    """SMGA that times blocks of its own steps against a bare loop over a twin.
+class Taxed:
+    """Beside a stage: times blocks of its own steps against a bare loop over a twin, which `make_twin` gives."""
 
-    Args:
-        width: channels.
-        layers: layers.
-        heads: attention heads.
-        feedforward: hidden channels of feed-forwards.
-        audio_layers: layers of the audio encoder.
-        window: frames.
-        block: steps in a block.
-    """
+    latest: Any
 
-    latest: "TaxedStage"
-
-    def __init__(
-        self, *, width: int, layers: int, heads: int, feedforward: int, audio_layers: int, window: int, block: int
-    ):
-        self.options = {"width": width, "layers": layers, "heads": heads, "feedforward": feedforward}
-        self.options |= {"audio_layers": audio_layers, "window": window}
-        super().__init__(network=self.options)
+    def watch(self, block: int) -> None:
+        """Begin to note blocks of so many steps."""
         self.block = block
         self.fit_blocks: list[Seconds] = []
         self.bare_blocks: list[Seconds] = []
-        TaxedStage.latest = self
+        Taxed.latest = self
+
+    def make_twin(self) -> Any:
+        """The same stage, outside of any trainer."""
+        raise NotImplementedError(f"{type(self).__name__} needs make_twin")
 
     def on_train_start(self) -> None:
-        """Make the twin: the same stage, with no trainer around it."""
-        twin = SMGAStage(network=self.options).train()
-        twin.load_state_dict(self.state_dict())
+        """Make the twin."""
+        twin = self.make_twin().train()
+        twin.load_state_dict(self.state_dict())  # type: ignore[attr-defined]
         twin.log = twin.log_dict = lambda *args, **kwargs: None  # a bare loop logs nothing
-        optimizer = OPTIMIZERS.build(self.optimizer_options)(list(twin.parameters()))
+        trained = [parameter for parameter in twin.parameters() if parameter.requires_grad]
+        optimizer = OPTIMIZERS.build(self.optimizer_options)(trained)  # type: ignore[attr-defined]
         self.twin = (twin, optimizer)  # in a tuple, so that it is no part of this module
         self.began = _now()
 
@@ -138,6 +129,32 @@ class TaxedStage(SMGAStage):
             loss.backward()
             optimizer.step()
         return _since(start, self.block)
+
+
+class TaxedStage(Taxed, SMGAStage):
+    """SMGA that times itself.
+
+    Args:
+        width: channels.
+        layers: layers.
+        heads: attention heads.
+        feedforward: hidden channels of feed-forwards.
+        audio_layers: layers of the audio encoder.
+        window: frames.
+        block: steps in a block.
+    """
+
+    def __init__(
+        self, *, width: int, layers: int, heads: int, feedforward: int, audio_layers: int, window: int, block: int
+    ):
+        self.options = {"width": width, "layers": layers, "heads": heads, "feedforward": feedforward}
+        self.options |= {"audio_layers": audio_layers, "window": window}
+        super().__init__(network=self.options)
+        self.watch(block)
+
+    def make_twin(self) -> SMGAStage:
+        """See `Taxed`."""
+        return SMGAStage(network=self.options)
 
 
 Seconds = tuple[float, float]  # wall, processor
@@ -178,17 +195,24 @@ def measure(name: str, blocks: int) -> dict[str, Any]:
             "run": Path(folder) / "run",
         }
         build(config, fit)
-    stage = TaxedStage.latest
+    stage = Taxed.latest
+    return {
+        "model": name,
+        "parameters": sum(p.numel() for p in stage.network.parameters()),
+        "batch": size,
+        **taxes(stage),
+    }
+
+
+def taxes(stage: Taxed) -> dict[str, Any]:
+    """What the blocks that a stage noted come to."""
     wall, processor = (
         _tax([block[i] for block in stage.fit_blocks], [block[i] for block in stage.bare_blocks]) for i in (0, 1)
     )
     long = wall["bare ms"] >= 200
     return {
-        "model": name,
-        "parameters": sum(p.numel() for p in stage.network.parameters()),
-        "batch": size,
         "pairs of blocks": len(stage.fit_blocks),
-        "steps in a block": block,
+        "steps in a block": stage.block,
         **wall,
         "limit": "ratio 1.03" if long else "extra 3 ms",
         "held": wall["ratio"] <= 1.03 if long else wall["extra ms"] <= 3,
