@@ -18,10 +18,8 @@ def add_lora(unet: Any, rank: int) -> None:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    taking = [parameter for parameter in unet.parameters() if parameter.requires_grad]
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=rank, target_modules=_SPATIAL), unet)
-    for parameter in taking:  # peft froze all else; what is trained is for the network to say
-        parameter.requires_grad_(True)
+    unet.requires_grad_(True)  # peft froze all else; what is trained is for the network to say
 
 
 def lora_parameters(network: nn.Module) -> list[nn.Parameter]:

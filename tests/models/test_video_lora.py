@@ -27,6 +27,16 @@ def test_additions_start_as_the_identity_and_then_change_the_network():
     assert differs(before, predict(network))
 
 
+def test_until_it_is_told_what_to_train_a_network_with_additions_trains_all_that_one_without_does():
+    network, plain = fresh(lora_rank=2), fresh()
+    taking = {name.replace(".base_layer.", ".") for name, p in network.named_parameters() if p.requires_grad}
+    assert {name for name in taking if ".lora_" not in name} == {
+        n for n, p in plain.named_parameters() if p.requires_grad
+    }
+    network(*noisy(network), inputs(network)).square().mean().backward()
+    assert all((p.grad is not None) == p.requires_grad for p in network.parameters())
+
+
 def test_they_are_trained_in_place_of_what_they_are_added_to():
     network = tiny(lora_rank=2).train()
     network.train_only("spatial")
