@@ -262,9 +262,10 @@ _TABLE: Final = (
                 usual={"L": 1, "C": 1024}, channels="layer_channels",
             ),
             "layer_ids": Array(("L",), "int16", "which layers these are", optional=True, usual={"L": 1}),
+            "network": Array((32,), "uint8", "SHA-256 of the network that made the layers", optional=True),
         },
         "make shards from videos with sound, with speech features (`python -m preprocessing.run`)",
-        fields={"handcrafted": "speech", "layers": "speech_layers", "layer_ids": None},
+        fields={"handcrafted": "speech", "layers": "speech_layers", "layer_ids": None, "network": None},
         whole=("handcrafted",),
         statistics=(Statistic("handcrafted", "handcrafted", (35,), always=True),),
     ),
@@ -280,6 +281,18 @@ _TABLE: Final = (
             "network": _HASH,
         },
         f"{_FEATURES} (writer=latents), or set data.latents=encode",
+        compressed=False,
+    ),
+    Key(
+        "image.npz",
+        {
+            "tokens": Array(
+                ("T", "A"), "float16", "embedding of each frame by an image encoder", usual={"A": 768},
+                channels="image_channels",
+            ),
+            "network": _HASH,
+        },
+        f"{_FEATURES} (writer=image), or set stage.network.image_channels=0",
         compressed=False,
     ),
     Key(

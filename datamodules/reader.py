@@ -199,7 +199,7 @@ class ClipDataModule(L.LightningDataModule):
             for part, array in KEYS[name].arrays.items():
                 if array.channels is not None:
                     found[array.channels] = value[part].shape[-1] if part in value else 0
-                elif part == "network":
+                elif part == "network" and part in value:
                     found[f"{KEYS[name].stem}.{part}"] = value[part].tobytes().hex()
         return found
 

@@ -40,13 +40,15 @@ class Options:
         input: folder or URL of shards and their index.json.
         output: folder for the new shards and their index.json.
         network: the network that makes them; for implicit_motion a trained base network, its run folder or its saved
-            network (export/); for latents an AutoencoderKL, its folder or its hub name.
-        writer: what is made: implicit_motion makes implicit.npz, latents makes latents.npz.
+            network (export/); for latents an autoencoder, a run of video.autoencoder, its folder or its hub name; for
+            image a CLIP vision network, for speech a wav2vec 2.0, WavLM or HuBERT, by folder or hub name.
+        writer: what is made: implicit_motion makes implicit.npz, latents makes latents.npz, image makes image.npz,
+            speech puts layers into speech.npz.
         drop: keys to leave out of the new shards, such as video.mp4, where the stage needs it no more.
         workers: processes that decode; 0 decodes in this one.
         video_fit: what happens to oblong frames: "crop" takes the middle, "pad" puts black bars around; left out, as
             the network's own run says (data.video_fit), else "crop".
-        batch: frames that the network reads at once; left out, 64 for implicit_motion and 8 for latents.
+        batch: frames that the network reads at once; left out, 64 for implicit_motion, 32 for image, 8 for latents.
         device: cpu, cuda, or auto.
         cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
         restart: throw away what an earlier run left in the output folder.
@@ -162,6 +164,7 @@ def _make(clip: OpenClip, writer: Writer, loaded: Loaded) -> tuple[dict[str, Any
     if clip.damage is not None:
         raise BadSample(clip.damage, clip.sample.id)
     info = decode("clip.json", clip.members["clip.json"], clip.sample.id)
-    output = loaded.make(info, clip.values(writer.reads), clip.frames)
+    keys = (*writer.reads, *(key for key in writer.also if key in clip.members))
+    output = loaded.make(info, clip.values(keys), clip.frames)
     arrays = {**output, "network": np.frombuffer(bytes.fromhex(loaded.sha256), np.uint8)}
     return arrays, encoded(info, {writer.key: arrays})[writer.key]

@@ -23,6 +23,8 @@ WRITERS: Final = Registry(
     {
         "implicit_motion": "preprocessing.features.implicit_motion:ImplicitMotionWriter",
         "latents": "preprocessing.features.latents:LatentsWriter",
+        "image": "preprocessing.features.image:ImageWriter",
+        "speech": "preprocessing.features.speech:SpeechWriter",
     },
 )
 
@@ -79,11 +81,13 @@ class Writer(Protocol):
     Attributes:
         key: that it makes.
         reads: keys that it reads beside clip.json; a clip that lacks one is left out.
+        also: keys that it reads where a clip has them.
         batch: frames at once, where nobody says.
     """
 
     key: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
+    also: ClassVar[tuple[str, ...]]
     batch: ClassVar[int]
 
     def load(self, network: str, video_fit: FitMode | None) -> Loaded:

@@ -6,6 +6,7 @@ import numpy as np
 
 from preprocessing.speech.handcrafted import Handcrafted
 from preprocessing.step import Draft
+from pretrained.hashes import tensors_hash
 from pretrained.speech import load_speech_model
 from settings import ConfigError
 from settings.device import device_of
@@ -19,8 +20,8 @@ HOP: Final = SAMPLE_RATE // RATE
 class PretrainedSpeech:
     """Hidden states of a pretrained speech network at 50 Hz, beside the 35 hand-crafted features.
 
-    Adds `layers` (L, S, C) float16 and `layer_ids` (L,) to `speech.npz`, S = round(frames / fps * 50). Step s stands
-    for the 20 ms from s / 50 seconds on and is centred in them.
+    Adds `layers` (L, S, C) float16, `layer_ids` (L,) and the network's hash to `speech.npz`, S = round(frames / fps *
+    50). Step s stands for the 20 ms from s / 50 seconds on and is centred in them.
 
     Args:
         model: folder or hub name of a wav2vec 2.0, WavLM or HuBERT model, "microsoft/wavlm-large".
@@ -46,11 +47,11 @@ class PretrainedSpeech:
             raise ConfigError(f"speech layers '{layers}': write 'all' or a list of numbers, [0, 6, -1]")
         if chunk_seconds <= 0 or context_seconds < 0:
             raise ConfigError("speech chunk_seconds has to be positive and context_seconds not negative")
-        self.device = device_of(device)
-        self._network, self.normalize = load_speech_model(model, normalize, SAMPLE_RATE)
-        self._network.to(self.device).eval()
-        self.channels: int = self._network.config.hidden_size
-        self.layer_ids = _chosen(layers, self._network.config.num_hidden_layers + 1, model)
+        self.network, self.normalize = load_speech_model(model, normalize, SAMPLE_RATE)
+        self.sha256 = tensors_hash(self.network)
+        self.network.to(device_of(device)).eval()
+        self.channels: int = self.network.config.hidden_size
+        self.layer_ids = _chosen(layers, self.network.config.num_hidden_layers + 1, model)
         self.chunk, self.context = max(1, round(chunk_seconds * RATE)), round(context_seconds * RATE)
         self._handcrafted = Handcrafted()
 
@@ -65,6 +66,7 @@ class PretrainedSpeech:
             self._handcrafted.add(arrays, audio, frames, fps)
         arrays["layers"] = self.features(audio, round(frames / fps * RATE))
         arrays["layer_ids"] = np.array(self.layer_ids, np.int16)
+        arrays["network"] = np.frombuffer(bytes.fromhex(self.sha256), np.uint8)
 
     def features(self, audio: np.ndarray, steps: int) -> np.ndarray:
         """Hidden states of sound (N,), 16 kHz mono in [-1, 1].
@@ -82,16 +84,17 @@ class PretrainedSpeech:
         sound[: min(len(sound), len(audio))] = audio[: len(sound)]
         if self.normalize:
             sound = (sound - sound.mean()) / np.sqrt(sound.var() + 1e-7)
-        field, stride = _receptive_field(self._network.config)
+        field, stride = _receptive_field(self.network.config)
+        device = next(self.network.parameters()).device
         # With this margin the network gives one state for every 20 ms, centred in them.
         margin = max(0, field - HOP)
-        padded = torch.from_numpy(np.pad(sound, (margin // 2, margin - margin // 2))).to(self.device)
+        padded = torch.from_numpy(np.pad(sound, (margin // 2, margin - margin // 2))).to(device)
         pieces = []
         with torch.inference_mode():
             for start in range(0, steps, self.chunk):
                 end = min(start + self.chunk, steps)
                 low, high = max(0, start - self.context), min(steps, end + self.context)
-                states = self._network(
+                states = self.network(
                     padded[None, low * HOP : high * HOP + margin], output_hidden_states=True
                 ).hidden_states
                 kept = torch.stack([states[layer][0] for layer in self.layer_ids])  # (L, steps of the piece, C)
