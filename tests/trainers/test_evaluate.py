@@ -319,8 +319,8 @@ def test_a_moved_run_is_measured_on_shards_given_anew(moved, shards, encoder):
         (["run={run}", "seeds=[]"], "at least one"),
         (["run={run}", "seeds=[1, 1]"], "each once"),
         (["run={run}", "evaluator=nowhere"], "no such folder"),
-        (["run={run}", "beside={{other: {run}}}"], "it is for implicit_motion.motion, versa.audio_motion"),
-        (["run={run}", "weights={{i3d: {run}}}"], "it is for implicit_motion.base"),
+        (["run={run}", "beside={{other: {run}}}"], "implicit_motion.motion, versa.audio_motion"),
+        (["run={run}", "weights={{i3d: {run}}}"], "implicit_motion.base"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_a_line(words, said, run, moved, capsys):

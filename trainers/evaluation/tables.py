@@ -11,6 +11,7 @@ from typing import Any, Final
 from reports import Cell, Page
 from trainers.evaluation.comparison import METHOD, Figure, best_of
 
+_ACROSS: Final = 8  # columns of the paper's table that a terminal holds
 SEEN: Final = " (SEEN IN TRAINING: there are no held-out clips, so this says nothing of new speech)"
 
 
@@ -39,16 +40,37 @@ def as_text(results: Mapping[str, Any], width: int = 132) -> str:
         for name, verdict in part["verdicts"].items():
             console.print(f"  {results['figures'][name]['title']}: {verdict['text']}", highlight=False, markup=False)
         console.print(f"  {METHOD}", highlight=False)
-    paper = Table(title=results["paper"]["source"])
-    columns = list(results["paper"]["rows"][0])
-    for name in columns:
-        heading = results["figures"].get(name, {}).get("title", "" if name == "system" else name)
-        paper.add_column(heading, justify="left" if name == "system" else "right")
-    for row in results["paper"]["rows"]:
-        paper.add_row(*(str(row.get(name, "-")) for name in columns))
-    console.print(paper)
+    console.print(_paper_table(results))
     console.print(results["paper"]["note"])
     return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def _paper_table(results: Mapping[str, Any]) -> Any:
+    """The paper's rows; figures below one another where they are too many to stand side by side."""
+    from rich.table import Table
+
+    paper, rows = Table(title=results["paper"]["source"]), results["paper"]["rows"]
+    columns = list(rows[0])
+    titles = {"system": "", **_paper_titles(results)}
+    if len(columns) <= _ACROSS:
+        for name in columns:
+            paper.add_column(titles[name], justify="left" if name == "system" else "right")
+        for row in rows:
+            paper.add_row(*(str(row.get(name, "-")) for name in columns))
+        return paper
+    paper.add_column("", no_wrap=True)
+    for row in rows:
+        paper.add_column(row["system"], justify="right")
+    for name in columns[1:]:
+        paper.add_row(titles[name], *(str(row.get(name, "-")) for row in rows))
+    return paper
+
+
+def _paper_titles(results: Mapping[str, Any]) -> dict[str, str]:
+    """What the paper's figures are called: as here, or, where none is measured here, as `titles` of the paper says."""
+    paper, here = results["paper"], results["figures"]
+    names = [name for row in paper["rows"] for name in row if name != "system"]
+    return {name: here[name]["title"] if name in here else paper.get("titles", {}).get(name, name) for name in names}
 
 
 def meanings(figures: Mapping[str, Figure]) -> dict[str, Any]:
@@ -92,8 +114,8 @@ def add_to_page(page: Page, results: Mapping[str, Any]) -> None:
     page.section("What the figures mean")
     page.facts({figure["title"]: figure["meaning"] for figure in results["figures"].values()})
     page.heading(results["paper"]["source"])
-    titles = {name: figure["title"] for name, figure in results["figures"].items()}
-    page.table([{titles.get(name, name): value for name, value in row.items()} for row in results["paper"]["rows"]])
+    titles = {"system": "system", **_paper_titles(results)}
+    page.table([{titles[name]: value for name, value in row.items()} for row in results["paper"]["rows"]])
     page.text(results["paper"]["note"], "note")
 
 

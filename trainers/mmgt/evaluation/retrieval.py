@@ -31,7 +31,8 @@ def own_frame_retrieval(generated: Tensor, truth: Tensor, pose: Tensor, spaced: 
     """
     at = spaced_frames(len(truth), spaced)
     made, true = pair_frames(generated[at], truth[at])
-    inside = region_mask(part_boxes(pose[at], PARTS["mouth_hands"]), *truth.shape[-2:], DILATION)
+    height, width = truth.shape[-2:]
+    inside = region_mask(part_boxes(pose[at], PARTS["mouth_hands"]), height, width, DILATION)
     hits = []
     for number, (frame, mask) in enumerate(zip(made, inside, strict=True)):
         if not mask.any() or len(at) < 2:

@@ -1,0 +1,268 @@
+"""Measuring the networks of MMGT's second stage: their videos, baselines, ablations, the paper's tables (MMGT-23)."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from torch import Tensor
+
+from datamodules.shards.index import Index
+from pretrained.exports import Export
+from settings import ConfigError, get_logger
+from trainers.evaluation.best import best_checkpoint
+from trainers.evaluation.clips import ids_of, present_splits
+from trainers.evaluation.comparison import spread, verdict
+from trainers.evaluation.lip_reader import LipReader
+from trainers.evaluation.pretrained import Pretrained
+from trainers.evaluation.tables import meanings
+from trainers.evaluation.videos import Shot, read_shots
+from trainers.mmgt.evaluation.baselines import NearestNeighbour, exchanged
+from trainers.mmgt.evaluation.driven import Poses, frames_at
+from trainers.mmgt.evaluation.video_figures import SYNCNET, Tally, Yardsticks, combined
+from trainers.mmgt.evaluation.video_model import PICTURE, SPEECH, Talk, VideoModel, load_talks
+from trainers.mmgt.evaluation.video_paper import DIFFERENT, PAPER, PAPER_SOURCE, TITLES
+from trainers.mmgt.system import VideoFigureOptions
+from trainers.run.exports import find_export
+
+logger = get_logger(__name__)
+
+LABELS: Final = {
+    "model": "this model",
+    "shuffled_audio": "shuffled audio",
+    "nearest_audio": "nearest audio",
+    "source": "copied source frame",
+    "reconstruction": "autoencoder's own (ceiling)",
+    "truth": "truth",
+}
+DECIDING: Final = ("psnr_mouth_hands", "lip_correlation")  # figures in which the model has to beat every baseline
+_WINDOW: Final = 80  # frames that the nearest speech is looked for in
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One row of the table.
+
+    Attributes:
+        frames: gives the frames (T, 3, H, W) of a clip by its number, its true frames and a seed.
+        chance: whether a seed changes anything.
+        model: whose windows it was made in; None where in none.
+    """
+
+    frames: Callable[[int, Shot, int], Tensor]
+    chance: bool = False
+    model: VideoModel | None = None
+
+
+def measure_videos(export: Export, options: VideoFigureOptions, folder: Path) -> dict[str, Any]:
+    """Figures of `mmgt.video_pose` and `mmgt.video_audio` for `trainers.evaluate`.
+
+    Raises:
+        ConfigError: shards without what the network reads, runs that cannot stand in one table, an autoencoder that
+            is not there, or a way of driving that the network does not know.
+    """
+    model = VideoModel(export, options, "this network", options.drive)
+    models, labels = {"model": model}, dict(LABELS)
+    for name, run in options.beside.items():
+        if name in LABELS:
+            raise ConfigError(f"beside={{{name}: ...}}: a row is called that already; choose another name")
+        models[name], labels[name] = VideoModel(find_export(run), options, name, model.drive), name
+    _check(models, options)
+    keys = tuple(dict.fromkeys(key for one in models.values() for key in one.keys))
+    index = Index.load(options.shards)
+    _check_fps(index, models, options)
+    splits = {split: ids_of(index, split, keys, options.clips) for split in present_splits(index, options, keys)}
+    heard = all(set(ids) <= set(ids_of(index, split, (*PICTURE, *SPEECH))) for split, ids in splits.items())
+    poses = Poses(options, folder, model.network.fps) if model.drive == "audio" else None
+    yardsticks = _yardsticks(model, options)
+    read = tuple(dict.fromkeys([key for key in keys if key not in PICTURE] + (list(SPEECH) if heard else [])))
+    results = {}
+    for split, ids in splits.items():
+        started = time.perf_counter()
+        talks = load_talks(options.shards, ids, options.seconds, model.size, model.fit, read)
+        results[split] = _measure_split(models, labels, options, talks, yardsticks, poses, index)
+        results[split]["seen_in_training"] = split == "train"
+        logger.info("%s: %d clips, %.0f s", split, len(talks), time.perf_counter() - started)
+    figures = yardsticks.figures if poses is None else {**yardsticks.figures, **poses.figures}
+    return {
+        "drive": model.drive,
+        "checkpoint": best_checkpoint(export),
+        **({} if poses is None else {"evaluator": poses.evaluator}),
+        "figures": meanings(figures),
+        "splits": results,
+        "paper": {"source": PAPER_SOURCE, "rows": PAPER, "titles": TITLES, "note": DIFFERENT},
+    }
+
+
+def _measure_split(
+    models: Mapping[str, VideoModel],
+    labels: Mapping[str, str],
+    options: VideoFigureOptions,
+    talks: Sequence[Talk],
+    yardsticks: Yardsticks,
+    poses: Poses | None,
+    index: Index,
+) -> dict[str, Any]:
+    made = {} if poses is None else poses.of(talks, options.seeds)
+    answers = {
+        name: answer
+        for name, answer in _answers(models, options, talks, made, index).items()
+        if name in options.beside or options.wants(name)
+    }
+    tallies = {
+        (name, seed): Tally(yardsticks, is_truth=name == "truth")
+        for name, answer in answers.items()
+        for seed in (options.seeds if answer.chance else options.seeds[:1])
+    }
+    options.progress.expect(len(tallies) * len(talks))
+    numbers = {talk.info.id: number for number, talk in enumerate(talks)}
+    model = models["model"]
+    for shot in read_shots(options.shards, list(numbers), options.seconds, model.size, model.fit):
+        number = numbers[shot.info.id]
+        for (name, seed), tally in tallies.items():
+            answer = answers[name]
+            windows = model.seams(len(shot.frames)) if name == "truth" else None
+            if answer.model is not None:
+                windows = answer.model.seams(len(shot.frames))
+            tally.update(answer.frames(number, shot, seed), shot, talks[number].sound, windows)
+            options.progress.advance(1, "clips made")
+    figures = {key: tally.compute() for key, tally in tallies.items()}
+    if poses is not None:
+        for name, seed in figures:
+            figures[name, seed] |= poses.measure(name, seed, talks, made)
+    systems = {}
+    for name in dict.fromkeys(name for name, _ in figures):
+        own = [figures[key] for key in figures if key[0] == name]
+        # What needs no chance is the same for every seed.
+        systems[name] = spread(combined(own if answers[name].chance else own * len(options.seeds)))
+    ordered = {name: systems[name] for name in labels if name in systems}
+    rivals = {name: own for name, own in ordered.items() if name != "reconstruction"}
+    about = yardsticks.figures
+    return {
+        "clips": len(talks),
+        "ids": [talk.info.id for talk in talks],
+        "seconds": float(sum(talk.frames / talk.info.fps for talk in talks)),
+        "speakers": len({talk.info.speaker for talk in talks}),
+        "systems": ordered,
+        "labels": {name: labels[name] for name in ordered},
+        "verdicts": {
+            name: verdict(rivals, name, about[name], labels, len(talks))
+            for name in DECIDING
+            if name in rivals.get("model", {})
+        },
+    }
+
+
+def _answers(
+    models: Mapping[str, VideoModel],
+    options: VideoFigureOptions,
+    talks: Sequence[Talk],
+    made: Mapping[tuple[str, int], Sequence[np.ndarray]],
+    index: Index,
+) -> dict[str, Answer]:
+    """Every row by its name."""
+    answers = {name: _generated(model, talks, made, "model") for name, model in models.items()}
+    if models["model"].listens or made:
+        answers["shuffled_audio"] = _generated(models["model"], talks, made, "shuffled_audio")
+    answers["source"] = Answer(lambda number, shot, seed: shot.frames[:1].expand_as(shot.frames))
+    answers["reconstruction"] = Answer(lambda number, shot, seed: models["model"].reconstruct(shot.frames))
+    answers["truth"] = Answer(lambda number, shot, seed: shot.frames)
+    if options.wants("nearest_audio") and all("handcrafted" in talk.speech for talk in talks):
+        nearest = _nearest(options, talks, models["model"], index)
+        if nearest is not None:
+            answers["nearest_audio"] = nearest
+    return answers
+
+
+def _generated(
+    model: VideoModel,
+    talks: Sequence[Talk],
+    made: Mapping[tuple[str, int], Sequence[np.ndarray]],
+    row: str,
+) -> Answer:
+    """A network's videos, of each clip's own speech, or (`row` "shuffled_audio") of another one's."""
+    own = [model.hear(talk) for talk in talks] if model.listens else None
+    others: dict[int, list[np.ndarray]] = {}
+
+    def frames(number: int, shot: Shot, seed: int) -> Tensor:
+        heard = own
+        if own is not None and row == "shuffled_audio":
+            if seed not in others:
+                others[seed] = exchanged(own, seed)
+            heard = others[seed]
+        talk = talks[number]
+        poses = None if model.drive == "speech_only" else talk.pose
+        if made:
+            poses = made[row, seed][number]
+        # Another noise for each clip.
+        return model.generate(
+            shot.frames[0], talk, poses, None if heard is None else heard[number], seed + 1000 * number
+        )
+
+    return Answer(frames, chance=True, model=model)
+
+
+def _nearest(options: VideoFigureOptions, talks: Sequence[Talk], model: VideoModel, index: Index) -> Answer | None:
+    """The frames of the training clips whose speech is nearest; None where there are none."""
+    options.progress.say("reading training clips for the nearest-audio baseline")
+    window = min(_WINDOW, *(talk.frames for talk in talks))
+    keys = (*PICTURE, "speech.npz")
+    bank = NearestNeighbour(options.shards, index.statistics, window, options.neighbours, keys)
+    if not len(bank):
+        return None
+
+    def frames(number: int, shot: Shot, seed: int) -> Tensor:
+        talk = talks[number]
+        places = bank.places(talk.speech["handcrafted"], talk.info.speaker)
+        size = (shot.frames.shape[2], shot.frames.shape[3])
+        return frames_at(options.shards, places, size, model.fit)
+
+    return Answer(frames)
+
+
+def _yardsticks(model: VideoModel, options: VideoFigureOptions) -> Yardsticks:
+    """The lip reader, fitted, and the networks whose weights were given."""
+    import metrics
+
+    weights = dict(options.weights)
+    syncnet = weights.pop(SYNCNET, None)
+    pretrained = Pretrained(weights, others=(SYNCNET,))
+    lacking = [*pretrained.missing, *([] if syncnet else [f"Sync-C, Sync-D (weights.{SYNCNET})"])]
+    if lacking:
+        logger.info("left out, for want of weights: %s", "; ".join(lacking))
+    sync = None if syncnet is None else metrics.LipSync(syncnet)
+    options.progress.say("fitting the lip reader to training frames")
+    index = Index.load(options.shards)
+    splits = [split for split in ("train", "val", "test") if ids_of(index, split, PICTURE)][:1]
+    reader = LipReader.fit(options.shards, model.size, splits, options.reader_steps, how=model.fit)
+    return Yardsticks(pretrained, reader, sync, model.drive in ("both", "pose"))
+
+
+def _check(models: Mapping[str, VideoModel], options: VideoFigureOptions) -> None:
+    """Whether all can stand in one table."""
+    model = models["model"]
+    for name, other in models.items():
+        if other.size != model.size:
+            raise ConfigError(
+                f"{name} makes frames of {other.size or 'the clips own size'}, this network of "
+                f"{model.size or 'the clips own size'}: they cannot stand in one table"
+            )
+        if options.overlap is not None and options.overlap >= other.network.window:
+            raise ConfigError(
+                f"overlap={options.overlap}: the window of {name} has {other.network.window} frames; give fewer"
+            )
+    if model.drive == "audio" and options.smga is None:
+        raise ConfigError("drive=audio: say which network of mmgt.smga makes the poses of the speech, smga=RUN")
+    if model.drive != "audio" and options.smga is not None:
+        raise ConfigError(f"smga={options.smga}: poses are made of speech with drive=audio alone; here {model.drive}")
+
+
+def _check_fps(index: Index, models: Mapping[str, VideoModel], options: VideoFigureOptions) -> None:
+    for name, model in models.items():
+        if abs(index.fps - model.network.fps) > 1e-3:
+            raise ConfigError(
+                f"{options.shards} holds clips at {index.fps:g} frames a second, {name} was trained at "
+                f"{model.network.fps:g}"
+            )
