@@ -27,7 +27,6 @@ class ImageWriter:
 
     key: ClassVar[str] = "image.npz"
     reads: ClassVar[tuple[str, ...]] = ("video.mp4",)
-    also: ClassVar[tuple[str, ...]] = ()
     batch: ClassVar[int] = 32
 
     def __init__(self, *, size: tuple[Pixels, Pixels] | None = None) -> None:

@@ -24,7 +24,6 @@ class ImplicitMotionWriter:
 
     key: ClassVar[str] = "implicit.npz"
     reads: ClassVar[tuple[str, ...]] = ("video.mp4",)
-    also: ClassVar[tuple[str, ...]] = ()
     batch: ClassVar[int] = 64
 
     def load(self, network: str, video_fit: FitMode | None) -> Loaded:

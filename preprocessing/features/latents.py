@@ -32,7 +32,6 @@ class LatentsWriter:
 
     key: ClassVar[str] = "latents.npz"
     reads: ClassVar[tuple[str, ...]] = ("video.mp4",)
-    also: ClassVar[tuple[str, ...]] = ()
     batch: ClassVar[int] = 8
 
     def __init__(self, *, size: tuple[Pixels, Pixels] | None = None) -> None:

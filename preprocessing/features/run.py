@@ -164,7 +164,8 @@ def _make(clip: OpenClip, writer: Writer, loaded: Loaded) -> tuple[dict[str, Any
     if clip.damage is not None:
         raise BadSample(clip.damage, clip.sample.id)
     info = decode("clip.json", clip.members["clip.json"], clip.sample.id)
-    keys = (*writer.reads, *(key for key in writer.also if key in clip.members))
+    also: tuple[str, ...] = getattr(writer, "also", ())
+    keys = (*writer.reads, *(key for key in also if key in clip.members))
     output = loaded.make(info, clip.values(keys), clip.frames)
     arrays = {**output, "network": np.frombuffer(bytes.fromhex(loaded.sha256), np.uint8)}
     return arrays, encoded(info, {writer.key: arrays})[writer.key]

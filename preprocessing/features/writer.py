@@ -76,18 +76,16 @@ class Loaded:
 
 
 class Writer(Protocol):
-    """One kind of features.
+    """One kind of features. It may have an attribute `also`: keys that it reads where a clip has them.
 
     Attributes:
         key: that it makes.
         reads: keys that it reads beside clip.json; a clip that lacks one is left out.
-        also: keys that it reads where a clip has them.
         batch: frames at once, where nobody says.
     """
 
     key: ClassVar[str]
     reads: ClassVar[tuple[str, ...]]
-    also: ClassVar[tuple[str, ...]]
     batch: ClassVar[int]
 
     def load(self, network: str, video_fit: FitMode | None) -> Loaded:
