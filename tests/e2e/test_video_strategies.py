@@ -1,0 +1,107 @@
+"""Both steps of MMGT's video diffusion on two ranks: every strategy gives one curve, and leaves out what is frozen."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models.mmgt.video import MMGTVideo
+from tests.autoencoders import save_autoencoder
+from tests.e2e.counted import VIDEO
+from tests.e2e.strategies import curve, train_all
+from tests.e2e.test_planning import assert_near
+from tests.trainers.video_stages import NETWORK, latent_shards
+from trainers.plan import training_config
+from trainers.planning.count import PARTS
+from trainers.planning.inventory import inventory
+from trainers.planning.measure import build_stage, measure
+from trainers.planning.memory import memory
+from trainers.run.checkpoints import read
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+STRATEGIES = ("ddp", "fsdp", "deepspeed_2", "deepspeed_3")
+RANKS, BATCH = 2, 4
+TOLERANCE = 8e-6
+COMMON = (
+    "data=clips", "data.window=8", "data.stride=0.2", "data.workers=0", "trainer.accelerator=cpu",
+    "trainer.max_steps=4", "trainer.log_every_n_steps=1", "trainer.val_check_interval=2",
+    "trainer.check_val_every_n_epoch=null", "trainer.enable_progress_bar=false", "trainer.gradient_clip_val=0.05",
+    "checkpoint.every_n_steps=2", "checkpoint.monitor=val/rmse", "samples.count=1", "ema.decay=0.8",
+    "ema.every_n_steps=1", "stage.optimizer={name: adam, lr: 1.0e-3}",
+)  # fmt: skip
+FIGURES = ("train/loss", "val/loss", "val/rmse", "train/grad_norm")
+
+
+def trained(name: str) -> bool:
+    """Whether the second step trains a parameter; the first trains the others."""
+    return "audio" in name or "motion_modules" in name
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Runs by one process, and by two; the second step builds on the first step's run alone."""
+    folder = tmp_path_factory.mktemp("video")
+    vae = save_autoencoder(folder / "vae")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COSPEECH_CACHE", str(folder / "cache"))
+        shards = latent_shards(folder, vae)
+    words = [f"stage.autoencoder={vae}", f"data.shards={shards}", *COMMON]
+    words += [f"stage.network.{name}={json.dumps(value)}" for name, value in NETWORK.items()]
+
+    def one(kind: str, strategy: str, ranks: int) -> list[str]:
+        base = [f"stage.base={folder / 'video_pose-auto'}"] if kind == "video_audio" else []
+        return [
+            f"stage={f'mmgt.{kind}' if ranks == 1 else VIDEO[kind]}", *words, *base, f"run={folder / f'{kind}-{strategy}'}", f"strategy={strategy}",
+            f"trainer.devices={ranks}", f"data.batch_size={BATCH // ranks}",
+        ]  # fmt: skip
+
+    train_all(folder, "alone", [one(kind, "auto", 1) for kind in VIDEO])
+    train_all(folder, "two", [one(kind, strategy, RANKS) for kind in VIDEO for strategy in STRATEGIES])
+    return SimpleNamespace(folder=folder, words=one)
+
+
+@pytest.mark.parametrize("kind", ["video_pose", "video_audio"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_ranks_are_one_process_with_twice_the_batch(kind: str, strategy: str, runs: SimpleNamespace):
+    expected, found = (curve(runs.folder / f"{kind}-{each}", *FIGURES) for each in ("auto", strategy))
+    assert {name for _, name in expected} == set(FIGURES)
+    assert found.keys() == expected.keys()
+    wrong = {key: (found[key], value) for key, value in expected.items() if abs(found[key] - value) > TOLERANCE}
+    assert not wrong
+
+
+@pytest.mark.parametrize("kind", ["video_pose", "video_audio"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_is_frozen_is_in_no_checkpoint_and_the_export_is_whole(kind: str, strategy: str, runs: SimpleNamespace):
+    out = runs.folder / f"{kind}-{strategy}"
+    held = read(out / "checkpoints" / "step-00000004.ckpt")
+    names = {f"network.{name}" for name, _ in MMGTVideo(**NETWORK).named_parameters()}
+    there = names & set(held["state_dict"])
+    assert there == {name for name in names if trained(name)} if kind == "video_audio" else there
+    assert kind == "video_audio" or (there and not any(map(trained, there)))
+    assert [len(part) for part in held["parameters"]] == [len(there)]
+    assert [len(optimizer["state"]) for optimizer in held["optimizer_states"]] == [len(there)]
+    one, other = (load_file(runs.folder / f"{kind}-{each}" / "export" / "model.safetensors") for each in ("auto", strategy))
+    assert one.keys() == other.keys()
+    for name in one:
+        torch.testing.assert_close(other[name], one[name], rtol=0, atol=2e-5, msg=name)
+    if kind == "video_audio":
+        base = load_file(runs.folder / "video_pose-auto" / "export" / "model.safetensors")
+        assert all(torch.equal(base[name], other[name]) for name in base if not trained(name) and "mean" not in name)
+
+
+@pytest.mark.parametrize("kind", ["video_pose", "video_audio"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_ranks_hold_what_was_planned(kind: str, strategy: str, runs: SimpleNamespace):
+    values = training_config(None, [*runs.words(kind, strategy, RANKS), f"stage=mmgt.{kind}"])
+    stage = build_stage(values["stage"])
+    found = inventory(stage)
+    expected = memory(values, found, measure(values, BATCH // RANKS), RANKS).gpu
+    parts = [part for part in PARTS if not (strategy == "fsdp" and part == "buckets")]
+    for rank in range(RANKS):
+        counted = json.loads((runs.folder / f"{kind}-{strategy}" / f"held-{rank}.json").read_text())["bytes"]
+        assert_near({part: counted[part] for part in parts}, expected, 4 * found.count)
