@@ -48,7 +48,7 @@ def plan(
 
     Args:
         gpus: number of GPUs.
-        gpu: a100-40, a100-80 (a100), h100, h200 or h800.
+        gpu: rtx4090, a100-40, a100-80 (a100), h100, h200 or h800.
         gpus_per_node: GPUs that NVLink joins; each has a network card.
         mfu: share of the GPU's peak that computing reaches; where none, what was measured of SMGA `paper` on an H200 in
             this precision.

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from models.video.conditions import VideoInputs
 from models.video.masks import motion_masks
@@ -313,8 +314,6 @@ def test_a_sample_shows_reference_truth_and_what_is_made(kind, made):
 
 
 def test_a_first_step_s_weights_are_what_is_frozen(made, base):
-    from safetensors.torch import load_file
-
     there = load_file(base / "export" / "model.safetensors")
     one = made("video_audio")
     for name, p in one.network.named_parameters():
@@ -357,6 +356,50 @@ def test_what_is_missing_is_named(kind, vae):
     if kind == "video_audio":
         with pytest.raises(ConfigError, match="the run folder of an mmgt"):
             stage(kind, vae)
+
+
+@pytest.mark.paper("MMGT-16")
+def test_both_unets_start_from_published_weights(vae, tmp_path):
+    from diffusers import UNet2DConditionModel
+
+    torch.manual_seed(5)
+    given = published_unet(tmp_path / "sd", UNet2DConditionModel)
+    one = stage("video_pose", vae, spatial_weights=str(given))
+    fresh = stage("video_pose", vae)
+    place = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
+    published = load_file(given / "unet" / "diffusion_pytorch_model.safetensors")[place]
+    for unet in ("denoiser", "reference_unet"):
+        assert torch.equal(getattr(one.network, unet).get_parameter(place), published)
+        assert not torch.equal(getattr(fresh.network, unet).get_parameter(place), published)
+    assert "spatial_weights" not in one.frozen(), "they are trained"
+    with pytest.raises(ConfigError, match="stage.network.channels"):
+        stage("video_pose", vae, spatial_weights=str(given), channels=[8, 8])
+
+
+def test_lora_trains_what_it_adds_to_published_weights(vae, tmp_path):
+    from diffusers import UNet2DConditionModel
+
+    given = published_unet(tmp_path / "sd", UNet2DConditionModel)
+    one = stage("video_pose", vae, spatial_weights=str(given), lora_rank=2)
+    one.step(of_its_own(one, batch()), "train").backward()
+    trained = {name for name, p in one.network.named_parameters() if p.requires_grad}
+    assert trained == {name for name, p in one.network.named_parameters() if p.grad is not None}
+    unets = [name for name in trained if name.startswith(("denoiser.", "reference_unet."))]
+    assert unets
+    assert all(".lora_" in name for name in unets)
+    assert any(name.startswith("pose_guider") for name in trained)
+    assert len(one.frozen()["spatial_weights"]) == 64, "it goes on beside the same ones only"
+    with pytest.raises(ConfigError, match="give stage.spatial_weights"):
+        stage("video_pose", vae, lora_rank=2)
+
+
+def published_unet(folder: Path, kind: Any) -> Path:
+    """A pipeline's folder with a UNet of the tests' sizes, as Stable Diffusion is published."""
+    kind(
+        block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=8, attention_head_dim=2, norm_num_groups=4,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    ).save_pretrained(folder / "unet")  # fmt: skip
+    return folder
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,6 +11,7 @@ from models.mmgt.video import MMGTVideo
 from models.saved import CONFIG, WEIGHTS
 from pretrained.exports import Export, find_stage
 from pretrained.hashes import short
+from pretrained.unets import load_motion
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
 from trainers.mmgt.video_batch import Reference
@@ -31,6 +32,7 @@ class VideoAudioStage(VideoStage):
         network: the network's own options; sizes of what is not trained here are those of `base`.
         base: run folder, saved network or hub name of an mmgt.video_pose.
         autoencoder: as the first step's.
+        motion_weights: folder or hub name of AnimateDiff's motion modules, from which they start; none starts them anew.
         reference: the picture is the first of a window's frames (MMGT-14), or any of the window (ours).
         drop_reference: probability of training without the reference, for classifier-free guidance.
         drop_pose: likewise without poses.
@@ -53,6 +55,7 @@ class VideoAudioStage(VideoStage):
         network: Annotated[dict, Section(MMGTVideo, given=("autoencoder", "latent_scale"))] = DEFAULTS,
         base: str | None = None,
         autoencoder: str | None = None,
+        motion_weights: str | None = None,
         reference: Reference = "first",
         drop_reference: Fraction = 0.05,
         drop_pose: Fraction = 0.05,
@@ -80,6 +83,8 @@ class VideoAudioStage(VideoStage):
             self._build_on(base, autoencoder)
         elif torch.get_default_device().type != "meta":  # a plan does without
             raise ConfigError(f"stage.base is needed: the run folder of an {BASE}, or its saved network")
+        if motion_weights is not None:
+            load_motion(self.network, "stage.motion_weights", motion_weights)
 
     def frozen(self) -> dict[str, str]:
         """The autoencoder and the first step's network, by the options that say where they are."""

@@ -2,8 +2,11 @@
 
 from typing import Annotated, ClassVar
 
+import torch
+
 from models.mmgt.video import MMGTVideo
-from settings import DEFAULTS, Choice, Section
+from pretrained.unets import load_spatial
+from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
 from trainers.mmgt.video_batch import Frames, Reference
 from trainers.mmgt.video_stage import VideoStage, Weighting
@@ -19,6 +22,8 @@ class VideoPoseStage(VideoStage):
     Args:
         network: the network's own options.
         autoencoder: run folder of a video.autoencoder, or path or hub name of a published AutoencoderKL.
+        spatial_weights: folder or hub name of Stable Diffusion 1.5, or of its UNet, from which both UNets start; none
+            starts them anew.
         reference: the picture is the first of a window's frames (MMGT-14), or any of the window (ours).
         frames: consecutive ones (MMGT-14), or any of the window (ours): here each is made for itself.
         drop_reference: probability of training without the reference, for classifier-free guidance.
@@ -40,6 +45,7 @@ class VideoPoseStage(VideoStage):
         *,
         network: Annotated[dict, Section(MMGTVideo, given=("autoencoder", "latent_scale"))] = DEFAULTS,
         autoencoder: str | None = None,
+        spatial_weights: str | None = None,
         reference: Reference = "first",
         frames: Frames = "consecutive",
         drop_reference: Fraction = 0.05,
@@ -62,3 +68,16 @@ class VideoPoseStage(VideoStage):
             optimizer=optimizer,
             schedule=schedule,
         )
+        self.spatial_sha256 = ""
+        if spatial_weights is not None:
+            self.spatial_sha256 = load_spatial(self.network, "stage.spatial_weights", spatial_weights)
+        elif self.network.lora_rank and torch.get_default_device().type != "meta":
+            raise ConfigError(
+                f"stage.network.lora_rank={self.network.lora_rank} adds to spatial weights that stay as they are: give "
+                "stage.spatial_weights, or set stage.network.lora_rank=0"
+            )
+
+    def frozen(self) -> dict[str, str]:
+        """The autoencoder, and under LoRA the weights that it adds to, by the options that say where they are."""
+        stays = {"spatial_weights": self.spatial_sha256} if self.network.lora_rank and self.spatial_sha256 else {}
+        return {**super().frozen(), **stays}

@@ -3,15 +3,16 @@
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from settings import ConfigError
-from trainers.planning.inventory import Inventory
-from trainers.planning.measure import Measured, measure
+from trainers.planning.inventory import Inventory, inventory
+from trainers.planning.measure import Measured, build_stage, measure
 from trainers.planning.memory import memory
 from trainers.planning.show import size_of
 
 Values = Mapping[str, Any]
+LORA: Final = 16  # rank that is proposed
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def changes(values: Values, found: Inventory, measured: Measured, ranks: int, li
         ranks: number of GPUs.
         limit: bytes that there are.
     """
-    return [change for change, _, _ in _tried(values, found, measured, ranks, limit)]
+    return [change for change, *_ in _tried(values, found, measured, ranks, limit)]
 
 
 def together(values: Values, found: Inventory, measured: Measured, ranks: int, limit: float) -> Change | None:
@@ -52,7 +53,7 @@ def together(values: Values, found: Inventory, measured: Measured, ranks: int, l
         tried = _tried(values, found, measured, ranks, limit)
         if not tried:
             return None
-        change, values, measured = tried[0]
+        change, values, found, measured = tried[0]
         words.append(change.words)
         if change.total <= limit:
             return Change(" ".join(words), before - change.total, change.total, "")
@@ -61,17 +62,18 @@ def together(values: Values, found: Inventory, measured: Measured, ranks: int, l
 
 def _tried(
     values: Values, found: Inventory, measured: Measured, ranks: int, limit: float
-) -> list[tuple[Change, Values, Measured]]:
+) -> list[tuple[Change, Values, Inventory, Measured]]:
     before = memory(values, found, measured, ranks).total
     result = []
     for words, note, changed, repeated in _candidates(values, found, ranks):
         try:
             step = measure(changed, changed["data"].get("batch_size") or 1) if repeated else measured
+            trains = inventory(build_stage(changed["stage"])) if words.startswith("stage.") else found
         except ConfigError:
             continue  # the stage cannot do it
-        total = memory(changed, found, step, ranks).total
+        total = memory(changed, trains, step, ranks).total
         if before - total > 0.005 * before:
-            result.append((Change(words, before - total, total, note), changed, step))
+            result.append((Change(words, before - total, total, note), changed, trains, step))
     smaller = [each for each in result if each[0].words.startswith("data.batch_size")]
     # Of the batch sizes the largest that fits, or the smallest.
     enough = next((each for each in smaller if each[0].total <= limit), smaller[-1] if smaller else None)
@@ -111,6 +113,13 @@ def _candidates(values: Values, found: Inventory, ranks: int) -> Iterator[tuple[
     if ranks > 1 and trainer["precision"] in ("32-true", "32", "bf16-mixed", "16-mixed"):
         others = ["deepspeed_1", "deepspeed_2", "deepspeed_3"]
         others += ["fsdp"] if trainer["precision"] != "16-mixed" else []
+    if ranks == 1 and name in ("auto", "ddp") and trainer["precision"] in ("32-true", "32", "bf16-mixed", "16-mixed"):
+        options = {"name": "deepspeed_2", "offload": "optimizer", "config": {}}
+        changed = _with(values, "strategy", options)
+        yield "strategy=deepspeed_2 strategy.offload=optimizer", "steps on the CPU: slower", changed, False
+    if values["stage"].get("network", {}).get("lora_rank") == 0:
+        note = "trains small matrices beside weights that stay as they are"
+        yield f"stage.network.lora_rank={LORA}", note, _with(values, "stage.network.lora_rank", LORA), True
     for other in others:
         if other != name:
             options = {"name": other, "offload": "none", **({} if other == "fsdp" else {"config": {}})}

@@ -19,7 +19,8 @@ class GPU:
         bf16: dense floating-point operations a second in bf16 and fp16, without sparsity.
         fp32: the same in fp32, outside of tensor cores, as PyTorch multiplies fp32 matrices unless told otherwise.
         fp64: the same in fp64, on tensor cores.
-        nvlink: bytes a second that leave a GPU for others of its node: half of what is advertised for both directions.
+        nvlink: bytes a second that leave a GPU for others of its node: half of what is advertised for both directions;
+            of a card without, PCIe's.
         nic: bytes a second that leave a node for others, for each of its GPUs.
         source: where the figures stand.
     """
@@ -53,6 +54,16 @@ _HOPPER = {
 GPUS: Final[dict[str, GPU]] = {
     gpu.name: gpu
     for gpu in (
+        GPU(
+            name="rtx4090",
+            memory=24 * GIB,  # Ada white paper: 24 GB
+            bf16=165.2e12,  # Ada white paper: BF16 Tensor TFLOPS with FP32 accumulate, without sparsity
+            fp32=82.6e12,  # Ada white paper: FP32 TFLOPS
+            fp64=1.29e12,  # Ada white paper: 1/64 of FP32
+            nvlink=32e9,  # none; PCIe 4.0 x16, one direction
+            nic=25e9,  # as a server may have: 200 Gb/s for each card
+            source="NVIDIA Ada GPU architecture white paper (GeForce RTX 4090; PCIe in the place of NVLink)",
+        ),
         GPU(name="a100-40", memory=40 * GIB, **_A100),  # type: ignore[arg-type]
         GPU(name="a100-80", memory=80 * GIB, **_A100),  # type: ignore[arg-type]
         GPU(
