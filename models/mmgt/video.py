@@ -123,6 +123,9 @@ class MMGTVideo(
             lora_rank=lora_rank,
         )  # fmt: skip
         self.reference_unet: Any = reference_unet(sizes, lora_rank)
+        # A copy (MMGT-16): where both start alike, what is the same in both pictures finds itself.
+        own, there = self.reference_unet.state_dict(), self.denoiser.state_dict()
+        self.reference_unet.load_state_dict({name: there.get(name, tensor) for name, tensor in own.items()})
         self.pose_guider = PoseGuider(pose_channels, channels[0])
         if image_channels:
             self.image_projection: Any = nn.Sequential(

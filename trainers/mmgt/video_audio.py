@@ -32,7 +32,7 @@ class VideoAudioStage(VideoStage):
         network: the network's own options; sizes of what is not trained here are those of `base`.
         base: run folder, saved network or hub name of an mmgt.video_pose.
         autoencoder: as the first step's.
-        motion_weights: folder or hub name of AnimateDiff's motion modules, from which they start; none starts them anew.
+        motion_weights: folder or hub name of AnimateDiff's motion modules, which they start from; anew where none.
         reference: the picture is the first of a window's frames (MMGT-14), or any of the window (ours).
         drop_reference: probability of training without the reference, for classifier-free guidance.
         drop_pose: likewise without poses.
