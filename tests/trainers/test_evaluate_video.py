@@ -15,6 +15,7 @@ from models.human.syncnet import FRAMES, SyncNet
 from models.mmgt.smga import SMGA
 from models.mmgt.video import MMGTVideo
 from models.video.latents import decode
+from preprocessing.features.run import Options, make_features
 from pretrained.weights import WeightsSource
 from settings import ConfigError
 from settings.hashes import file_hash
@@ -23,8 +24,8 @@ from tests.models.filled import filled
 from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
 from trainers.evaluation.faces import face_crop
-from trainers.evaluation.videos import load_shots
-from trainers.mmgt.evaluation.video_model import VideoModel, load_talks
+from trainers.evaluation.videos import load_shots, read_shots
+from trainers.mmgt.evaluation.video_model import VideoModel, load_talks, trained_at
 from trainers.mmgt.evaluation.video_paper import PAPER
 
 KEYS = ("video.mp4", "pose.npz", "audio.flac", "speech.npz")
@@ -403,6 +404,23 @@ def test_what_cannot_be_measured_is_said(run, smga, shards, autoencoder, tmp_pat
     ):
         with pytest.raises(ConfigError, match=said):
             evaluate(run=str(run), **{**QUICK, **options})
+
+
+def test_frames_have_the_size_that_the_network_was_trained_at(folder, shards, autoencoder):
+    options = Options(
+        input=str(shards), output=str(folder / "latents"), network=str(autoencoder),
+        writer={"name": "latents", "size": [24, 24]}, workers=0, progress=False,
+    )  # fmt: skip
+    make_features(options)
+    assert trained_at({"video_size": [48, 64], "video_fit": "pad"}, str(folder / "latents")) == ((48, 64), "pad")
+    assert trained_at({}, str(folder / "latents")) == ((24, 24), "crop")
+    moved = {"shards": str(folder / "latents"), "video_size": None}
+    assert trained_at(moved, str(shards)) == ((24, 24), "crop")
+    assert trained_at({"shards": str(folder / "nowhere")}, str(shards)) == (None, "crop")
+    # Oblong frames are cropped, and poses with them.
+    talk = load_talks(str(folder / "latents"), ["clip-00000001-000"], 0.2, (24, 24), "crop")[0]
+    shot = next(read_shots(str(folder / "latents"), ["clip-00000001-000"], 0.2, (24, 24), "crop"))
+    assert np.array_equal(talk.pose, shot.pose.numpy())
 
 
 @pytest.mark.paper("MMGT-21")

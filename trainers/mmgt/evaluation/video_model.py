@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
 from datamodules.media.fitting import Fit, FitMode
+from datamodules.shards.index import Index, IndexFileError
 from models.diffusion.chaining import seams
 from models.mmgt.video_generate import generate_latents
 from models.video.audio_projection import HANDCRAFTED
@@ -86,6 +87,34 @@ def load_talks(
     return talks
 
 
+def trained_at(data: Mapping[str, Any], shards: str) -> tuple[tuple[int, int] | None, FitMode]:
+    """Height and width of the frames that a network was trained on, and how others come to it.
+
+    What the run's config says; else what latents stand for that are cached in the shards measured on, or in those of
+    the run; else None, each clip's own.
+
+    Args:
+        data: that section of the run's config.
+        shards: that are measured on.
+    """
+    how: FitMode = data.get("video_fit") or "crop"
+    if size := data.get("video_size"):
+        return (int(size[0]), int(size[1])), how
+    for where in dict.fromkeys((shards, data.get("shards"))):
+        if where is None:
+            continue
+        try:
+            index = Index.load(where)
+        except IndexFileError:  # the run was moved away from its data
+            continue
+        ids = [sample.id for shard in index.shards for sample in shard.samples if "latents.npz" in sample.keys]
+        for _, values in read_clips(where, ("latents.npz",), where={"id": ids[:1]}) if ids else ():
+            if "frame" in values["latents.npz"]:
+                height, width, bars = values["latents.npz"]["frame"].tolist()
+                return (height, width), "pad" if bars else "crop"
+    return None, how
+
+
 class VideoModel:
     """A network, its autoencoder and what it reads.
 
@@ -107,10 +136,7 @@ class VideoModel:
         if self.drive == "speech_only" and not self.hears:
             raise ConfigError(f"drive=speech_only: {name} ({export.stage}) hears no speech")
         self.latents = self.animator.latents(options.autoencoder)
-        data = export.settings.get("data", {})
-        size = data.get("video_size")
-        self.size: tuple[int, int] | None = (int(size[0]), int(size[1])) if size else None
-        self.fit: FitMode = data.get("video_fit", "crop")
+        self.size, self.fit = trained_at(export.settings.get("data", {}), options.shards)
 
     @property
     def listens(self) -> bool:
