@@ -114,6 +114,7 @@ def test_a_video_is_made_in_the_order_in_which_its_parts_need_each_other(started
     assert pose.value("data.shards") == speaking.value("data.shards") == latents.value("output") == str(out / "latents")
     assert (pose.value("run"), pose.value("trainer.max_steps")) == (speaking.value("stage.base"), "40")
     assert speaking.value("trainer.max_steps") == "30"
+    assert speaking.value("stage.autoencoder") == autoencoder.value("run")
     assert (animate.value("run"), animate.value("smga")) == (speaking.value("run"), smga.value("run"))
     assert (animate.value("image"), animate.value("pose")) == (str(out / "person.png"), str(out / "first_pose.npz"))
     measured = by_module(started, "trainers.evaluate")
