@@ -98,11 +98,11 @@ def of_its_own(made: Any, given: Batch) -> Batch:
     return given
 
 
-def latent_shards(folder: Path, autoencoder: Path) -> Path:
+def latent_shards(folder: Path, autoencoder: Path, seconds: float | list[float] = [0.8, 1.0]) -> Path:
     """Six short clips with speech and frames of H x W pixels, and their latents."""
     keys = ("video.mp4", "audio.flac", "pose.npz", "speech.npz")
     write_shards(
-        folder / "frames", clips=6, seconds=[0.8, 1.0], keys=keys, video_size=(H, W), splits=("train", "train", "val")
+        folder / "frames", clips=6, seconds=seconds, keys=keys, video_size=(H, W), splits=("train", "train", "val")
     )
     options = Options(
         input=str(folder / "frames"), output=str(folder / "latents"), network=str(autoencoder),

@@ -97,7 +97,7 @@ class VideoStage(LossStage):
         self.log(f"{part}/loss", loss, batch_size=len(batch))
         if part == "val":
             error = network.preconditioning.x0(output.float(), noisy, scales) - x0
-            self.log("val/rmse", error.square().mean().sqrt(), batch_size=len(batch))
+            self.log("val/rmse", error.square().mean((1, 2, 3, 4)).sqrt().mean(), batch_size=len(batch))
         return loss
 
     def sample(self, batch: Any) -> dict[str, Tensor]:

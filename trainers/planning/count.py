@@ -1,7 +1,7 @@
 """What a rank really holds while it trains: bytes of tensors, by part. A plan is measured against it."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -58,7 +58,9 @@ class HeldBytes(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._trainer, self._stage = trainer, pl_module
-        for module in pl_module.modules():
+        # Weights are gathered for those that have some of their own to train.
+        own = (m for m in pl_module.modules() if any(p.requires_grad for p in m.parameters(recurse=False)))
+        for module in own:
             module.register_forward_pre_hook(lambda *_: self._look("gathered"))
         self._watch(pl_module.parameters())
         for optimizer in trainer.optimizers:
@@ -95,30 +97,39 @@ class HeldBytes(L.Callback):
                 p.register_post_accumulate_grad_hook(lambda _: self._look("gradients", "buckets", "gathered"))
 
     def _look(self, *parts: str) -> None:
-        for part, size in held(self._trainer, self._stage).items():
-            if part in parts:
-                self.bytes[part] = max(self.bytes[part], size)
+        for part, size in held(self._trainer, self._stage, parts).items():
+            self.bytes[part] = max(self.bytes[part], size)
 
 
-def held(trainer: Any, stage: Any) -> dict[str, int]:
-    """Bytes of tensors that this rank holds now, by part (`PARTS`)."""
+def held(trainer: Any, stage: Any, parts: Iterable[str] = PARTS) -> dict[str, int]:
+    """Bytes of tensors that this rank holds now, by part; of those that are asked for."""
     seen: set[int] = set()
     engines = [o for o in trainer.optimizers if hasattr(o, "ipg_buckets")]  # ZeRO's
-    found: dict[str, Iterable[Any]] = {
-        "gathered": _gathered(stage),
-        "parameters": [*map(_kept, stage.parameters()), *stage.buffers()],
-        "buckets": [buffer for o in engines for bucket in o.ipg_buckets.values() for buffer in _buffers(bucket)],
-        "master": [t for o in engines for t in _masters(o)],
-        "gradients": [p.grad for p in stage.parameters()] + [t for o in engines for t in _partitions(o)],
-        "optimizer": [
+    tensors: dict[str, Callable[[], Iterable[Any]]] = {
+        "gathered": lambda: _gathered(stage),
+        "parameters": lambda: [*map(_kept, stage.parameters()), *stage.buffers()],
+        "buckets": lambda: [t for o in engines for bucket in o.ipg_buckets.values() for t in _buffers(bucket)],
+        "master": lambda: [t for o in engines for t in _masters(o)],
+        "gradients": lambda: [p.grad for p in stage.parameters()] + [t for o in engines for t in _partitions(o)],
+        "optimizer": lambda: [
             value
             for optimizer in trainer.optimizers
             for state in getattr(optimizer, "optimizer", optimizer).state.values()
             for value in state.values()
         ],
-        "averages": [t for c in trainer.callbacks if isinstance(c, EMA) for t in c.averages.values()],
+        "averages": lambda: [t for c in trainer.callbacks if isinstance(c, EMA) for t in c.averages.values()],
     }
-    return {part: sum(_take(tensor, seen) for tensor in tensors) for part, tensors in found.items()}
+    wanted, output = set(parts), {}
+    for part, those in tensors.items():
+        # What stands before a part may hold its storages; a step of a thousand modules is looked at as often, so that
+        # what stands behind the last one is not looked through.
+        size = sum(_take(tensor, seen) for tensor in those())
+        if part in wanted:
+            output[part] = size
+            wanted.remove(part)
+        if not wanted:
+            break
+    return output
 
 
 def _take(tensor: Any, seen: set[int]) -> int:
