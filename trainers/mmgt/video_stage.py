@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from models.diffusion.weighting import loss_weight
+from models.mmgt.smga import HANDCRAFTED
 from models.mmgt.video import MMGTVideo
 from models.mmgt.video_loss import video_loss
 from models.mmgt.video_sample import sample_window
@@ -162,4 +163,6 @@ class VideoStage(LossStage):
     def _needs(self) -> tuple[str, ...]:
         image = ("image.npz",) if self.network.image_channels else ()
         heard = ("speech.npz",) if self.temporal and self.network.use_audio else ()
+        if heard and (reads := tuple(self.network.audio_projection.shape[1:])) != (1, HANDCRAFTED):
+            self.speech_layers = reads
         return ("latents.npz", *image, "pose.npz", *heard, "audio.flac")

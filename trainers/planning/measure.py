@@ -125,7 +125,8 @@ def _run(
     stage = build_stage(values["stage"], device, precision)
     if values["gradient_checkpointing"]:
         stage.enable_gradient_checkpointing()
-    batch = sample_batch(stage.needs, values["data"], values["stage"], size, device)
+    reads = {**values["stage"], "speech_layers": stage.speech_layers}
+    batch = sample_batch(stage.needs, values["data"], reads, size, device)
     leave_out = under.leave_out if isinstance(under, LiveBytes) else lambda *tensors: None
     copied = 0
 

@@ -27,7 +27,8 @@ def sample_batch(
         data: the config's data section: `window` or `window_seconds`, `windows`, `video_size`, `latents`,
             `speech_layers`.
         stage: the config's stage section: `fps`; the network's `audio_channels` where speech comes from a pretrained
-            model, `latent_channels` and `downscaling` where it reads latents.
+            model, or `speech_layers`, how many it reads and their channels; `latent_channels` and `downscaling` where
+            it reads latents.
         size: windows B.
         device: where it is made.
     """
@@ -48,7 +49,9 @@ def sample_batch(
             shape[1] = int(stage["latent_channels"])
         if array.channels in said and isinstance(array.shape[-1], str):
             shape[-1] = int(said[array.channels])
-        if place.field == "speech_layers" and data.get("speech_layers"):
+        if place.field == "speech_layers" and (read := stage.get("speech_layers")):
+            shape[0] = read[0]
+        elif place.field == "speech_layers" and data.get("speech_layers"):
             shape[0] = len(data["speech_layers"])
         if not np.issubdtype(array.dtype, np.floating):
             return torch.zeros(size, *shape, dtype=getattr(torch, array.dtype), device=device)
@@ -73,6 +76,8 @@ def sample_batch(
 
 def _layers(data: Mapping[str, Any], stage: Mapping[str, Any]) -> dict[str, int]:
     """Channels of a pretrained model's layers, where a config reads any: what comes behind the hand-crafted ones."""
+    if stage.get("speech_layers"):
+        return {"layer_channels": stage["speech_layers"][1]}
     handcrafted, layers = (KEYS["speech.npz"].arrays[name] for name in ("handcrafted", "layers"))
     channels = int(stage.get("audio_channels") or 0) - int(handcrafted.shape[-1])
     if channels > 0 or data.get("speech_layers"):

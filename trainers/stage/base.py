@@ -56,6 +56,9 @@ class Stage(L.LightningModule):
     needs: ClassVar[tuple[str, ...]] = ()
     """Keys of a clip that the stage reads (`datamodules/clip.py`); the others are not decoded."""
 
+    speech_layers: tuple[int, int] | None = None
+    """How many layers of a pretrained speech model the stage reads and their channels, for plans; None of none."""
+
     full_precision: ClassVar[str] = ""
     """Why the stage had better be trained in fp32, for those who plan; empty where bf16-mixed will do."""
 
