@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import lightning.pytorch as L
 import torch
@@ -54,10 +55,10 @@ class HeldBytes(L.Callback):
         self.bytes: dict[str, int] = dict.fromkeys(PARTS, 0)
         self.sent = SentBytes()
         self._trainer: Any = None
-        self._stage: Any = None
+        self._own: Any = None
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._trainer, self._stage = trainer, pl_module
+        self._trainer, self._own = trainer, Own.of(pl_module)
         # Weights are gathered for those that have some of their own to train.
         own = (m for m in pl_module.modules() if any(p.requires_grad for p in m.parameters(recurse=False)))
         for module in own:
@@ -75,7 +76,7 @@ class HeldBytes(L.Callback):
         self.sent.__enter__()
         if batch_idx == 1:  # FSDP has made them in the first step
             self._watch(
-                p for each in _fsdp_params(pl_module) if (p := getattr(each, "_unsharded_param", None)) is not None
+                p for each in _fsdp_params(self._own) if (p := getattr(each, "_unsharded_param", None)) is not None
             )
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -97,20 +98,35 @@ class HeldBytes(L.Callback):
                 p.register_post_accumulate_grad_hook(lambda _: self._look("gradients", "buckets", "gathered"))
 
     def _look(self, *parts: str) -> None:
-        for part, size in held(self._trainer, self._stage, parts).items():
+        for part, size in held(self._trainer, self._own, parts).items():
             self.bytes[part] = max(self.bytes[part], size)
 
 
-def held(trainer: Any, stage: Any, parts: Iterable[str] = PARTS) -> dict[str, int]:
+@dataclass(frozen=True)
+class Own:
+    """What a stage is made of, looked up once: going through a thousand modules at every look takes most of a step."""
+
+    parameters: list[Tensor]
+    buffers: list[Tensor]
+    sharded: list[FSDPModule]
+
+    @classmethod
+    def of(cls, stage: torch.nn.Module) -> Self:
+        """That of a stage that is about to be trained."""
+        sharded = [module for module in stage.modules() if isinstance(module, FSDPModule)]
+        return cls(list(stage.parameters()), list(stage.buffers()), sharded)
+
+
+def held(trainer: Any, own: Own, parts: Iterable[str] = PARTS) -> dict[str, int]:
     """Bytes of tensors that this rank holds now, by part; of those that are asked for."""
     seen: set[int] = set()
     engines = [o for o in trainer.optimizers if hasattr(o, "ipg_buckets")]  # ZeRO's
     tensors: dict[str, Callable[[], Iterable[Any]]] = {
-        "gathered": lambda: _gathered(stage),
-        "parameters": lambda: [*map(_kept, stage.parameters()), *stage.buffers()],
+        "gathered": lambda: _gathered(own),
+        "parameters": lambda: [*map(_kept, own.parameters), *own.buffers],
         "buckets": lambda: [t for o in engines for bucket in o.ipg_buckets.values() for t in _buffers(bucket)],
         "master": lambda: [t for o in engines for t in _masters(o)],
-        "gradients": lambda: [p.grad for p in stage.parameters()] + [t for o in engines for t in _partitions(o)],
+        "gradients": lambda: [p.grad for p in own.parameters] + [t for o in engines for t in _partitions(o)],
         "optimizer": lambda: [
             value
             for optimizer in trainer.optimizers
@@ -148,17 +164,16 @@ def _kept(p: Any) -> Tensor:
     return getattr(p, "ds_tensor", p.detach())
 
 
-def _gathered(stage: torch.nn.Module) -> list[Any]:
+def _gathered(own: Own) -> list[Any]:
     """Whole weights that are there for a while, where ranks keep parts."""
-    tensors: list[Any] = [p.data for p in stage.parameters() if hasattr(p, "ds_tensor")]
-    for each in _fsdp_params(stage):
+    tensors: list[Any] = [p.data for p in own.parameters if hasattr(p, "ds_tensor")]
+    for each in _fsdp_params(own):
         tensors += [getattr(each, "_unsharded_param", None), *each.all_gather_outputs]
     return tensors
 
 
-def _fsdp_params(stage: torch.nn.Module) -> list[Any]:
-    modules = [module for module in stage.modules() if isinstance(module, FSDPModule)]
-    return [p for m in modules for group in m._get_fsdp_state()._fsdp_param_groups for p in group.fsdp_params]
+def _fsdp_params(own: Own) -> list[Any]:
+    return [p for m in own.sharded for group in m._get_fsdp_state()._fsdp_param_groups for p in group.fsdp_params]
 
 
 def _buffers(bucket: Any) -> list[Any]:
