@@ -15,6 +15,14 @@ _PLAIN: Final = AttnProcessor2_0()
 _SELF, _CROSS = ".attn1", ".attn2"
 
 
+class Bank(dict[str, Tensor]):
+    """What the reference network's attention writes in one call.
+
+    FSDP hands copies of the dicts, lists and tuples among a layer's arguments on to it: what is written into them is
+    lost. What is of a class of its own goes through as it is.
+    """
+
+
 class ReferenceAttention:
     """Self-attention that also sees the reference picture: keys and values of both at the same place (MMGT-16).
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.video.audio_attention import MaskedAudioAttention
 from models.video.checkpointing import run
 from models.video.lora import add_lora
-from models.video.slots import put_slots
+from models.video.slots import Bank, put_slots
 
 Attend = Callable[[Any, int, Tensor], Tensor]
 """What follows the resnet of a layer: the block, which of its layers, hidden states (N, c, h, w) to the same."""
@@ -74,7 +74,7 @@ class ReferenceUNet(UNet2DConditionModel):
             context: (B, K, D).
             pose: (B, c, h, w), added after the first convolution.
         """
-        bank: dict[str, Tensor] = {}
+        bank = Bank()
         recompute = self.recompute and self.training
 
         def attend(block: Any, index: int, hidden: Tensor) -> Tensor:

@@ -127,3 +127,15 @@ def test_poses_of_another_size_than_the_latents_are_refused():
 def test_sizes_that_do_not_go_together_are_told(options, said):
     with pytest.raises(ValueError, match=said):
         fresh(**options)
+
+
+def test_what_the_reference_writes_is_not_lost_where_arguments_are_copied():
+    """As FSDP does, which takes the containers among a layer's arguments apart and builds them anew."""
+    from torch.utils._pytree import tree_map
+
+    from models.video.slots import Bank
+
+    bank = Bank()
+    copied = tree_map(lambda leaf: leaf, {"kwargs": [{"write": bank}]})
+    copied["kwargs"][0]["write"]["place"] = torch.ones(1)
+    assert list(bank) == ["place"]
