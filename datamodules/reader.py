@@ -181,7 +181,11 @@ class ClipDataModule(L.LightningDataModule):
         """
         cut = self._cut(self._mode, self._stride)
         keys = Counter(key for shard in self.index.shards for sample in shard.samples for key in sample.keys)
-        known = {"fps": self.index.fps, "window": "clip" if cut.mode == "clip" else cut.length, "keys": keys}
+        known: dict[str, Any] = {
+            "fps": self.index.fps,
+            "window": "clip" if cut.mode == "clip" else cut.length,
+            "keys": keys,
+        }
         known["in_place"] = self._in_place
         if not all(keys.get(key.removeprefix(WHOLE)) for key in self.keys):
             return known

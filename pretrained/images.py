@@ -42,15 +42,14 @@ def load_image_encoder(option: str, where: str) -> tuple[ImageEncoder, str]:
         sizes |= {"num_attention_heads": 16, "patch_size": 14, "projection_dim": 768}
         return freeze(ImageEncoder(CLIPVisionModelWithProjection(CLIPVisionConfig(**sizes)))), ""
     name = _name(option, where)
+    load: Any = CLIPVisionModelWithProjection.from_pretrained  # its types know nothing of the loading info
     before = logging.get_verbosity()
     logging.set_verbosity_error()  # a whole CLIP has a half that is not used
     try:
         kind = _kind(name)
         if kind not in KINDS:
             raise ConfigError(f"{option}={where} is a {kind}, not the vision half of a CLIP; {WHERE}")
-        network, said = CLIPVisionModelWithProjection.from_pretrained(
-            name, output_loading_info=True, torch_dtype=torch.float32
-        )
+        network, said = load(name, output_loading_info=True, torch_dtype=torch.float32)
     except ConfigError:
         raise
     except Exception as error:  # what damaged and missing files raise is of many kinds

@@ -181,7 +181,7 @@ class AutoencoderStage(Stage):
         weight = None
         if self.region_weight:
             pose = batch.pose[rows, chosen].flatten(0, 1)
-            weight = region_weights(pose, *truth.shape[-2:], self.region_weight)
+            weight = region_weights(pose, truth.shape[-2], truth.shape[-1], self.region_weight)
         if random is None or self.crop is None:
             return truth, weight
         return crops(truth, weight, self.crop, random.uniform(self.frames, 2).flatten(0, 1))
@@ -220,7 +220,8 @@ class AutoencoderStage(Stage):
         mean = rebuilt.mean.float()
         own = torch.stack([mean.mean(), (mean.square() + rebuilt.log_variance.float().exp()).mean()])
         if self._trainer is not None and self.trainer.world_size > 1:
-            own = self.all_gather(own).reshape(-1, 2).mean(0)
+            all_ranks: Any = self.all_gather(own)
+            own = all_ranks.reshape(-1, 2).mean(0)
         self.network.measure(own[0], own[1])
 
     def _log(self, part: str, losses: Mapping[str, Tensor], size: int) -> None:
