@@ -163,6 +163,7 @@ class VideoStage(LossStage):
     def _needs(self) -> tuple[str, ...]:
         image = ("image.npz",) if self.network.image_channels else ()
         heard = ("speech.npz",) if self.temporal and self.network.use_audio else ()
-        if heard and (reads := tuple(self.network.audio_projection.shape[1:])) != (1, HANDCRAFTED):
-            self.speech_layers = reads
+        if heard:
+            _, layers, channels = self.network.audio_projection.shape
+            self.speech_layers = None if (layers, channels) == (1, HANDCRAFTED) else (layers, channels)
         return ("latents.npz", *image, "pose.npz", *heard, "audio.flac")

@@ -1,7 +1,7 @@
 """What a rank really holds while it trains: bytes of tensors, by part. A plan is measured against it."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -106,9 +106,9 @@ class HeldBytes(L.Callback):
 class Own:
     """What a stage is made of, looked up once: going through a thousand modules at every look takes most of a step."""
 
-    parameters: list[Tensor]
+    parameters: Sequence[Tensor]
     buffers: list[Tensor]
-    sharded: list[FSDPModule]
+    sharded: Sequence[Any]
 
     @classmethod
     def of(cls, stage: torch.nn.Module) -> Self:
