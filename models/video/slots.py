@@ -4,6 +4,7 @@ Nothing is kept between calls: the reference's hidden states fill a dict that th
 checkpointing, which runs a forward pass twice, changes nothing.
 """
 
+from collections import UserDict
 from collections.abc import Mapping, MutableMapping
 from typing import Any, Final
 
@@ -15,11 +16,11 @@ _PLAIN: Final = AttnProcessor2_0()
 _SELF, _CROSS = ".attn1", ".attn2"
 
 
-class Bank(dict[str, Tensor]):
+class Bank(UserDict[str, Tensor]):
     """What the reference network's attention writes in one call.
 
     FSDP hands copies of the dicts, lists and tuples among a layer's arguments on to it: what is written into them is
-    lost. What is of a class of its own goes through as it is.
+    lost. What is none of these goes through as it is.
     """
 
 

@@ -165,6 +165,9 @@ def reference_unet(sizes: UNetSizes, lora_rank: int = 0) -> ReferenceUNet:
         add_lora(unet, lora_rank)
     for parameter in unet.unread():
         parameter.requires_grad_(False)
+    last = unet.up_blocks[-1].attentions[-1]
+    for module in (last, last.transformer_blocks[-1]):
+        module.read_from_inside = True  # nothing reads what they give out, but what their first norm does (FSDP)
     return unet
 
 

@@ -131,11 +131,13 @@ def test_sizes_that_do_not_go_together_are_told(options, said):
 
 def test_what_the_reference_writes_is_not_lost_where_arguments_are_copied():
     """As FSDP does, which takes the containers among a layer's arguments apart and builds them anew."""
+    from torch.distributed.utils import _apply_to_tensors
     from torch.utils._pytree import tree_map
 
     from models.video.slots import Bank
 
     bank = Bank()
-    copied = tree_map(lambda leaf: leaf, {"kwargs": [{"write": bank}]})
-    copied["kwargs"][0]["write"]["place"] = torch.ones(1)
-    assert list(bank) == ["place"]
+    for number, copy in enumerate((tree_map, _apply_to_tensors)):
+        copied = copy(lambda leaf: leaf, {"kwargs": [{"write": bank}]})
+        copied["kwargs"][0]["write"][str(number)] = torch.ones(1)
+    assert list(bank) == ["0", "1"]

@@ -99,7 +99,9 @@ class FullySharded(InPieces, ModelParallelStrategy):
             "ignored_params": frozen,
         }
         for block in blocks(part):
-            fully_shard(block, **options)
+            # Weights come back for the backward pass when a gradient reaches what a block gives out; where something
+            # is taken from inside of it, they stay.
+            fully_shard(block, reshard_after_forward=not getattr(block, "read_from_inside", False), **options)
         fully_shard(part, **options)
 
 
