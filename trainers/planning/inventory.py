@@ -27,6 +27,7 @@ class Part:
         weight: bytes of an element.
         shapes: of its trained parameters.
         blocks: those of them that FSDP gathers together: one entry a block, without what is in an inner one.
+        around: elements of the blocks that a block is inside of, which are whole as long as it is; one entry a block.
         low: elements of layers that DeepSpeed sends in 16 bits under autocast.
         state: bytes that its optimiser keeps for an element.
         step: bytes that its optimiser's step makes for an element and lets go again.
@@ -37,6 +38,7 @@ class Part:
     weight: int
     shapes: tuple[Shape, ...]
     blocks: tuple[tuple[Shape, ...], ...]
+    around: tuple[int, ...]
     low: int
     state: float
     step: float
@@ -99,10 +101,18 @@ def _part(stage: Any, name: str, part: nn.Module, optimizer: Any) -> Part:
         weight=max((p.element_size() for p in own.values()), default=4),
         shapes=tuple(tuple(p.shape) for p in own.values()),
         blocks=tuple(found),
+        around=_around(part, found),
         low=sum(p.numel() for p in own.values() if id(p) in low),
         state=state,
         step=step,
     )
+
+
+def _around(part: nn.Module, found: list[tuple[Shape, ...]]) -> tuple[int, ...]:
+    """Elements of the blocks around each block, for blocks as `_part` finds them."""
+    names = {id(module): name for name, module in part.named_modules()}
+    sizes = {names[id(block)]: elements(own) for block, own in zip(blocks(part), found, strict=True)}
+    return tuple(sum(size for other, size in sizes.items() if name.startswith(f"{other}.")) for name in sizes)
 
 
 def _optimizers(stage: Any) -> list[Any]:

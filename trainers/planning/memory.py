@@ -127,13 +127,15 @@ def _fsdp(
     result.add("step", held * part.step, offloaded)
     if averaged and part.averaged:
         result.add("averages", held * part.weight, offloaded)
-    # The backward pass: a block is let go, and its gradients are shared out, when a gradient leaves it; the part's own
-    # parameters, and blocks that no gradient leaves, come at the end of the pass.
-    gathered, whole, shared = root + max(sizes, default=0), root, 0
+    # A block inside of another comes while that one is whole. In the backward pass a block is let go, and its gradients
+    # are shared out, when a gradient leaves it; the part's own parameters, and blocks that no gradient leaves, come at
+    # the end of the pass.
+    together = [own + around for own, around in zip(sizes, part.around, strict=True)]
+    gathered, whole, shared = root + max(together, default=0), root, 0
     gradients = 0.0
     for call in reversed([call for call in calls if call.part == part.name]):
         size = sizes[call.block]
-        gathered = max(gathered, whole + size)
+        gathered = max(gathered, whole + together[call.block])
         gradients = max(gradients, shared / ranks * part.weight + (whole + size) * low)
         if call.first:
             whole += size
