@@ -75,9 +75,7 @@ class HeldBytes(L.Callback):
             self.sent = SentBytes()
         self.sent.__enter__()
         if batch_idx == 1:  # FSDP has made them in the first step
-            self._watch(
-                p for each in _fsdp_params(self._own) if (p := getattr(each, "_unsharded_param", None)) is not None
-            )
+            self._watch(_whole(self._own))
 
     def on_after_backward(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._look(*PARTS)
@@ -126,7 +124,9 @@ def held(trainer: Any, own: Own, parts: Iterable[str] = PARTS) -> dict[str, int]
         "parameters": lambda: [*map(_kept, own.parameters), *own.buffers],
         "buckets": lambda: [t for o in engines for bucket in o.ipg_buckets.values() for t in _buffers(bucket)],
         "master": lambda: [t for o in engines for t in _masters(o)],
-        "gradients": lambda: [p.grad for p in own.parameters] + [t for o in engines for t in _partitions(o)],
+        "gradients": lambda: (
+            [p.grad for p in [*own.parameters, *_whole(own)]] + [t for o in engines for t in _partitions(o)]
+        ),
         "optimizer": lambda: [
             value
             for optimizer in trainer.optimizers
@@ -167,9 +167,13 @@ def _kept(p: Any) -> Tensor:
 def _gathered(own: Own) -> list[Any]:
     """Whole weights that are there for a while, where ranks keep parts."""
     tensors: list[Any] = [p.data for p in own.parameters if hasattr(p, "ds_tensor")]
-    for each in _fsdp_params(own):
-        tensors += [getattr(each, "_unsharded_param", None), *each.all_gather_outputs]
-    return tensors
+    return [*tensors, *_whole(own), *(t for each in _fsdp_params(own) for t in each.all_gather_outputs)]
+
+
+def _whole(own: Own) -> list[Tensor]:
+    """FSDP's parameters as they are while they are whole: a module has them in place of their rows for that while."""
+    found = [getattr(each, "_unsharded_param", None) for each in _fsdp_params(own)]
+    return [p for p in found if p is not None]
 
 
 def _fsdp_params(own: Own) -> list[Any]:
