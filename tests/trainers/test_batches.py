@@ -50,7 +50,8 @@ def test_what_does_not_divide_is_refused_with_the_arithmetic():
 def test_papers_say_their_whole_batch_and_a_precision(path):
     values = command(fit, ["--config", str(path), "data.shards=/nowhere"], prog="fit")
     assert values["data"]["batch_size"] is None
-    assert values["data"]["global_batch"] % 8 == 0
+    whole = values["data"]["global_batch"]
+    assert whole % 8 == 0 or whole < 8  # a paper's own batch may be too small for eight devices
     assert "precision:" in path.read_text()
 
 

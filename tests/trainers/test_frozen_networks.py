@@ -14,6 +14,7 @@ from torch import Tensor
 from pretrained.frozen import frozen_of
 from settings import ConfigError
 from settings.command import command
+from tests.autoencoders import save_autoencoder
 from tests.text_models import saved_clip
 from tests.vgg_files import narrow_vgg, torchvision_state
 from trainers.fit import fit
@@ -24,6 +25,8 @@ from trainers.stages import STAGES
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EVERY = sorted(".".join(path.relative_to(CONFIGS).parts[:-1]) for path in CONFIGS.glob("*/*/tiny.yaml"))
 USED: dict[str, tuple[str, ...]] = {
+    "mmgt.video_pose": ("autoencoder={vae}",),
+    "mmgt.video_audio": ("autoencoder={vae}", "base={mmgt.video_pose}"),
     "implicit_motion.base": ("reconstruction=vgg19", "vgg_weights={vgg.pth}"),
     "implicit_motion.motion": ("features=video", "base={implicit_motion.base}"),
     "versa.evaluator": ("network.text=clip", "network.clip_model={clip}", "network.text_channels=8"),
@@ -34,6 +37,8 @@ USED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Options that let a stage use other networks: those of earlier stages by their names, and those of others."""
 FROZEN: dict[str, set[str]] = {
+    "mmgt.video_pose": {"autoencoder"},
+    "mmgt.video_audio": {"autoencoder", "base"},
     "implicit_motion.base": {"vgg_weights"},
     "implicit_motion.motion": {"base"},
     "versa.evaluator": {"network.clip_model"},
@@ -50,13 +55,22 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Networks that stages use: those of earlier stages, as their own tiny stages make them, and those of others."""
     folder = tmp_path_factory.mktemp("saved")
     saved_clip(folder / "clip")
+    save_autoencoder(folder / "vae")
     torch.save(torchvision_state(), folder / "vgg.pth")
     for name in ("implicit_motion.base", "versa.tokenizer", "versa.text_motion"):
         network: Any = built(name).network
         network.save_pretrained(folder / name)
+    save_video_pose(folder)
     with pytest.MonkeyPatch.context() as patch:
         narrow_vgg(patch)
         yield folder
+
+
+def save_video_pose(folder: Path) -> None:
+    """The first step's network of the tiny config, on the autoencoder that was saved."""
+    network: Any = built("mmgt.video_pose", f"autoencoder={folder / 'vae'}").network
+    network.save_pretrained(folder / "mmgt.video_pose" / "export")
+    (folder / "mmgt.video_pose" / "config.yaml").write_text("stage: {name: mmgt.video_pose}")
 
 
 def built(name: str, *options: str, seed: int = 0) -> Stage:

@@ -118,5 +118,5 @@ def blocks(part: nn.Module) -> list[nn.Module]:
     found = []
     for name, module in part.named_modules():
         if isinstance(module, nn.ModuleList) and not any(name == f or name.startswith(f"{f}.") for f in left_out):
-            found += [m for m in module if not isinstance(m, nn.ModuleList) and trained(m)]
+            found += [m for m in module if m is not None and not isinstance(m, nn.ModuleList) and trained(m)]
     return found[::-1]
