@@ -48,7 +48,7 @@ def test_what_is_named_is_logged_and_nothing_else(path, words, monkeypatch, tmp_
     if path.parent.name.startswith("video_"):
         save_autoencoder(tmp_path / "vae")
         save_video_pose(tmp_path)
-        words = (f"stage.autoencoder={tmp_path / 'vae'}",)
+        words = (f"stage.autoencoder={tmp_path / 'vae'}", "data.video_size=[32,32]", "data.window=20")
         words += (f"stage.base={tmp_path / 'mmgt.video_pose'}",) if path.parent.name == "video_audio" else ()
     values = training_config(str(path), words)
     stage = build_stage(values["stage"], "cpu")
