@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from datamodules.media.files import write_video
+from trainers.demos import square as demo_square
 from trainers.demos import steps as demo_steps
 from trainers.demos import videos as demo_videos
 from trainers.evaluation.comparison import FEWEST
@@ -41,6 +42,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     def speech_and_person(shards: Path, clip: tuple[str, str], output: Path) -> tuple[Path, Path, Path]:
         return output / "speech.wav", output / "first_pose.npz", output / "person.png"
 
+    monkeypatch.setattr(demo_square, "run_step", run_step)
     for module in (demo, demo_portrait, demo_video):
         monkeypatch.setattr(module, "run_step", run_step)
         monkeypatch.setattr(module, "held_out", lambda shards: ("test", "a"))

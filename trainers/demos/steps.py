@@ -5,17 +5,28 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from cospeech import shipped
 from datamodules.shards.index import Index
+from settings import build, command
 from trainers.run.folder import RunFolder
 
 
 class DemoError(RuntimeError):
     """A step of the demo failed; what it said stands above."""
+
+
+def start(demo: Callable[..., Any], argv: Sequence[str] | None, prog: str) -> None:
+    """The command line of a demo; ends the process with status 1 where a step failed."""
+    values: dict[str, Any] = command(demo, argv, prog=prog)
+    try:
+        build(values, demo)
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
 
 
 def run_step(title: str, module: str, words: Sequence[str], threads: int = 1) -> None:

@@ -4,16 +4,15 @@
 yours. Nothing is downloaded.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cospeech import shipped
-from settings import build, command
 from settings.ranges import Count, Whole
-from trainers.demos.steps import DemoError, held_out, run_step, show_in_report, speech_and_person
+from trainers.demos.square import square_videos
+from trainers.demos.steps import DemoError, held_out, run_step, show_in_report, speech_and_person, start
 
 CONFIGS: Final = shipped.folder("configs") / "implicit_motion"
 FACE: Final = 0.35  # height of the face, brows to chin, as a share of the square's: head and shoulders
@@ -56,7 +55,7 @@ def demo_portrait(
             raise DemoError(f"{name}={file}: no such file")
     output.mkdir(parents=True, exist_ok=True)
     shards, features, base, motion = (output / name for name in ("shards", "features", "base", "motion"))
-    source, options = _videos(output, videos, speakers, clips_per_speaker, workers)
+    source, options = square_videos(output, videos, speakers, clips_per_speaker, workers, FACE)
     run_step(
         "Videos to square shards", "preprocessing.run",
         [f"input={source}", f"output={shards}", f"workers={workers}", *options],
@@ -100,32 +99,6 @@ def demo_portrait(
     return result
 
 
-def _videos(
-    output: Path, videos: str | None, speakers: int, clips_per_speaker: int, workers: int
-) -> tuple[str, list[str]]:
-    """Where the videos are, and how they are preprocessed."""
-    crop = f"crop={{name: square, face: {FACE}}}"
-    if videos is not None:
-        from trainers.demos.videos import choose_size
-
-        chosen = choose_size(videos, shortest=True)
-        print(f"Your videos: {chosen.said}; they are cut square, with the face {FACE:.0%} of the height", flush=True)
-        return videos, [f"size={chosen.side}", crop]
-    folder = output / "videos"
-    run_step(
-        "Making synthetic speakers", "preprocessing.synthetic",
-        [f"output={folder}", f"speakers={speakers}", f"clips_per_speaker={clips_per_speaker}", "size=128"]
-        + [f"workers={workers}"],
-    )  # fmt: skip
-    # Drawn people: their key points are known exactly, and they fill their square already.
-    return str(folder / "manifest.jsonl"), ["size=128", "pose=sidecar", "face=keypoints"]
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of the demo."""
-    values: dict[str, Any] = command(demo_portrait, argv, prog="python -m trainers.demo_portrait")
-    try:
-        build(values, demo_portrait)
-    except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    start(demo_portrait, argv, "python -m trainers.demo_portrait")

@@ -4,16 +4,13 @@
 """
 
 import math
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cospeech import shipped
-from settings import build, command
 from settings.ranges import Count, Pixels, Whole
-from trainers.demos.steps import DemoError, held_out, run_step, show_in_report, speech_and_person
+from trainers.demos.steps import DemoError, held_out, run_step, show_in_report, speech_and_person, start
 from trainers.evaluation.comparison import FEWEST
 
 CONFIG = shipped.folder("configs") / "mmgt" / "smga" / "tiny.yaml"
@@ -119,9 +116,4 @@ def _newer(path: Path, than: Path) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of the demo."""
-    values: dict[str, Any] = command(demo, argv, prog="python -m trainers.demo")
-    try:
-        build(values, demo)
-    except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    start(demo, argv, "python -m trainers.demo")

@@ -4,16 +4,15 @@
 yours. Nothing is downloaded.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cospeech import shipped
-from settings import build, command
 from settings.ranges import Count, Whole
-from trainers.demos.steps import DemoError, held_out, run_step, show_in_report, speech_and_person
+from trainers.demos.square import square_videos
+from trainers.demos.steps import DemoError, held_out, run_step, show_in_report, speech_and_person, start
 from trainers.evaluation.comparison import FEWEST
 
 CONFIGS: Final = shipped.folder("configs")
@@ -64,7 +63,7 @@ def demo_video(
     output.mkdir(parents=True, exist_ok=True)
     shards, latents = output / "shards", output / "latents"
     autoencoder, smga, pose, speaking = (output / name for name in ("autoencoder", "smga", "video_pose", "video_audio"))
-    source, options = _videos(output, videos, speakers, clips_per_speaker, workers)
+    source, options = square_videos(output, videos, speakers, clips_per_speaker, workers, FACE)
     run_step(
         "Videos to square shards", "preprocessing.run",
         [f"input={source}", f"output={shards}", f"workers={workers}", *options],
@@ -112,31 +111,6 @@ def demo_video(
     return result
 
 
-def _videos(
-    output: Path, videos: str | None, speakers: int, clips_per_speaker: int, workers: int
-) -> tuple[str, list[str]]:
-    """Where the videos are, and how they are preprocessed."""
-    if videos is not None:
-        from trainers.demos.videos import choose_size
-
-        chosen = choose_size(videos, shortest=True)
-        print(f"Your videos: {chosen.said}; they are cut square, with the face {FACE:.0%} of the height", flush=True)
-        return videos, [f"size={chosen.side}", f"crop={{name: square, face: {FACE}}}"]
-    folder = output / "videos"
-    run_step(
-        "Making synthetic speakers", "preprocessing.synthetic",
-        [f"output={folder}", f"speakers={speakers}", f"clips_per_speaker={clips_per_speaker}", "size=128"]
-        + [f"workers={workers}"],
-    )  # fmt: skip
-    # Drawn people: their key points are known exactly, and they fill their square already.
-    return str(folder / "manifest.jsonl"), ["size=128", "pose=sidecar", "face=keypoints"]
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of the demo."""
-    values: dict[str, Any] = command(demo_video, argv, prog="python -m trainers.demo_video")
-    try:
-        build(values, demo_video)
-    except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    start(demo_video, argv, "python -m trainers.demo_video")

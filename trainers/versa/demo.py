@@ -3,16 +3,13 @@
 `python -m trainers.demo_versa` makes its own set of named actions and talking people; nothing is downloaded.
 """
 
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cospeech import shipped
-from settings import build, command
 from settings.ranges import Count, Whole
-from trainers.demos.steps import DemoError, run_step
+from trainers.demos.steps import DemoError, run_step, start
 
 CONFIGS = shipped.folder("configs") / "versa"
 TEXTS = (
@@ -128,9 +125,4 @@ def speech_and_person(shards: Path, output: Path, seconds: float = 8.0) -> tuple
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Command line of the demo."""
-    values: dict[str, Any] = command(demo_versa, argv, prog="python -m trainers.demo_versa")
-    try:
-        build(values, demo_versa)
-    except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+    start(demo_versa, argv, "python -m trainers.demo_versa")
