@@ -54,6 +54,7 @@ def _hand(edges: Sequence[tuple[int, int]]) -> Strokes:
 
 
 LAYERS: Final = (
+    # A colour is left over, as in `models.human.draw`.
     *(Strokes([a], [b], [colour], 4.0, True) for (a, b), colour in zip(LIMBS, LIMB_COLOURS, strict=False)),
     *(Strokes([point], [point], [colour], 4.0) for point, colour in enumerate(COLOURS)),
     *(_hand(edges) for edges in (LEFT_HAND_EDGES, RIGHT_HAND_EDGES)),

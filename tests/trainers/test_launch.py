@@ -200,6 +200,18 @@ def test_launch_file_of_the_system_is_found_and_is_right(capsys: pytest.CaptureF
     assert "submit smga " in out
 
 
+@pytest.mark.slow
+def test_the_chain_to_videos_builds_each_link_on_those_that_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path(__file__).resolve().parents[2] / "configs" / "mmgt" / "launch_video.yaml"
+    assert main(["mmgt", "--config", str(file), "preprocess.overrides.input=videos", "--dry-run"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("submit ")]
+    waits = {words[1]: set(words[3:]) for words in lines}
+    assert waits["image"] == {"latents"}
+    assert waits["speech"] == {"image"}
+    assert waits["video_pose"] == {"speech"}
+    assert waits["video_audio"] == {"speech", "video_pose"}
+
+
 @pytest.mark.parametrize(
     ("time", "seconds"),
     [("24:00:00", 86_400), (86_400, 86_400), ("12:30", 750), ("2-0", 172_800), ("1-02:03:04", 93_784), ("700", 700)],
