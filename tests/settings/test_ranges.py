@@ -18,11 +18,14 @@ WITHOUT: dict[str, str] = {}
 
 
 def targets() -> list[Any]:
-    """What every `command(...)` of the tree reads its options against, and every stage, part and datamodule below."""
+    """What every `command(...)` and every demo's `start(...)` of the tree reads its options against, and every stage,
+    part and datamodule below."""
     found = []
     for room in ("trainers", "pretrained", "preprocessing", "metrics", "benchmarks"):
         for path in sorted((ROOT / room).rglob("*.py")):
-            for name in re.findall(r"\b(?:run_)?command\(\s*(\w+)\s*,", path.read_text()):
+            for name in re.findall(r"(?<!def )\b(?:(?:run_)?command|start)\(\s*(\w+)\s*,", path.read_text()):
+                if (path.stem, name) == ("steps", "demo"):  # every demo's own, which is found where it starts
+                    continue
                 if name in ("options", "target"):  # what they hand on
                     name = {"trainers": "OPTIONS"}.get(room, "")  # of all stages together
                 if name:
