@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from models.human.keypoints import FACE, LEFT_HAND, LIPS
 from models.video.conditions import VideoInputs
 from models.video.masks import motion_masks
 from models.video.skeletons import draw_skeletons
@@ -15,7 +16,7 @@ from settings.command import command
 from tests.autoencoders import FACTOR, save_autoencoder
 from tests.trainers.video_stages import B, F, H, T, W, base_of, batch, of_its_own, stage
 from trainers.fit import fit
-from trainers.mmgt.video_batch import pick
+from trainers.mmgt.video_batch import pick, places_of
 from trainers.stage.base import SampleGenerator
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mmgt"
@@ -151,6 +152,7 @@ def test_the_loss_is_the_squared_error_of_what_is_predicted(predict, made):
     noisy, levels, _, _ = spy.calls[0]
     random = one.generator(given)  # the same numbers again
     picked = pick(random, F, T, 2, "consecutive", "first")
+    assert not any(random.uniform().lt(0).any() for _ in one.dropped)
     rows = torch.arange(B)[:, None]
     mean, log_variance = (given.arrays["latents"][name][rows, picked.all] for name in ("mean", "log_variance"))
     latents = one.latents.scale * (mean + (log_variance / 2).exp() * random.normal(*mean.shape[1:]))
@@ -187,6 +189,41 @@ def test_face_and_hands_count_more_where_asked(made):
     nobody = batch(pose=torch.full((B, F, 134, 3), -1.0))
     of_its_own(plain, nobody)
     torch.testing.assert_close(plain.step(nobody, "train"), other.step(nobody, "train"))
+
+
+def test_lips_count_twice_what_a_face_does_and_hands_as_much_as_a_face():
+    pose = torch.full((1, 2, 134, 3), -1.0)
+    corners = ((FACE, 0.25, 0.75), (LIPS, 0.5, 0.75), (LEFT_HAND, 0.75, 1.0))
+    for points, low, high in corners:
+        pose[:, 0, points] = torch.tensor((low, low, 1.0))
+        pose[:, 0, points.start] = torch.tensor((high, high, 1.0))
+    counts = places_of(pose, FACTOR, 4, 4, 3.0)[0, 0]
+    expected = torch.ones(2, 4, 4)
+    expected[0, 1:3, 1:3] += 3
+    expected[0, 2, 2] += 3
+    expected[0, 3, 3] += 3
+    torch.testing.assert_close(counts, expected)
+
+
+@pytest.mark.parametrize("hold", [True, False])
+def test_masks_are_held_where_poses_are_left_out_if_asked(hold, made):
+    one = made("video_audio", reference="any", drop_pose=0.6, hold_masks=hold)
+    given = of_its_own(one, batch())
+    numbers = torch.arange(float(F))
+    given.arrays["latents"]["mean"] = numbers.view(1, F, 1, 1, 1).expand(B, F, 4, H // FACTOR, W // FACTOR).clone()
+    given.arrays["latents"]["log_variance"].fill_(-60)
+    spy, seen = Spy(one), set()
+    for number in range(8):
+        given.ids = [f"{number}-{sample}" for sample in range(B)]
+        with torch.no_grad():
+            one.step(given, "train")
+        told, left_out = spy.calls[-1][2:4]
+        reference = (told.reference.mean((1, 2, 3)) / one.latents.scale).round().long()
+        held = motion_masks(given.pose[torch.arange(B), reference], H, W)[:, None]
+        for sample, without in enumerate(left_out["pose"].tolist()):
+            assert (told.masks[sample] == held[sample]).all() == (hold and without)
+            seen.add(without)
+    assert seen == {True, False}
 
 
 @pytest.mark.paper("MMGT-21")

@@ -37,6 +37,8 @@ class VideoAudioStage(VideoStage):
         drop_reference: probability of training without the reference, for classifier-free guidance.
         drop_pose: likewise without poses.
         drop_audio: likewise without speech.
+        hold_masks: masks are held at the reference's frame where poses are left out, as they are when speech alone
+            drives (ours): moving ones show how far the lips are open.
         weighting: how much each noise level counts.
         noise_offset: share of the noise that is the same over a whole channel, so that brightness is learned.
         region_weight: how much more latents of face, lips and hands count than the rest (ours); 0 counts all the same.
@@ -60,6 +62,7 @@ class VideoAudioStage(VideoStage):
         drop_reference: Fraction = 0.05,
         drop_pose: Fraction = 0.05,
         drop_audio: Fraction = 0.05,
+        hold_masks: bool = False,
         weighting: Weighting = "uniform",
         noise_offset: NonNegative = 0.0,
         region_weight: NonNegative = 0.0,
@@ -72,6 +75,7 @@ class VideoAudioStage(VideoStage):
             reference=reference,
             frames="consecutive",
             dropped={"reference": drop_reference, "pose": drop_pose, "audio": drop_audio},
+            hold_masks=hold_masks,
             weighting=weighting,
             noise_offset=noise_offset,
             region_weight=region_weight,

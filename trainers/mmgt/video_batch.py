@@ -10,7 +10,7 @@ from torch.nn.functional import avg_pool2d
 from models.mmgt.smga import HANDCRAFTED
 from models.mmgt.video import MMGTVideo
 from models.video.conditions import VideoInputs
-from models.video.masks import masks_of, motion_masks
+from models.video.masks import masks_of, motion_masks, still
 from models.video.skeletons import draw_skeletons
 from models.video.speech import layers_at_frames, windows_at
 from settings import ConfigError
@@ -85,7 +85,13 @@ def poses_of(batch: Any, picked: Picked, size: Size, covered: Size) -> Tensor:
 
 
 def inputs_of(
-    batch: Any, network: MMGTVideo, picked: Picked, reference: Tensor, pose: Tensor, heard: bool
+    batch: Any,
+    network: MMGTVideo,
+    picked: Picked,
+    reference: Tensor,
+    pose: Tensor,
+    heard: bool,
+    held: Tensor | None = None,
 ) -> VideoInputs:
     """What the network is told of the picked frames.
 
@@ -96,13 +102,17 @@ def inputs_of(
         reference: (B, C, h, w) latents of the reference pictures, scaled.
         pose: (B, T + 1, 134, 3) as `poses_of` gives them.
         heard: whether there is speech, and masks for it.
+        held: (B,) bool, true where masks stay as they are in the reference's frame.
     """
     height, width = (network.downscaling * side for side in reference.shape[-2:])
     frames, rows = picked.frames.shape[1], torch.arange(len(pose), device=pose.device)
     skeletons = draw_skeletons(pose if network.reference_pose else pose[:, :-1], height, width)
     audio = masks = None
     if heard:
-        masks = masks_of(network.masks, motion_masks(pose, height, width), frames)[:, :-1]
+        masks = motion_masks(pose, height, width)
+        if held is not None:
+            masks = torch.where(held[:, None, None, None, None], still(masks, frames), masks)
+        masks = masks_of(network.masks, masks, frames)[:, :-1]
         if network.use_audio:
             audio = windows_at(speech_of(batch, network), picked.frames, network.audio_context)
     return VideoInputs(
@@ -118,9 +128,10 @@ def inputs_of(
 def places_of(pose: Tensor, factor: int, height: int, width: int, weight: float) -> Tensor:
     """What each latent of frames with poses (B, T, 134, 3) counts, (B, 1, T, height, width).
 
-    1 + weight times the share of its pixels that are face, lips or hands; f is `factor`, pixels of a latent's side.
+    1 + weight times the share of its pixels that are face or hands, and as much again for lips, as in the
+    autoencoder's loss; f is `factor`, pixels of a latent's side.
     """
-    regions = motion_masks(pose, height * factor, width * factor)[:, :, :2].amax(2)
+    regions = motion_masks(pose, height * factor, width * factor)[:, :, :2].sum(2)
     return 1 + weight * avg_pool2d(regions, factor)[:, None]
 
 

@@ -32,6 +32,7 @@ class VideoStage(LossStage):
         autoencoder: whose latents.
         reference, frames: which frames of a window are taken (`pick`).
         dropped: probability of training without a condition, by its name.
+        hold_masks: whether masks are held at the reference's frame where poses are left out.
         weighting, noise_offset, region_weight: of the loss.
         optimizer, schedule: as every stage has them.
     """
@@ -47,6 +48,7 @@ class VideoStage(LossStage):
         reference: Reference,
         frames: Frames,
         dropped: dict[str, float],
+        hold_masks: bool = False,
         weighting: Weighting,
         noise_offset: float,
         region_weight: float,
@@ -60,7 +62,7 @@ class VideoStage(LossStage):
         self.network.train_only(self.trains)
         self.temporal = self.trains == "audio_motion"
         self.latents = self._latents(autoencoder)
-        self.reference, self.frames, self.dropped = reference, frames, dropped
+        self.reference, self.frames, self.dropped, self.hold_masks = reference, frames, dropped, hold_masks
         self.weighting, self.noise_offset, self.region_weight = weighting, noise_offset, region_weight
         self.needs = self._needs()  # type: ignore[misc]
 
@@ -85,13 +87,13 @@ class VideoStage(LossStage):
         random, network = self.generator(batch), self.network
         margin = network.audio_context if self.temporal else 0
         picked = pick(random, batch.pose.shape[1], network.window, margin, self.frames, self.reference)
-        x0, inputs, places = self._told(batch, picked, random)
+        left_out = {name: random.uniform() < chance for name, chance in self.dropped.items() if self.training}
+        x0, inputs, places = self._told(batch, picked, random, left_out.get("pose") if self.hold_masks else None)
         levels = network.noise.draw(random)
         noise = random.normal(*x0.shape[1:])
         if self.noise_offset:  # one number for a channel of the whole video
             noise = noise + self.noise_offset * random.normal(x0.shape[1], 1, 1, 1)
         noisy, scales = network.noise.add(x0, noise, levels), network.noise.scales(levels, x0)
-        left_out = {name: random.uniform() < chance for name, chance in self.dropped.items() if self.training}
         output = network(noisy, levels, inputs, left_out, temporal=self.temporal)
         weight = loss_weight(self.weighting, network.noise, levels, network.predict)
         loss = video_loss(output, network.preconditioning.target(x0, noise, scales), weight, places)
@@ -116,10 +118,12 @@ class VideoStage(LossStage):
         true, made = (self.latents.decode(each.transpose(1, 2), size) for each in (x0, made))
         return {"beside": torch.cat([reference.expand_as(true), true, made], -1)}
 
-    def _told(self, batch: Any, picked: Picked, random: Any) -> tuple[Tensor, VideoInputs, Tensor | None]:
+    def _told(
+        self, batch: Any, picked: Picked, random: Any, held: Tensor | None = None
+    ) -> tuple[Tensor, VideoInputs, Tensor | None]:
         """Latents (B, C, T, h, w) of the picked frames, what the network is told, what each place counts.
 
-        Latents are drawn by `random`, or the most likely ones where None.
+        Latents are drawn by `random`, or the most likely ones where None; masks are held where `held` (B,) is true.
         """
         some, factor = picked_of(batch, picked), self.network.downscaling
         if self.latents is None:
@@ -131,7 +135,7 @@ class VideoStage(LossStage):
         height, width = latents.shape[-2:]
         covered = (height * factor, width * factor)
         pose = poses_of(batch, picked, covered if self.latents is None else self.latents.size(some), covered)
-        inputs = inputs_of(batch, self.network, picked, latents[:, -1], pose, heard=self.temporal)
+        inputs = inputs_of(batch, self.network, picked, latents[:, -1], pose, self.temporal, held)
         places = None
         if self.region_weight:
             places = places_of(pose[:, :-1], factor, height, width, self.region_weight)
