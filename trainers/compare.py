@@ -9,7 +9,7 @@ from typing import Any, Final
 from settings import ConfigError, check, command
 from settings.command import value_of
 from settings.output import OutputError, faults_of
-from trainers.evaluate import told
+from trainers.evaluate import read_options
 from trainers.evaluation.options import GIVEN
 from trainers.record import keys_of, load_tool
 from trainers.stages import EVALUATORS
@@ -94,7 +94,7 @@ def compare(
     results: dict[str, Any] = {}
     for number, (export, label) in enumerate(zip(exports, labels, strict=True), 1):
         rows = ("model", *(OF_THE_CLIPS if number == 1 else ()))
-        asked = told(tool, options, shards=str(shards), systems=rows)
+        asked = read_options(tool, options, shards=str(shards), systems=rows)
         asked.progress.what = f"measuring {label} ({number} of {len(runs)})"
         with asked.progress:
             results[label] = load_tool(tool)(export, asked, out)

@@ -69,7 +69,7 @@ def evaluate(*, run: str, data: str | None = None, out: Path | None = None, **op
             f"{export.name} was trained on {shards}, which is not there now ({error}); the run or the shards were "
             "moved: say where they are with data=SHARDS"
         ) from None
-    asked = told(tool, options, shards=str(shards))
+    asked = read_options(tool, options, shards=str(shards))
     check_steps(export, options.get("steps"))
     device_of(asked.device)
     check_writable(folder)
@@ -88,7 +88,7 @@ def evaluate(*, run: str, data: str | None = None, out: Path | None = None, **op
     return results
 
 
-def told(tool: Tool, options: dict[str, Any], **given: Any) -> EvaluateOptions:
+def read_options(tool: Tool, options: dict[str, Any], **given: Any) -> EvaluateOptions:
     """The options of a stage's evaluator.
 
     Args:

@@ -45,8 +45,8 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
     try:
         fill(stage.network, network_weights(file, averaged))
     except RuntimeError as error:
-        said = " ".join(str(error).split())[:300]
-        raise ConfigError(f"{file} does not fit the stage of {folder.config}: {said}") from None
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(f"{file} does not fit the stage of {folder.config}: {reason}") from None
     return write_export(stage.network, Path(out) if out else folder.export, values, folder.path)
 
 

@@ -56,10 +56,10 @@ def test_as_large_as_the_face_needs_and_never_larger_than_the_video(shape, share
     video(tmp_path / "a.mp4", *shape)
     chosen = choose_size(str(tmp_path), shortest=shortest)
     assert chosen.side == side
-    assert f"{shape[1]} x {shape[0]}" in chosen.said
+    assert f"{shape[1]} x {shape[0]}" in chosen.reason
     kept = share * shape[0] * side / (min(shape) if shortest else max(shape))
-    assert f"it has {kept:.0f}" in chosen.said
-    assert ("too few" in chosen.said) == (kept < 0.9 * 64)
+    assert f"it has {kept:.0f}" in chosen.reason
+    assert ("too few" in chosen.reason) == (kept < 0.9 * 64)
 
 
 def test_the_smallest_face_decides_and_what_cannot_be_read_does_not(finder, tmp_path):
@@ -74,7 +74,7 @@ def test_the_smallest_face_decides_and_what_cannot_be_read_does_not(finder, tmp_
 def test_where_nobody_is_found_it_is_said(finder, tmp_path):
     video(tmp_path / "a.mp4", 96, 64)
     chosen = choose_size(str(tmp_path))
-    assert (chosen.side, "no face was found" in chosen.said) == (512, True)
+    assert (chosen.side, "no face was found" in chosen.reason) == (512, True)
 
 
 def test_a_folder_without_videos_is_said(tmp_path):

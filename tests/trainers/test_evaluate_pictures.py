@@ -234,9 +234,9 @@ def test_clips_come_with_what_is_seen_in_them(features):
     talk = load_talks(str(features), "test", None, 1.0)[0]
     assert talk.motion.shape == (25, 768)
     assert talk.audio.shape == (16_000,)
-    assert talk.seen.shape == (25, 3)
+    assert talk.measured.shape == (25, 3)
     pose = next(v["pose.npz"] for info, v in read_clips(features, ("pose.npz",)) if info.id == talk.info.id)
-    assert np.array_equal(talk.seen[:, 1], pose["keypoints"][:25, 4, 1])  # the right wrist
+    assert np.array_equal(talk.measured[:, 1], pose["keypoints"][:25, 4, 1])  # the right wrist
 
 
 def test_correlation_is_pearsons_and_a_still_answer_earns_nothing():

@@ -65,11 +65,11 @@ def onto_person(poses: np.ndarray, size: tuple[int, int], person: np.ndarray, pi
         MediaError: the two have nothing in common by which one could be brought onto the other.
     """
     points, scores = _square(poses, size)
-    own, seen = _square(person[None], picture)
+    own, own_scores = _square(person[None], picture)
     source = lengths_of(points, scores)
     try:
-        target = target_of(own[0], seen[0], source)
-        moved = retarget(points, scores, target, own[0, NECK] if seen[0, NECK] > 0 else None, source)
+        target = target_of(own[0], own_scores[0], source)
+        moved = retarget(points, scores, target, own[0, NECK] if own_scores[0, NECK] > 0 else None, source)
     except ValueError as error:
         raise MediaError(f"the driving poses do not fit the picture: {error}") from None
     scale = torch.tensor([picture[1], picture[0]], dtype=torch.float32)

@@ -187,8 +187,8 @@ def read_first_pose(path: Path, face: bool = True) -> np.ndarray:
 
 def has_person(pose: np.ndarray, face: bool = True) -> bool:
     """Whether a pose (134, 3) shows enough of a person to start from: half the face and four points of the body."""
-    seen = pose[:, 2] > 0
-    return bool((not face or seen[FACE].mean() >= 0.5) and seen[BODY].sum() >= _FEWEST_POINTS)
+    visible = pose[:, 2] > 0
+    return bool((not face or visible[FACE].mean() >= 0.5) and visible[BODY].sum() >= _FEWEST_POINTS)
 
 
 def video_size(shape: tuple[int, int], size: int | None) -> tuple[int, int]:

@@ -30,10 +30,10 @@ def find_square(picture: np.ndarray, crop: Crop, name: str, pose: np.ndarray | N
     if crop != "person":
         return Square.around(width, height)
     face = _face(picture, name) if pose is None else pose[FACE]
-    seen = face[face[:, 2] > 0, :2]
-    if not len(seen):
+    points = face[face[:, 2] > 0, :2]
+    if not len(points):
         raise MediaError(f"{name}: the pose has no face, so there is nothing to place the picture around")
-    x, y = (seen.min(0) + seen.max(0)) / 2
+    x, y = (points.min(0) + points.max(0)) / 2
     return Square.around(width, height, (float(x * width), float(y * height)))
 
 

@@ -69,10 +69,10 @@ def _patient(make: Callable[[], Any]) -> Callable[[], Any]:
     """Loaders whose workers outlive a signal to the process group."""
 
     @functools.wraps(make)
-    def made() -> Any:
+    def make_patient() -> Any:
         loaders = make()
         for loader in loaders if isinstance(loaders, list) else [loaders]:
             loader.worker_init_fn = PatientWorker(loader.worker_init_fn)
         return loaders
 
-    return made
+    return make_patient

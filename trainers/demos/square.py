@@ -21,7 +21,7 @@ def square_videos(
         from trainers.demos.videos import choose_size
 
         chosen = choose_size(videos, shortest=True)
-        print(f"Your videos: {chosen.said}; they are cut square, with the face {face:.0%} of the height", flush=True)
+        print(f"Your videos: {chosen.reason}; they are cut square, with the face {face:.0%} of the height", flush=True)
         return videos, [f"size={chosen.side}", f"crop={{name: square, face: {face}}}"]
     folder = output / "videos"
     run_step(

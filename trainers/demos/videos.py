@@ -20,11 +20,11 @@ class Size(NamedTuple):
 
     Attributes:
         side: pixels of the side that `preprocessing.run size=` means.
-        said: why, in words.
+        reason: why, in words.
     """
 
     side: int
-    said: str
+    reason: str
 
 
 def choose_size(videos: str, face: int = 64, shortest: bool = False) -> Size:
@@ -55,11 +55,13 @@ def choose_size(videos: str, face: int = 64, shortest: bool = False) -> Size:
     side = min(max(LEAST, math.ceil(wanted / 32) * 32), MOST, whole)
     smallest, (height, width) = min(looks, key=lambda look: look[0] / max(look[1]))
     kept = smallest * side / (min(height, width) if shortest else max(height, width))
-    said = (
+    reason = (
         f"the smallest face is {smallest:.0f} pixels high in {width} x {height}; kept at {side} pixels of the "
         f"{'shorter' if shortest else 'longer'} side it has {kept:.0f}"
     )
-    return Size(side, said + ("" if kept >= 0.9 * face else f" (too few for good lips: {face} would do, come closer)"))
+    return Size(
+        side, reason + ("" if kept >= 0.9 * face else f" (too few for good lips: {face} would do, come closer)")
+    )
 
 
 def _look(path: Path) -> tuple[float, tuple[int, int]] | None:
@@ -124,5 +126,5 @@ def _face_points(picture: np.ndarray, name: str) -> np.ndarray | None:
     except (MorePeopleFound, NoPersonFound):
         return None
     height, width = picture.shape[:2]
-    seen = face[face[:, 2] > 0, :2]
-    return seen * (width, height) if len(seen) > 1 else None
+    points = face[face[:, 2] > 0, :2]
+    return points * (width, height) if len(points) > 1 else None

@@ -58,7 +58,7 @@ def _watch(children: list[subprocess.Popen[bytes]]) -> None:
 
     folder = current()
     failure = first(folder) if folder else None
-    said = describe(failure) if failure else f"another rank ended with status {failed.returncode}"
-    sys.stderr.write(f"stopped: {said}\n")
+    message = describe(failure) if failure else f"another rank ended with status {failed.returncode}"
+    sys.stderr.write(f"stopped: {message}\n")
     sys.stderr.flush()
     os._exit(failed.returncode if failed.returncode > 0 else 1)

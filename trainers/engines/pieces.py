@@ -113,7 +113,7 @@ class Writer:
             cause = error if isinstance(error, OSError) else (error.__context__ or error)
             wrong = f"rank {self.rank}: {cause}" if self.ranks > 1 else str(cause)
         results = self._gather((result, wrong))
-        errors = [said for _, said in results if said]
+        errors = [message for _, message in results if message]
         if errors:
             if self.rank == 0:
                 shutil.rmtree(self._temporary, ignore_errors=True)

@@ -58,12 +58,12 @@ class Replicated(SharesErrors, DDPStrategy):
         super().setup(trainer)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: Any, storage_options: Any = None) -> None:
-        said = None
+        message = None
         try:
             super().save_checkpoint(checkpoint, filepath, storage_options)
         except CheckpointError as error:
-            said = str(error)
-        errors = [each for each in self.gather_objects(said) if each]
+            message = str(error)
+        errors = [each for each in self.gather_objects(message) if each]
         if errors:
             raise CheckpointError(errors[0])
 

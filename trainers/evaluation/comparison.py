@@ -137,8 +137,8 @@ def verdict(
     )
     outcome = "loss" if worse else "open" if still else "win"
     parts = [
-        f"{said} {_all_or(some, known, labels, rivals, every)}"
-        for said, some, every in (
+        f"{phrase} {_all_or(some, known, labels, rivals, every)}"
+        for phrase, some, every in (
             ("WORSE than", worse, True),
             ("not told apart from", still, False),
             ("better than", better, True),

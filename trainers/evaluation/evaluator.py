@@ -79,9 +79,9 @@ def train_evaluator(folder: Path, shards: str, config: Path) -> None:
             if line.startswith("epoch "):  # its progress, twice a minute
                 print(f"training the network that is measured by: {line.rstrip()}", file=sys.stderr, flush=True)
     if process.returncode:
-        said = "\n".join("".join(lines).strip().splitlines()[-5:])
+        log = "\n".join("".join(lines).strip().splitlines()[-5:])
         raise ConfigError(
-            f"the network that is measured by could not be trained (config {config}, run folder {folder}):\n{said}"
+            f"the network that is measured by could not be trained (config {config}, run folder {folder}):\n{log}"
         )
 
 

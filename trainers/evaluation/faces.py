@@ -115,5 +115,5 @@ def box_around(points: Tensor, aspect: float) -> tuple[float, float, float, floa
         points: (T, K, 3) of a pose: x and y as fractions of the frame, and a score.
         aspect: the frame's width over its height.
     """
-    seen = points[points[..., 2] > 0].numpy().astype(np.float64)
-    return face_box(seen[:, None], aspect) if len(seen) else None
+    visible = points[points[..., 2] > 0].numpy().astype(np.float64)
+    return face_box(visible[:, None], aspect) if len(visible) else None

@@ -66,15 +66,15 @@ def over_clips(function: Callable[[np.ndarray], float], count: int) -> OverClips
     return OverClips(function(numbers), np.array([function(left) for left in groups]), np.ones(len(groups), bool))
 
 
-def correlation(made: np.ndarray, truth: np.ndarray) -> float:
+def correlation(generated: np.ndarray, truth: np.ndarray) -> float:
     """Pearson's r where the truth is seen; 0 for what never changes, NaN where the truth is not seen or still."""
     there = np.isfinite(truth)
-    made, truth = made[there], truth[there]
+    generated, truth = generated[there], truth[there]
     if len(truth) < 8 or truth.std() < 1e-6:
         return float("nan")
-    if made.std() < 1e-6:
+    if generated.std() < 1e-6:
         return 0.0
-    return float(np.corrcoef(made, truth)[0, 1])
+    return float(np.corrcoef(generated, truth)[0, 1])
 
 
 def combine(function: Callable[..., Any], *figures: float) -> float:

@@ -87,13 +87,13 @@ def _said(lead: Any, clips: int) -> dict[str, Any]:
     return {"outcome": outcome, "behind": lead.ahead, "low": lead.low, "high": lead.high}
 
 
-def rows_of(made: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
+def rows_of(comparison: Mapping[str, Any], split: str) -> list[dict[str, Any]]:
     """A row for each run, a `Cell` for each figure: the best is marked, "=" is not told apart from it."""
-    part = made["splits"][split]
+    part = comparison["splits"][split]
     rows = []
     for name, figures in part["systems"].items():
         row: dict[str, Any] = {"run": name}
-        for figure, about in made["figures"].items():
+        for figure, about in comparison["figures"].items():
             if figure in figures:
                 outcome = part["against_best"].get(figure, {}).get(name, {}).get("outcome")
                 text = _cell(figures[figure]) + (" =" if outcome == "open" else "")
@@ -110,14 +110,14 @@ LEGEND: Final = (
 )
 
 
-def as_markdown(made: Mapping[str, Any]) -> str:
+def as_markdown(comparison: Mapping[str, Any]) -> str:
     """The tables in Markdown, which a terminal shows as well."""
     lines = []
-    for split, part in made["splits"].items():
+    for split, part in comparison["splits"].items():
         seen = " (seen in training)" if part["seen_in_training"] else ""
         few = f"; TOO FEW CLIPS to tell runs apart ({FEWEST} are needed)" if part["clips"] < FEWEST else ""
         lines += [f"## {split}{seen}: {part['clips']} clips, {part['seconds']:.0f} s{few}", ""]
-        rows = rows_of(made, split)
+        rows = rows_of(comparison, split)
         columns = list(dict.fromkeys(name for row in rows for name in row))
         body = [[_text(row.get(name, "-")).replace("|", "\\|") for name in columns] for row in rows]
         heads = [name.replace("|", "\\|") for name in columns]
@@ -125,8 +125,8 @@ def as_markdown(made: Mapping[str, Any]) -> str:
         for row in [heads, ["-" * width for width in widths], *body]:
             lines.append("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
         lines += ["", LEGEND, ""]
-    if made["evaluator"]:
-        lines.append(f"Measured by one network: SHA-256 {made['evaluator']['sha256']}")
+    if comparison["evaluator"]:
+        lines.append(f"Measured by one network: SHA-256 {comparison['evaluator']['sha256']}")
     return "\n".join([*lines, METHOD])
 
 
@@ -134,34 +134,34 @@ def _text(value: Any) -> str:
     return value.text + (" \u2605" if value.best else "") if isinstance(value, Cell) else str(value)
 
 
-def write(made: Mapping[str, Any], runs: Mapping[str, Path | None], out: Path) -> Path:
+def write(comparison: Mapping[str, Any], runs: Mapping[str, Path | None], out: Path) -> Path:
     """Write comparison.json, .csv, .md and .html; returns the page."""
     out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(_plain(made), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(_plain(comparison), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     _replace(out / "comparison.json", text)
-    _replace(out / "comparison.md", as_markdown(made) + "\n")
+    _replace(out / "comparison.md", as_markdown(comparison) + "\n")
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(["split", "run", "figure", "mean", "std", "low", "high", "best", "against_best"])
-    for split, part in made["splits"].items():
+    for split, part in comparison["splits"].items():
         for name, figures in part["systems"].items():
             for figure, value in figures.items():
                 against = part["against_best"].get(figure, {}).get(name, {}).get("outcome", "")
                 numbers = [value[key] for key in ("mean", "std", "low", "high")]
                 writer.writerow([split, name, figure, *numbers, part["best"].get(figure) == name, against])
     _replace(out / "comparison.csv", buffer.getvalue())
-    return _page(made, runs).write(out / "comparison.html")
+    return _page(comparison, runs).write(out / "comparison.html")
 
 
-def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
+def _page(comparison: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
     from trainers.report import add_curves, steps_in_names
     from trainers.tracking.metrics_csv import read_metrics
 
-    page = Page(f"{len(made['runs'])} runs compared", " · ".join(made["runs"]))
-    for split, part in made["splits"].items():
+    page = Page(f"{len(comparison['runs'])} runs compared", " · ".join(comparison["runs"]))
+    for split, part in comparison["splits"].items():
         seen = " Seen in training: this says nothing of new clips." if part["seen_in_training"] else ""
         page.section(f"Figures: {name_of_split(split)}", f"{part['clips']} clips, {part['seconds']:.0f} s.{seen}")
-        page.table(rows_of(made, split), LEGEND)
+        page.table(rows_of(comparison, split), LEGEND)
     page.text(METHOD, "note")
     rows = {name: read_metrics(run / "metrics.csv") for name, run in runs.items() if run is not None}
     add_curves(page, {name: found for name, found in rows.items() if found})
@@ -171,13 +171,13 @@ def _page(made: Mapping[str, Any], runs: Mapping[str, Path | None]) -> Page:
     page.table(
         [
             {"run": name, "from": about["run"], "stage": about["stage"], "SHA-256": about["sha256"]}
-            for name, about in made["runs"].items()
+            for name, about in comparison["runs"].items()
         ]
     )
-    if made["evaluator"]:
-        page.facts({"Measured by (SHA-256)": made["evaluator"]["sha256"], "Shards": made["shards"]})
+    if comparison["evaluator"]:
+        page.facts({"Measured by (SHA-256)": comparison["evaluator"]["sha256"], "Shards": comparison["shards"]})
     page.section("What the figures mean")
-    page.facts({about["title"]: about["meaning"] for about in made["figures"].values()})
+    page.facts({about["title"]: about["meaning"] for about in comparison["figures"].values()})
     return page
 
 

@@ -171,9 +171,9 @@ class BaseStage(Stage):
         picked = pixels(batch.video[rows, chosen.to(batch.video.device)], self.network)
         return picked[:, 0], picked[:, 1:]
 
-    def _losses(self, made: dict[str, Tensor], image: Tensor, driving: Tensor) -> dict[str, Tensor]:
+    def _losses(self, outputs: dict[str, Tensor], image: Tensor, driving: Tensor) -> dict[str, Tensor]:
         """The network's loss and its parts (Eq. 3), for a source (B, 3, S, S) and driving frames (B, N, 3, S, S)."""
-        frames, weight = made["frames"].flatten(0, 1), None
+        frames, weight = outputs["frames"].flatten(0, 1), None
         if self.motion_weight:
             moved = (driving - image[:, None]).abs().mean(2).flatten(0, 1)[:, None]
             moved = avg_pool2d(moved, 5, stride=1, padding=2)
@@ -181,8 +181,8 @@ class BaseStage(Stage):
         losses = {"reconstruction": self.reconstruction(frames, driving.flatten(0, 1), weight)}
         if self.weights["adversarial"]:
             losses["adversarial"] = generator_loss(self.adversarial, self.discriminator(frames).logits)
-        if "reencoded" in made:
-            wanted = made["motion"].detach().flatten(0, 1)
-            losses["threshold"] = threshold_loss(wanted, made["reencoded"].flatten(0, 1), self.threshold)
+        if "reencoded" in outputs:
+            wanted = outputs["motion"].detach().flatten(0, 1)
+            losses["threshold"] = threshold_loss(wanted, outputs["reencoded"].flatten(0, 1), self.threshold)
         total = sum(self.weights[name] * loss for name, loss in losses.items())
         return {"loss": total, **losses}  # type: ignore[dict-item]

@@ -167,8 +167,8 @@ def _stage_link(
         given = options.overrides.get(section) if section else options.overrides
         for key in keys:
             if isinstance(given, Mapping) and key in given:
-                said = "slurm.gpus_per_node and slurm.nodes" if section else "the launch folder"
-                raise ConfigError(f"{where}: '{key}' is not for overrides, {said} decides")
+                decider = "slurm.gpus_per_node and slurm.nodes" if section else "the launch folder"
+                raise ConfigError(f"{where}: '{key}' is not for overrides, {decider} decides")
     overrides, after = _joined(options, before, where)
     folder = place.folder / name
     words = _words(overrides)
@@ -268,8 +268,8 @@ def _resolved(module: str, config: Path | None, words: list[str], where: str, pl
     # Named as the person who launches would set it.
     key = where.rpartition(" ")[2].strip("'") + ".overrides."
     if status:
-        said = err.strip().splitlines() or [f"python -m {module} ended with status {status}"]
-        message = said[-1].removeprefix("config error: ")
+        lines = err.strip().splitlines() or [f"python -m {module} ended with status {status}"]
+        message = lines[-1].removeprefix("config error: ")
         if message.startswith("command line: '"):
             message = message.replace("command line: '", f"'{key}").replace("; give ", f"; give {key}")
             raise ConfigError(f"{place.file}: {message}")

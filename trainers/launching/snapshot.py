@@ -115,6 +115,6 @@ def _git(root: Path, *words: str) -> str:
         ["git", *words], cwd=root, capture_output=True, timeout=60, encoding="utf-8", errors="surrogateescape"
     )
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["it does not say why"]
-        raise ConfigError(f"the code at {root} cannot be copied, git refuses: {said[0]}")
+        lines = done.stderr.strip().splitlines() or ["it does not say why"]
+        raise ConfigError(f"the code at {root} cannot be copied, git refuses: {lines[0]}")
     return done.stdout

@@ -62,7 +62,7 @@ def demo(
         chosen = choose_size(videos) if size is None else None
         size = chosen.side if chosen else size
         if chosen:
-            print(f"Your videos: {chosen.said} (size={size}; their shape stays as it is)", flush=True)
+            print(f"Your videos: {chosen.reason} (size={size}; their shape stays as it is)", flush=True)
     else:
         size = 256 if size is None else size
         folder = output / "videos"

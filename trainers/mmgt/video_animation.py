@@ -108,8 +108,8 @@ class VideoAnimator:
         pose_file = write_poses(options.out.with_suffix(".npz"), poses[:total], picture.shape[:2], self.fps)
         with self._sound(options) as sound:
             output = decoded(latents, pieces, picture.shape[:2], options.decode_batch)
-            made = frames.write(options.out, output, self.fps, sound, self.model, hashes(files), settings, total)
-        return VideoAnimation(made.video, made.frames, made.fps, made.metadata, pose_file)
+            result = frames.write(options.out, output, self.fps, sound, self.model, hashes(files), settings, total)
+        return VideoAnimation(result.video, result.frames, result.fps, result.metadata, pose_file)
 
     @property
     def model(self) -> dict[str, str]:

@@ -111,12 +111,12 @@ class VideoStage(LossStage):
         random = self.generator(batch)
         picked = pick(random, batch.pose.shape[1], self.network.window, 0, "consecutive", "first")
         x0, inputs, _ = self._told(batch, picked, None)
-        made = sample_window(self.network, inputs, random.normal(*x0.shape[1:]), temporal=self.temporal)
+        generated = sample_window(self.network, inputs, random.normal(*x0.shape[1:]), temporal=self.temporal)
         assert self.latents is not None  # a plan does not sample
         size = self.latents.size(batch)
         reference = self.latents.decode(inputs.reference[:, None], size)
-        true, made = (self.latents.decode(each.transpose(1, 2), size) for each in (x0, made))
-        return {"beside": torch.cat([reference.expand_as(true), true, made], -1)}
+        true, generated = (self.latents.decode(each.transpose(1, 2), size) for each in (x0, generated))
+        return {"beside": torch.cat([reference.expand_as(true), true, generated], -1)}
 
     def _told(
         self, batch: Any, picked: Picked, random: Any, held: Tensor | None = None

@@ -40,15 +40,15 @@ def sample_batch(
     sizes = {"H": height, "W": width, "h": -(-height // factor), "w": -(-width // factor)}
     sizes |= {letter: round(frames / fps * (rate or fps)) for letter, rate in RATES.items()}
     longest = {letter: round(LONGEST * (rate or fps)) for letter, rate in RATES.items()}
-    said = {**stage, **_layers(data, stage)}
+    values = {**stage, **_layers(data, stage)}
 
-    def made(place: WindowArray, sizes: Mapping[str, int]) -> Tensor:
+    def random_array(place: WindowArray, sizes: Mapping[str, int]) -> Tensor:
         array = place.array
         shape = [size if isinstance(size, int) else {**array.usual, **sizes}[size] for size in array.shape]
         if place.field in ("latents.mean", "latents.log_variance") and stage.get("latent_channels"):
             shape[1] = int(stage["latent_channels"])
-        if array.channels in said and isinstance(array.shape[-1], str):
-            shape[-1] = int(said[array.channels])
+        if array.channels in values and isinstance(array.shape[-1], str):
+            shape[-1] = int(values[array.channels])
         if place.field == "speech_layers" and (read := stage.get("speech_layers")):
             shape[0] = read[0]
         elif place.field == "speech_layers" and data.get("speech_layers"):
@@ -61,9 +61,9 @@ def sample_batch(
     for name in keys_read(needs, data.get("latents") or "cached"):
         key, whole = KEYS[name.removeprefix(WHOLE)], name.startswith(WHOLE)
         for place in key.in_full if whole else key.places:
-            if place.array.optional and place.array.channels not in said:
+            if place.array.optional and place.array.channels not in values:
                 continue
-            arrays[f"whole.{place.field}" if whole else place.field] = made(place, longest if whole else sizes)
+            arrays[f"whole.{place.field}" if whole else place.field] = random_array(place, longest if whole else sizes)
         if whole:
             arrays["whole.frames"] = torch.full((size, 1), longest["T"], device="cpu")
     return Batch(

@@ -20,7 +20,7 @@ class Expected:
     Attributes:
         fact: name of the data's fact.
         value: what the stage wants it to be.
-        said: the key that says so, and its value, such as "stage.network.fps is 30".
+        setting: the key that says so, and its value, such as "stage.network.fps is 30".
         found: what the data are, in words, with {} for the fact.
         mend: what to change, with {} for the fact.
         fits: whether a fact will do, where it need not be the value itself.
@@ -28,7 +28,7 @@ class Expected:
 
     fact: str
     value: Any
-    said: str
+    setting: str
     found: str
     mend: str
     fits: Callable[[Any], bool] | None = None
@@ -57,7 +57,7 @@ def agree(stage: Expecting, facts: Facts) -> None:
         if one.fact not in facts or one.met(facts[one.fact]):
             continue
         found, mend = (text.format(shown(facts[one.fact])) for text in (one.found, one.mend))
-        raise ConfigError(f"{one.said}, but {found}: {mend}")
+        raise ConfigError(f"{one.setting}, but {found}: {mend}")
 
 
 def same(one: Any, other: Any) -> bool:
@@ -111,12 +111,12 @@ def window_at_least(frames: int, key: str = "stage.network.window") -> Expected:
     )
 
 
-def picture_size(size: int, said: str) -> Expected:
+def picture_size(size: int, setting: str) -> Expected:
     """The frames have to be square, of so many pixels."""
     return Expected(
         "picture",
         (size, size),
-        said,
+        setting,
         "the clips' frames (height, width) come as {}",
         f"set data.video_size=[{size},{size}] (data.video_fit says how oblong ones are fitted)",
     )

@@ -104,6 +104,6 @@ class TextMotionStage(LossStage):
         loss, accuracy = token_loss(logits, tokens, hidden)
         self.log(f"{part}/loss", loss, batch_size=len(batch))
         self.log(f"{part}/accuracy", accuracy, batch_size=len(batch))
-        said = (layout.which >= 0).any(1).float().mean()  # the others train without text
-        self.log(f"{part}/with_text", said, batch_size=len(batch))
+        with_text = (layout.which >= 0).any(1).float().mean()  # the others train without text
+        self.log(f"{part}/with_text", with_text, batch_size=len(batch))
         return loss

@@ -209,9 +209,9 @@ class AutoencoderStage(Stage):
         if self.weights["kl"]:
             losses["kl"] = divergence(rebuilt.mean, rebuilt.log_variance)
         if self.discriminator is not None:
-            said = generator_loss(self.adversarial, self.discriminator(frames).logits)
+            adversarial = generator_loss(self.adversarial, self.discriminator(frames).logits)
             begun = self.global_step >= self.adversarial_start * len(self.parts())
-            losses["adversarial"] = said if begun else 0 * said
+            losses["adversarial"] = adversarial if begun else 0 * adversarial
         return losses
 
     @torch.no_grad()

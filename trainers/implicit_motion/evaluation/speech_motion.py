@@ -75,14 +75,14 @@ class Talk:
         motion: (T, 768) true features.
         appearance: (A,) of its first frame.
         audio: (N,) at 16 kHz.
-        seen: (T, 3) opening of the lips and height of the wrists; NaN where not seen.
+        measured: (T, 3) opening of the lips and height of the wrists; NaN where not seen.
     """
 
     info: ClipInfo
     motion: np.ndarray
     appearance: np.ndarray
     audio: np.ndarray
-    seen: np.ndarray
+    measured: np.ndarray
 
 
 def measure_speech_motion(export: Export, options: SpeechMotionOptions, folder: Path) -> dict[str, Any]:
@@ -139,11 +139,11 @@ class Probe:
 
     def __init__(self, talks: Sequence[Talk]):
         motion = np.concatenate([talk.motion for talk in talks]).astype(np.float64)
-        seen = np.concatenate([talk.seen for talk in talks])
+        measured = np.concatenate([talk.measured for talk in talks])
         self.mean, self.std = motion.mean(0), motion.std(0) + 1e-6
         x = (motion - self.mean) / self.std
-        self.weights, self.offsets = np.zeros((x.shape[1], seen.shape[1])), np.zeros(seen.shape[1])
-        for column, values in enumerate(seen.T):
+        self.weights, self.offsets = np.zeros((x.shape[1], measured.shape[1])), np.zeros(measured.shape[1])
+        for column, values in enumerate(measured.T):
             there = np.isfinite(values)
             if there.sum() < 2:
                 continue
@@ -171,8 +171,8 @@ def load_talks(shards: str, split: str, limit: int | None, seconds: float | None
         lips = np.where((pose[:, 24:92, 2] > 0).all(1), lip_opening(pose), np.nan)
         feature = values["implicit.npz"]
         audio = values["audio.flac"][: round(frames / info.fps * 16_000)]
-        seen = np.concatenate([lips[:, None], wrists], 1)
-        talks.append(Talk(info, feature["motion"][:frames].astype(np.float32), feature["appearance"], audio, seen))
+        measured = np.concatenate([lips[:, None], wrists], 1)
+        talks.append(Talk(info, feature["motion"][:frames].astype(np.float32), feature["appearance"], audio, measured))
     return talks
 
 
@@ -224,16 +224,16 @@ def _measure_split(
     }
 
 
-def measure(made: Sequence[np.ndarray], talks: Sequence[Talk], probe: Probe) -> dict[str, float]:
+def measure(generated: Sequence[np.ndarray], talks: Sequence[Talk], probe: Probe) -> dict[str, float]:
     """All figures of one answer: features (T, 768) for each clip."""
     from metrics import FrechetDistance
 
     frechet = PerClip(FrechetDistance(len(probe.mean)))
     lips, hands, errors, speeds = [], [], [], []
-    for motion, talk in zip(made, talks, strict=True):
+    for motion, talk in zip(generated, talks, strict=True):
         read = probe(motion)
-        lips.append(correlation(read[:, 0], talk.seen[:, 0]))
-        hands.append([correlation(read[:, column], talk.seen[:, column]) for column in (1, 2)])
+        lips.append(correlation(read[:, 0], talk.measured[:, 0]))
+        hands.append([correlation(read[:, column], talk.measured[:, column]) for column in (1, 2)])
         x, y = probe.standard(motion), probe.standard(talk.motion)
         errors.append(np.square(x - y).mean())
         speeds.append(np.sqrt(np.square(np.diff(x, axis=0)).mean(1)).mean())

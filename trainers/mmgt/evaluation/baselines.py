@@ -21,9 +21,9 @@ def own_mean_pose(clips: Sequence[EvaluationClip]) -> list[np.ndarray]:
     """Each clip's own true mean pose, held: no model can know it; it is the best that does not move."""
     poses = []
     for clip in clips:
-        seen = clip.pose[..., 2:] > 0
-        mean = (clip.pose * seen).sum(0) / np.maximum(seen.sum(0), 1)
-        poses.append(np.repeat(np.where(seen.any(0), mean, MISSING)[None], clip.frames, 0))
+        visible = clip.pose[..., 2:] > 0
+        mean = (clip.pose * visible).sum(0) / np.maximum(visible.sum(0), 1)
+        poses.append(np.repeat(np.where(visible.any(0), mean, MISSING)[None], clip.frames, 0))
     return poses
 
 

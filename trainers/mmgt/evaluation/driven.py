@@ -91,12 +91,16 @@ class Poses:
         }
 
     def measure(
-        self, row: str, seed: int, talks: Sequence[Talk], made: Mapping[tuple[str, int], Sequence[np.ndarray]]
+        self,
+        row: str,
+        seed: int,
+        talks: Sequence[Talk],
+        generated_poses: Mapping[tuple[str, int], Sequence[np.ndarray]],
     ) -> dict[str, Any]:
         """FGD, Diversity and BAS of a row's poses; nothing for rows that have none of their own."""
         from metrics.beats import audio_onsets
 
-        poses = [talk.pose for talk in talks] if row == "truth" else made.get((row, seed))
+        poses = [talk.pose for talk in talks] if row == "truth" else generated_poses.get((row, seed))
         if poses is None:
             return {}
         clips = [
@@ -116,7 +120,7 @@ def made_poses(
 
     poses: list[np.ndarray] = [np.zeros(0)] * len(talks)
     for number, part in enumerate(batches([talk.frames for talk in talks], batch)):
-        made = animator.poses([talks[i].pose[0] for i in part], [speech[i] for i in part], seed=seed + 1000 * number)
-        for i, one in zip(part, made, strict=True):
+        output = animator.poses([talks[i].pose[0] for i in part], [speech[i] for i in part], seed=seed + 1000 * number)
+        for i, one in zip(part, output, strict=True):
             poses[i] = one
     return poses

@@ -69,7 +69,7 @@ def measure(poses: Sequence[np.ndarray], clips: Sequence[EvaluationClip], encode
         "fgd": fgd.compute(),
         "diversity": diversity.compute(),
         "bas": score,
-        "bas_distance": combine(lambda made, true: abs(made - true), score, true_score),
+        "bas_distance": combine(lambda value, true: abs(value - true), score, true_score),
         "velocity_error": velocity.compute(),
         "acceleration_error": acceleration.compute(),
         "lip_correlation": lips.compute(),

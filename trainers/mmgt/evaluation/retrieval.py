@@ -30,11 +30,11 @@ def own_frame_retrieval(generated: Tensor, truth: Tensor, pose: Tensor, spaced: 
         (n,) bool, n at most `spaced`: frames that show neither mouth nor hands are left out.
     """
     at = spaced_frames(len(truth), spaced)
-    made, true = pair_frames(generated[at], truth[at])
+    output, true = pair_frames(generated[at], truth[at])
     height, width = truth.shape[-2:]
     inside = region_mask(part_boxes(pose[at], PARTS["mouth_hands"]), height, width, DILATION)
     hits = []
-    for number, (frame, mask) in enumerate(zip(made, inside, strict=True)):
+    for number, (frame, mask) in enumerate(zip(output, inside, strict=True)):
         if not mask.any() or len(at) < 2:
             continue
         errors = (frame[:, mask] - true[:, :, mask]).double().square().mean((1, 2))

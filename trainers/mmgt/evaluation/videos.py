@@ -105,10 +105,10 @@ def _measure_split(
     poses: Poses | None,
     index: Index,
 ) -> dict[str, Any]:
-    made = {} if poses is None else poses.of(talks, options.seeds)
+    generated_poses = {} if poses is None else poses.of(talks, options.seeds)
     answers = {
         name: answer
-        for name, answer in _answers(models, options, talks, made, index).items()
+        for name, answer in _answers(models, options, talks, generated_poses, index).items()
         if name in options.beside or options.wants(name)
     }
     tallies = {
@@ -131,7 +131,7 @@ def _measure_split(
     figures = {key: tally.compute() for key, tally in tallies.items()}
     if poses is not None:
         for name, seed in figures:
-            figures[name, seed] |= poses.measure(name, seed, talks, made)
+            figures[name, seed] |= poses.measure(name, seed, talks, generated_poses)
     systems = {}
     for name in dict.fromkeys(name for name, _ in figures):
         own = [figures[key] for key in figures if key[0] == name]
@@ -159,13 +159,13 @@ def _answers(
     models: Mapping[str, VideoModel],
     options: VideoFigureOptions,
     talks: Sequence[Talk],
-    made: Mapping[tuple[str, int], Sequence[np.ndarray]],
+    generated_poses: Mapping[tuple[str, int], Sequence[np.ndarray]],
     index: Index,
 ) -> dict[str, Answer]:
     """Every row by its name."""
-    answers = {name: _generated(model, talks, made, "model") for name, model in models.items()}
-    if models["model"].listens or made:
-        answers["shuffled_audio"] = _generated(models["model"], talks, made, "shuffled_audio")
+    answers = {name: _generated(model, talks, generated_poses, "model") for name, model in models.items()}
+    if models["model"].listens or generated_poses:
+        answers["shuffled_audio"] = _generated(models["model"], talks, generated_poses, "shuffled_audio")
     answers["source"] = Answer(lambda number, shot, seed: shot.frames[:1].expand_as(shot.frames))
     answers["reconstruction"] = Answer(lambda number, shot, seed: models["model"].reconstruct(shot.frames))
     answers["truth"] = Answer(lambda number, shot, seed: shot.frames)
@@ -179,7 +179,7 @@ def _answers(
 def _generated(
     model: VideoModel,
     talks: Sequence[Talk],
-    made: Mapping[tuple[str, int], Sequence[np.ndarray]],
+    generated_poses: Mapping[tuple[str, int], Sequence[np.ndarray]],
     row: str,
 ) -> Answer:
     """A network's videos, of each clip's own speech, or (`row` "shuffled_audio") of another one's."""
@@ -194,8 +194,8 @@ def _generated(
             heard = others[seed]
         talk = talks[number]
         poses = None if model.drive == "speech_only" else talk.pose
-        if made:
-            poses = made[row, seed][number]
+        if generated_poses:
+            poses = generated_poses[row, seed][number]
         # Another noise for each clip.
         return model.generate(
             shot.frames[0], talk, poses, None if heard is None else heard[number], seed + 1000 * number

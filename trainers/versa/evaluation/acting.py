@@ -145,7 +145,7 @@ class Actor:
     ) -> list[np.ndarray]:
         """Motions (M, 263) for wishes, in batches of such with like length."""
 
-        def told(step: int, steps: int) -> None:
+        def report_step(step: int, steps: int) -> None:
             options.progress.say(f"making clips, step {step} of {steps}")
 
         order = sorted(range(len(requests)), key=lambda i: requests[i].seconds or 0)
@@ -154,7 +154,7 @@ class Actor:
             part = order[start : start + options.batch]
             tokens = generate_all(
                 self.network, [requests[i] for i in part], seed=[seed + 7919 * i for i in part], steps=options.steps,
-                guidance=options.guidance, told=told, **more,
+                guidance=options.guidance, told=report_step, **more,
             )  # fmt: skip
             for i, own in zip(part, tokens, strict=True):
                 output[i] = self.decode(own)[: max(1, round((requests[i].seconds or 0) * FPS))]

@@ -204,7 +204,7 @@ def measure(motions: Sequence[np.ndarray], acts: Sequence[Act]) -> dict[str, flo
     bas = score.compute()
     figures = {
         "bas": bas,
-        "bas_distance": combine(lambda made, true: abs(made - true), bas, true_score.compute()),
+        "bas_distance": combine(lambda value, true: abs(value - true), bas, true_score.compute()),
         "speed": mean_over_clips(speeds),
     }
     if any(counts):

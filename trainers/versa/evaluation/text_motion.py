@@ -181,13 +181,13 @@ def _share(of_clips: Sequence[Sequence[bool]]) -> float:
     return mean_over_clips([float(np.mean(one)) if one else np.nan for one in of_clips], [len(one) for one in of_clips])
 
 
-def _diversity(made: torch.Tensor) -> float:
+def _diversity(embeddings: torch.Tensor) -> float:
     """Mean distance between the vectors (B, D) of all pairs."""
 
     def of(numbers: np.ndarray) -> float:
-        return float(torch.pdist(made[numbers]).mean()) if len(numbers) > 1 else float("nan")
+        return float(torch.pdist(embeddings[numbers]).mean()) if len(numbers) > 1 else float("nan")
 
-    return over_clips(of, len(made))
+    return over_clips(of, len(embeddings))
 
 
 def by_action(motions: Sequence[np.ndarray], acts: Sequence[Act]) -> dict[str, float]:

@@ -161,5 +161,5 @@ def _local(motion: np.ndarray) -> np.ndarray:
     return np.concatenate([pelvis, others], axis=1)
 
 
-def _distance(made: np.ndarray, truth: np.ndarray) -> float:
-    return float(np.linalg.norm(made - truth, axis=-1).mean())
+def _distance(output: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.linalg.norm(output - truth, axis=-1).mean())
