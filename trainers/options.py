@@ -103,12 +103,14 @@ class CheckpointOptions:
         keep_last: how many of them are kept; -1 or 0 keeps all.
         monitor: figure of the stage that tells the best checkpoint, such as val/loss; null keeps no best.
         mode: whether a smaller or a larger figure is better.
+        export: whose network becomes the run's: that of the last step, or of the best checkpoint.
     """
 
     every_n_steps: Annotated[int, Field(ge=1)] = 1000
     keep_last: Annotated[int, Field(ge=-1)] = 3
     monitor: str | None = "val/loss"
     mode: Literal["min", "max"] = "min"
+    export: Literal["last", "best"] = "last"
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,8 @@ def _train(folder: RunFolder, options: dict[str, Any]) -> Path:
     stage = _stage(options)
     check(options["strategy"], options["trainer"], stage, options["compile"].enabled)
     check_monitor(options["checkpoint"].monitor, stage)
+    if options["checkpoint"].export == "best" and options["checkpoint"].monitor is None:
+        raise ConfigError("checkpoint.export=best wants checkpoint.monitor, the figure that tells the best")
     if is_first_rank():
         check_wandb(options["wandb"])
     datamodule = _datamodule(options, stage)
@@ -111,7 +113,10 @@ def _train(folder: RunFolder, options: dict[str, Any]) -> Path:
     trainer.loggers = loggers(folder, options["wandb"], values, from_step)
     _fit(trainer, stage, datamodule, checkpoint)
     if trainer.is_global_zero:
-        if shards_of(trainer).whole:
+        best = folder.checkpoints / "best.ckpt"
+        if options["checkpoint"].export == "best" and best.exists():
+            export_checkpoint(values, folder, best)
+        elif shards_of(trainer).whole:
             export(stage.network, ema, folder, values)
         else:
             export_checkpoint(values, folder)
@@ -152,13 +157,13 @@ def export(network: torch.nn.Module, ema: EMA | None, folder: RunFolder, values:
     return write_export(network, folder.export, values, folder.path)
 
 
-def export_checkpoint(values: Mapping[str, Any], folder: RunFolder) -> Path:
-    """Write `export/` from the newest checkpoint, where no rank holds the whole network."""
-    newest = newest_whole(folder.checkpoints)
-    if newest is None:
+def export_checkpoint(values: Mapping[str, Any], folder: RunFolder, checkpoint: Path | None = None) -> Path:
+    """Write `export/` from a checkpoint; from the newest, where no rank holds the whole network."""
+    found = checkpoint or newest_whole(folder.checkpoints)
+    if found is None:
         raise CheckpointError(f"no checkpoint in {folder.checkpoints} to export")
     network = rebuilt(values).network
-    fill(network, network_weights(newest))
+    fill(network, network_weights(found))
     return write_export(network, folder.export, values, folder.path)
 
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from settings import ConfigError
 from tests.trainers.runs import toy_run
 from tests.trainers.toy import ToyNetwork
 from trainers.export import export, main
@@ -84,3 +85,20 @@ def test_a_damaged_checkpoint_is_an_error_in_one_line(
     file.write_bytes(b"PK\x03\x04 nothing more")
     assert main(["--run", str(folder), f"checkpoint={file}"]) == 2
     assert "cannot read checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kept", ["best", "last"])
+def test_training_ends_with_the_network_of_the_last_step_or_of_the_best_validation(kept: str, tmp_path: Path) -> None:
+    # The loss falls: by its greatest value the first validation is the best.
+    run = toy_run(tmp_path / "run", checkpoint={"export": kept, "mode": "max", "keep_last": 0})
+    written = weights(run / "export")
+    best = weights(export(run=run, checkpoint="best", out=tmp_path / "best"))
+    newest = weights(export(run=run, out=tmp_path / "newest"))
+    assert not same(best, newest)
+    assert same(written, best if kept == "best" else newest)
+
+
+def test_the_best_of_nothing_is_refused_before_training(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"checkpoint\.export=best wants checkpoint\.monitor"):
+        toy_run(tmp_path / "run", checkpoint={"export": "best", "monitor": None})
+    assert not (tmp_path / "run").exists()
