@@ -62,18 +62,18 @@ def draw_pose(
         raise ValueError(f"draw_pose wants one pose of shape ({POINTS}, 3), got {pose.shape}")
     canvas = _canvas(height, width, background)
     xy = pose[:, :2] * (width, height)
-    seen = (
+    visible = (
         (pose[:, 2] >= threshold)
         & (pose[:, 2] > 0)
         & np.isfinite(pose).all(1)
         & (np.abs(pose[:, :2] - 0.5) <= FAR).all(1)
     )
     scale = min(height, width) / REFERENCE_SIZE
-    pixels = np.where(seen[:, None], xy, 0.0)
-    _draw_body(canvas, pixels, seen, scale)
-    _draw_hands(canvas, pixels.astype(np.int64).tolist(), seen, scale)
+    pixels = np.where(visible[:, None], xy, 0.0)
+    _draw_body(canvas, pixels, visible, scale)
+    _draw_hands(canvas, pixels.astype(np.int64).tolist(), visible, scale)
     radius = max(1, round(3 * scale))
-    for (x, y), drawn in zip(pixels[FACE].astype(np.int64).tolist(), seen[FACE], strict=True):
+    for (x, y), drawn in zip(pixels[FACE].astype(np.int64).tolist(), visible[FACE], strict=True):
         if drawn and 0 < x < width and 0 < y < height:
             cv2.circle(canvas, (x, y), radius, FACE_DOT, -1)
     return canvas
@@ -135,10 +135,10 @@ def _circle() -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], 1)
 
 
-def _draw_body(canvas: np.ndarray, pixels: np.ndarray, seen: np.ndarray, scale: float) -> None:
+def _draw_body(canvas: np.ndarray, pixels: np.ndarray, visible: np.ndarray, scale: float) -> None:
     half_width = max(1.0, 4 * scale)
     for (start, end), colour in zip(LIMBS, LIMB_COLOURS, strict=False):  # a colour is left over
-        if not (seen[start] and seen[end]):
+        if not (visible[start] and visible[end]):
             continue
         along = (pixels[end] - pixels[start]) / 2
         length = float(np.hypot(*along))
@@ -150,17 +150,17 @@ def _draw_body(canvas: np.ndarray, pixels: np.ndarray, seen: np.ndarray, scale: 
         cv2.fillConvexPoly(canvas, np.rint(ellipse).astype(np.int32), colour)
     radius = max(1, round(4 * scale))
     for index, colour in enumerate(COLOURS):
-        if seen[index]:
+        if visible[index]:
             cv2.circle(canvas, (int(pixels[index, 0]), int(pixels[index, 1])), radius, colour, -1)
 
 
-def _draw_hands(canvas: np.ndarray, pixels: list[list[int]], seen: np.ndarray, scale: float) -> None:
+def _draw_hands(canvas: np.ndarray, pixels: list[list[int]], visible: np.ndarray, scale: float) -> None:
     thickness = max(1, round(2 * scale))
     for edges in (LEFT_HAND_EDGES, RIGHT_HAND_EDGES):
         for (start, end), colour in zip(edges, FINGER_COLOURS, strict=True):
-            if seen[start] and seen[end]:
+            if visible[start] and visible[end]:
                 cv2.line(canvas, tuple(pixels[start]), tuple(pixels[end]), colour, thickness)
     radius = max(1, round(4 * scale))
     for index in range(HANDS.start, HANDS.stop):
-        if seen[index]:
+        if visible[index]:
             cv2.circle(canvas, tuple(pixels[index]), radius, HAND_JOINT, -1)

@@ -58,8 +58,10 @@ def _draw(joints: np.ndarray, centre: np.ndarray, height: int, width: int) -> np
     scale = height / HEIGHT
 
     def pixels(points: np.ndarray) -> np.ndarray:
-        seen = project(points, centre)
-        places = np.stack([width / 2 + scale * seen[..., 0], height - scale * (seen[..., 1] + BELOW)], axis=-1)
+        projected = project(points, centre)
+        places = np.stack(
+            [width / 2 + scale * projected[..., 0], height - scale * (projected[..., 1] + BELOW)], axis=-1
+        )
         # Far outside is as good as outside, and OpenCV's integers do not overflow.
         return np.clip(np.nan_to_num(places), -4 * height, 5 * height).round().astype(int)
 

@@ -38,8 +38,8 @@ def rotations_of(joints: Tensor, offsets: Tensor | None = None) -> Tensor:
             world[joint] = best_rotation(rest[below].expand(*joints.shape[:-2], len(below), 3), bones[..., below, :])
             local[joint] = above.mT @ world[joint]
         elif below:
-            seen = (above.mT @ bones[..., below[0], :, None]).squeeze(-1)
-            local[joint] = rotation_between(rest[below[0]].expand_as(seen), seen)
+            direction = (above.mT @ bones[..., below[0], :, None]).squeeze(-1)
+            local[joint] = rotation_between(rest[below[0]].expand_as(direction), direction)
             world[joint] = above @ local[joint]
         else:
             world[joint] = above

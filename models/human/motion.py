@@ -253,11 +253,11 @@ def to_smplx(motion: Any, *, offsets: Any = None, pelvis: Any = None) -> dict[st
     """
     vectors = _tensor(motion)
     offsets = torch.from_numpy(offsets) if isinstance(offsets, np.ndarray) else offsets
-    turns = matrix_to_axis_angle(recover_rotations(vectors, offsets)).flatten(-2)
+    axis_angles = matrix_to_axis_angle(recover_rotations(vectors, offsets)).flatten(-2)
     root = _heading(vectors)[1]
     if pelvis is not None:
         root = root - torch.as_tensor(pelvis).to(root)
-    values = {"global_orient": turns[..., :3], "body_pose": turns[..., 3:], "transl": root}
+    values = {"global_orient": axis_angles[..., :3], "body_pose": axis_angles[..., 3:], "transl": root}
     return {name: value.numpy() for name, value in values.items()} if isinstance(motion, np.ndarray) else values
 
 

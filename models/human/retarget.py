@@ -44,8 +44,8 @@ def lengths_of(keypoints: Tensor, scores: Tensor) -> Lengths:
     """
     parents, children = (torch.tensor(side) for side in zip(*BONES, strict=True))
     bones = (keypoints[:, children] - keypoints[:, parents]).norm(dim=-1)
-    seen = (scores[:, children] > 0) & (scores[:, parents] > 0)
-    long = [_longest(bones[:, bone], seen[:, bone]) for bone in range(len(BONES))]
+    visible = (scores[:, children] > 0) & (scores[:, parents] > 0)
+    long = [_longest(bones[:, bone], visible[:, bone]) for bone in range(len(BONES))]
     weight = (scores[:, FACE] > 0).to(keypoints)[..., None]
     count = weight.sum(1, keepdim=True)
     middle = (keypoints[:, FACE] * weight).sum(1, keepdim=True) / count.clamp(min=1)
@@ -73,10 +73,10 @@ def target_of(pose: Tensor, scores: Tensor, like: Lengths) -> Lengths:
     Raises:
         ValueError: nothing of the person is seen that the poses have, too.
     """
-    seen = lengths_of(pose[None], scores[None])
-    bones = torch.fmax(seen.bones, seen.bones[list(_MIRRORED)])
-    hand = torch.fmax(seen.left_hand, seen.right_hand)
-    have = Lengths(bones, seen.face, hand, hand).stack()
+    lengths = lengths_of(pose[None], scores[None])
+    bones = torch.fmax(lengths.bones, lengths.bones[list(_MIRRORED)])
+    hand = torch.fmax(lengths.left_hand, lengths.right_hand)
+    have = Lengths(bones, lengths.face, hand, hand).stack()
     ratios = have / like.stack()
     known = ratios[ratios.isfinite() & (ratios > 0)]
     if not len(known):
@@ -125,5 +125,5 @@ def retarget(
     return torch.where((scores > 0)[..., None], output, torch.full_like(output, -1))
 
 
-def _longest(lengths: Tensor, seen: Tensor) -> Tensor:
-    return lengths[seen].quantile(LONGEST) if seen.any() else lengths.new_tensor(torch.nan)
+def _longest(lengths: Tensor, visible: Tensor) -> Tensor:
+    return lengths[visible].quantile(LONGEST) if visible.any() else lengths.new_tensor(torch.nan)

@@ -137,7 +137,7 @@ def _check(network: SMGA, first_pose: Tensor, speech: Tensor) -> None:
         raise ValueError("speech has no frames: there is nothing to generate")
 
 
-def _hold_on(known: Tensor, seen: Tensor) -> Callable[[Tensor], Tensor]:
+def _hold_on(known: Tensor, valid: Tensor) -> Callable[[Tensor], Tensor]:
     """What makes a predicted x0 (B, T, 402) go on from known frames (B, K, 402).
 
     The known frames are put in. By how much the last of them differs from its prediction, the frames that follow are
@@ -148,10 +148,10 @@ def _hold_on(known: Tensor, seen: Tensor) -> Callable[[Tensor], Tensor]:
 
     def hold(x0: Tensor) -> Tensor:
         before, after = x0[:, :shared], x0[:, shared:]
-        step = torch.where(seen[:, -1:], known[:, -1:] - before[:, -1:], 0)
+        step = torch.where(valid[:, -1:], known[:, -1:] - before[:, -1:], 0)
         length = min(EASE, after.shape[1])
         eased = after[:, :length] + step * ease[:length]
-        return torch.cat([torch.where(seen, known, before), eased, after[:, length:]], 1)
+        return torch.cat([torch.where(valid, known, before), eased, after[:, length:]], 1)
 
     return hold
 

@@ -66,16 +66,16 @@ class PoseSpace(nn.Module):
             x0 (B, T, 402), and where it is known, (B, T, 402) bool: a missing point's x and y are not.
         """
         xy, score = pose[..., :2], pose[..., 2:]
-        seen = score > 0
+        visible = score > 0
         if self.predict == "pose":
-            numbers, seen_score = 2 * xy - 1, torch.ones_like(seen)
+            numbers, score_known = 2 * xy - 1, torch.ones_like(visible)
         else:
             first = first_pose[:, None]
-            seen_score = (first[..., 2:] > 0).expand_as(seen)
-            seen = seen & seen_score
-            numbers, score = (xy - first[..., :2]) / self.motion_std, (score - first[..., 2:]) * seen_score
-        x0 = torch.cat([numbers * seen, score], -1)
-        return x0.flatten(-2), torch.cat([seen, seen, seen_score], -1).flatten(-2)
+            score_known = (first[..., 2:] > 0).expand_as(visible)
+            visible = visible & score_known
+            numbers, score = (xy - first[..., :2]) / self.motion_std, (score - first[..., 2:]) * score_known
+        x0 = torch.cat([numbers * visible, score], -1)
+        return x0.flatten(-2), torch.cat([visible, visible, score_known], -1).flatten(-2)
 
     def decode(self, x0: Tensor, first_pose: Tensor) -> Tensor:
         """What `encode` made, (B, T, 402), back to poses (B, T, 134, 3) with scores in [0, 1]."""
@@ -93,8 +93,8 @@ class PoseSpace(nn.Module):
     def hide_faint(pose: Tensor) -> Tensor:
         """Poses (..., 134, 3) whose points with next to no score are missing: (-1, -1, 0)."""
         xy, score = pose[..., :2], pose[..., 2:]
-        seen = score > FAINT
-        return torch.cat([torch.where(seen, xy, MISSING), torch.where(seen, score, 0)], -1)
+        visible = score > FAINT
+        return torch.cat([torch.where(visible, xy, MISSING), torch.where(visible, score, 0)], -1)
 
 
 def face_channels() -> Tensor:

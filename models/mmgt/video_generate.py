@@ -85,7 +85,7 @@ def generate_latents(
     try:
         size, channels, height, width = source.reference.shape
         noises = NoiseTape(seed, size, channels * height * width)
-        conditions, made, done = None, None, 0
+        conditions, latents, done = None, None, 0
         for begin, end in windows(source.frames, window, overlap):
             shared = done - begin
             fresh = source.drive(done, end)
@@ -96,9 +96,9 @@ def generate_latents(
             conditions = encoded if conditions is None else joined(conditions, encoded, shared)
             noise = noises.read(begin, end).to(source.reference)
             noise = noise.unflatten(-1, (channels, height, width)).transpose(1, 2)
-            known = None if made is None or not shared else made[:, :, -shared:]
-            made = sample_window(network, conditions, noise, steps=steps, guidance=weights, known=known)
-            yield made[:, :, shared:] / network.latent_scale
+            known = None if latents is None or not shared else latents[:, :, -shared:]
+            latents = sample_window(network, conditions, noise, steps=steps, guidance=weights, known=known)
+            yield latents[:, :, shared:] / network.latent_scale
             done = end
     finally:
         network.train(training)

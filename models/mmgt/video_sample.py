@@ -46,8 +46,8 @@ def sample_window(
     weights = network.guidance if guidance is None else guidance
     guider = ClassifierFree(**{name: weights.get(name, 1.0) for name, there in given.items() if there})
 
-    def predict(x: Tensor, levels: Tensor, told: Any, left_out: Mapping[str, Tensor]) -> Tensor:
-        output = network(x, levels, told, left_out, temporal=temporal).to(x.dtype)
+    def predict(x: Tensor, levels: Tensor, inputs: Any, left_out: Mapping[str, Tensor]) -> Tensor:
+        output = network(x, levels, inputs, left_out, temporal=temporal).to(x.dtype)
         return network.preconditioning.x0(output, x, network.noise.scales(levels, x))
 
     denoise = guider.prepare(predict, conditions)

@@ -66,7 +66,7 @@ def generate_all(
     window: int | None = None,
     overlap: int | None = None,
     every_step: bool = False,
-    told: Callable[[int, int], None] = lambda done, total: None,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Tensor]:
     """Motion tokens of several sequences at once; each is what it would be alone.
 
@@ -85,7 +85,7 @@ def generate_all(
         overlap: tokens that a window shares with the one before; None is a quarter of the window.
         every_step: ask the network in each step, even where nothing is hidden any more: processes that share its
             weights out have to ask equally often.
-        told: called after each step of unmasking, with how many of how many are done.
+        on_step: called after each step of unmasking, with how many of how many are done.
 
     Returns:
         (N_i,) long on the CPU, of each wish.
@@ -129,7 +129,7 @@ def generate_all(
         for place, (number, rows) in enumerate(batches):
             pieces = [plans[i].cut(*cuts[i][number]) for i in rows]
             known = [output[i][slice(*cuts[i][number])] for i in rows]
-            step_done = partial(_tell, told, place * how.steps, total)
+            step_done = partial(_tell, on_step, place * how.steps, total)
             done = _unmask(network, pieces, known, [draws[i] for i in rows], how, step_done)
             step_done(how.steps)
             for i, tokens in zip(rows, done, strict=True):
@@ -139,8 +139,8 @@ def generate_all(
     return output
 
 
-def _tell(told: Callable[[int, int], None], before: int, total: int, step: int) -> None:
-    told(before + step, total)
+def _tell(on_step: Callable[[int, int], None], before: int, total: int, step: int) -> None:
+    on_step(before + step, total)
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def _unmask(
     known: list[Tensor],
     draws: list[torch.Generator],
     how: _How,
-    told: Callable[[int], None],
+    on_step: Callable[[int], None],
 ) -> list[Tensor]:
     """One window of some sequences: their tokens, of which those in `known` that are no mask stay."""
     device = next(network.parameters()).device
@@ -273,7 +273,7 @@ def _unmask(
         remaining = (unknown * share).floor().long()
         rank = sureness.masked_fill(~hidden, float("inf")).argsort(1).argsort(1)
         tokens = tokens.masked_fill((rank < remaining[:, None]) & hidden, mask)
-        told(step)
+        on_step(step)
     return [row[:length] for row, length in zip(tokens, lengths, strict=True)]
 
 

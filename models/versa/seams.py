@@ -36,8 +36,8 @@ def seam_costs(poses: Tensor, scores: Tensor, next_poses: Tensor, next_scores: T
     span = 2 * context
     weights = _weights().to(poses)
 
-    def parts(values: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-        there = (seen > 0).to(values) * weights.sqrt()  # each side carries half of the weight
+    def parts(values: Tensor, part_scores: Tensor) -> tuple[Tensor, Tensor]:
+        there = (part_scores > 0).to(values) * weights.sqrt()  # each side carries half of the weight
         return values * there[..., None], there
 
     tail, tail_there = parts(poses[:, -span:], scores[:, -span:])

@@ -198,5 +198,5 @@ def _load_clip(model: str) -> tuple[Any, Any]:
             network = CLIPTextModel.from_pretrained(name).eval().requires_grad_(False)
         return AutoTokenizer.from_pretrained(name), network
     except (OSError, ValueError, TypeError, KeyError, ImportError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"CLIP text model '{model}' cannot be loaded ({said}); {where}") from None
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"CLIP text model '{model}' cannot be loaded ({reason}); {where}") from None

@@ -218,16 +218,16 @@ class PoseBank(nn.Module, SavedNetwork, library_name="cospeech", tags=["versa.to
         total = torch.zeros(length + 2 * CONTEXT, POINTS, 2)
         weight = torch.zeros(length + 2 * CONTEXT, POINTS)
         scores = torch.zeros(length + 2 * CONTEXT, POINTS)
-        for place, (poses, seen) in enumerate(pieces):
+        for place, (poses, piece_scores) in enumerate(pieces):
             share = torch.ones(frames + 2 * CONTEXT)
             span = torch.arange(2 * CONTEXT)
             rise = (span + 0.5) / (2 * CONTEXT) if blend else span // CONTEXT
             share[: 2 * CONTEXT], share[-2 * CONTEXT :] = rise, 1 - rise
             part = slice(place * frames, (place + 1) * frames + 2 * CONTEXT)
-            worth = share[:, None] * (seen > 0)
+            worth = share[:, None] * (piece_scores > 0)
             total[part] += worth[..., None] * poses
             weight[part] += worth
-            scores[part] += worth * seen
+            scores[part] += worth * piece_scores
         inside = slice(CONTEXT, CONTEXT + length)
         total, weight, scores = total[inside], weight[inside], scores[inside]
         there = weight > 0
@@ -242,8 +242,8 @@ def normalised(keypoints: Tensor, scores: Tensor, unit: Tensor, home: Tensor) ->
 
 def size_of(keypoints: Tensor, scores: Tensor) -> tuple[Tensor, Tensor] | None:
     """A clip's longest width of the shoulders (95th percentile) and the mean place of its neck; None without them."""
-    seen = (scores[:, [LEFT_SHOULDER, RIGHT_SHOULDER, NECK]] > 0).all(1)
-    if not seen.any():
+    visible = (scores[:, [LEFT_SHOULDER, RIGHT_SHOULDER, NECK]] > 0).all(1)
+    if not visible.any():
         return None
-    wide = (keypoints[seen, LEFT_SHOULDER] - keypoints[seen, RIGHT_SHOULDER]).norm(dim=-1).quantile(_UNIT_SHARE)
-    return (wide, keypoints[seen, NECK].mean(0)) if wide > 0 else None
+    wide = (keypoints[visible, LEFT_SHOULDER] - keypoints[visible, RIGHT_SHOULDER]).norm(dim=-1).quantile(_UNIT_SHARE)
+    return (wide, keypoints[visible, NECK].mean(0)) if wide > 0 else None

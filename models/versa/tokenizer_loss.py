@@ -16,7 +16,7 @@ MILLIMETRES: Final = 1000.0
 
 def tokenizer_loss(
     network: MotionTokenizer,
-    made: Reconstruction,
+    reconstruction: Reconstruction,
     *,
     beta: float = 0.02,
     position_weight: float = 2.0,
@@ -30,7 +30,7 @@ def tokenizer_loss(
 
     Args:
         network: whose normalisation it is.
-        made: of a batch.
+        reconstruction: of a batch.
         beta: weight of the commitment.
         position_weight: weight of the joints' places, from where a window begins: smooth L1 in decimetres, whose
             square ends at a tenth.
@@ -40,13 +40,15 @@ def tokenizer_loss(
         `loss` and its parts `reconstruction`, `positions`, `velocities`, `commitment`, each the mean over samples of
         each one's mean over what is no padding.
     """
-    joints, truth = joints_of(network, made)
+    joints, truth = joints_of(network, reconstruction)
     speed, true_speed = (joints.diff(dim=1) * FPS, truth.diff(dim=1) * FPS)
     losses = {
-        "reconstruction": mean_of(_distance(made.motion.float(), made.truth.float()), made.mask),
-        "positions": mean_of(_distance(DECIMETRES * joints, DECIMETRES * truth, TENTH), made.mask),
-        "velocities": mean_of(_distance(speed, true_speed, TENTH), made.mask[:, 1:]),
-        "commitment": made.commitment,
+        "reconstruction": mean_of(
+            _distance(reconstruction.motion.float(), reconstruction.truth.float()), reconstruction.mask
+        ),
+        "positions": mean_of(_distance(DECIMETRES * joints, DECIMETRES * truth, TENTH), reconstruction.mask),
+        "velocities": mean_of(_distance(speed, true_speed, TENTH), reconstruction.mask[:, 1:]),
+        "commitment": reconstruction.commitment,
     }
     loss = losses["reconstruction"] + beta * losses["commitment"]
     loss = loss + position_weight * losses["positions"] + velocity_weight * losses["velocities"]
@@ -54,19 +56,19 @@ def tokenizer_loss(
 
 
 @torch.no_grad()
-def tokenizer_errors(network: MotionTokenizer, made: Reconstruction) -> dict[str, Tensor]:
+def tokenizer_errors(network: MotionTokenizer, reconstruction: Reconstruction) -> dict[str, Tensor]:
     """`mpjpe`, mean distance of joints in millimetres, and `error_<part>`, mean distance of each part in deviations."""
-    joints, truth = joints_of(network, made)
-    off = (made.motion.float() - made.truth.float()).abs()
-    errors = {f"error_{name}": mean_of(off[..., part], made.mask) for name, part in PARTS.items()}
-    return {"mpjpe": MILLIMETRES * mean_of((joints - truth).norm(dim=-1), made.mask), **errors}
+    joints, truth = joints_of(network, reconstruction)
+    off = (reconstruction.motion.float() - reconstruction.truth.float()).abs()
+    errors = {f"error_{name}": mean_of(off[..., part], reconstruction.mask) for name, part in PARTS.items()}
+    return {"mpjpe": MILLIMETRES * mean_of((joints - truth).norm(dim=-1), reconstruction.mask), **errors}
 
 
-def joints_of(network: MotionTokenizer, made: Reconstruction) -> tuple[Tensor, Tensor]:
+def joints_of(network: MotionTokenizer, reconstruction: Reconstruction) -> tuple[Tensor, Tensor]:
     """Joints (B, M, 22, 3) in metres of the reconstruction and of the truth, both from the origin."""
     return (
-        recover_joints(network.denormalise(made.motion.float())),
-        recover_joints(network.denormalise(made.truth.float())),
+        recover_joints(network.denormalise(reconstruction.motion.float())),
+        recover_joints(network.denormalise(reconstruction.truth.float())),
     )
 
 
@@ -76,5 +78,5 @@ def mean_of(errors: Tensor, mask: Tensor) -> Tensor:
     return each.mean()
 
 
-def _distance(made: Tensor, truth: Tensor, square_to: float = 1.0) -> Tensor:
-    return F.smooth_l1_loss(made, truth, reduction="none", beta=square_to)
+def _distance(output: Tensor, truth: Tensor, square_to: float = 1.0) -> Tensor:
+    return F.smooth_l1_loss(output, truth, reduction="none", beta=square_to)

@@ -93,13 +93,13 @@ def _at_once(height: int, width: int) -> int:
 def _draw(canvas: Tensor, pose: Tensor) -> None:
     """Puts poses (N, 134, 3) on a canvas (N, 3, H, W)."""
     height, width = canvas.shape[-2:]
-    seen = (pose[..., 2] >= THRESHOLD) & pose.isfinite().all(-1) & ((pose[..., :2] - 0.5).abs() <= FAR).all(-1)
-    xy = torch.where(seen[..., None], pose[..., :2], 0) * torch.tensor((width, height), device=pose.device)
+    visible = (pose[..., 2] >= THRESHOLD) & pose.isfinite().all(-1) & ((pose[..., :2] - 0.5).abs() <= FAR).all(-1)
+    xy = torch.where(visible[..., None], pose[..., :2], 0) * torch.tensor((width, height), device=pose.device)
     scale = min(height, width) / REFERENCE_SIZE
     radii = [max(THINNEST, layer.radius * scale) for layer in LAYERS]
     ends = [(torch.tensor(layer.starts), torch.tensor(layer.ends)) for layer in LAYERS]
     ends = [(a.to(pose.device), b.to(pose.device)) for a, b in ends]
-    boxes = torch.stack([_box(xy, seen, torch.cat(both)) for both in ends]).tolist()  # the one look at numbers
+    boxes = torch.stack([_box(xy, visible, torch.cat(both)) for both in ends]).tolist()  # the one look at numbers
     for layer, radius, (a, b), (x0, y0, x1, y1) in zip(LAYERS, radii, ends, boxes, strict=True):
         left, right = max(0, int(x0 - radius - 1)), min(width, int(x1 + radius + 2))
         top, bottom = max(0, int(y0 - radius - 1)), min(height, int(y1 + radius + 2))
@@ -108,13 +108,13 @@ def _draw(canvas: Tensor, pose: Tensor) -> None:
         patch = canvas[..., top:bottom, left:right]
         x = torch.arange(left, right, device=pose.device) + 0.5
         y = torch.arange(top, bottom, device=pose.device) + 0.5
-        alpha, colour = _ink(xy[:, a], xy[:, b], seen[:, a] & seen[:, b], x, y, layer, radius)
+        alpha, colour = _ink(xy[:, a], xy[:, b], visible[:, a] & visible[:, b], x, y, layer, radius)
         patch.mul_(1 - alpha).add_(colour)
 
 
-def _box(xy: Tensor, seen: Tensor, points: Tensor) -> Tensor:
+def _box(xy: Tensor, visible: Tensor, points: Tensor) -> Tensor:
     """Left, top, right and bottom of those points that are seen, over all frames; left beyond right if none is."""
-    there, at = seen[:, points, None], xy[:, points]
+    there, at = visible[:, points, None], xy[:, points]
     low = torch.where(there, at, torch.inf).amin((0, 1)).clamp(-1e6, 1e6)
     high = torch.where(there, at, -torch.inf).amax((0, 1)).clamp(-1e6, 1e6)
     return torch.cat([low, high])

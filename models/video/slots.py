@@ -59,14 +59,14 @@ class ReferenceAttention:
         """
         if write is not None:
             write.setdefault(self.place, hidden_states)
-        seen = hidden_states
+        context = hidden_states
         if read is not None:
             reference = read[self.place]
             reference = reference.repeat_interleave(len(hidden_states) // len(reference), 0)
             if keep is not None:
                 reference = torch.where(keep[:, None, None], reference, hidden_states)
-            seen = torch.cat([hidden_states, reference], 1)
-        return _PLAIN(attn, hidden_states, encoder_hidden_states=seen, attention_mask=attention_mask)
+            context = torch.cat([hidden_states, reference], 1)
+        return _PLAIN(attn, hidden_states, encoder_hidden_states=context, attention_mask=attention_mask)
 
 
 class ContextAttention:

@@ -88,7 +88,7 @@ class VersaAnimator:
                     steps=options.steps,
                     guidance=options.guidance,
                     fps=MOTION_FPS,
-                    told=bar.reach,
+                    on_step=bar.reach,
                 )
         except ValueError as error:
             raise ConfigError(str(error)) from None

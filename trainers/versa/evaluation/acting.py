@@ -154,7 +154,7 @@ class Actor:
             part = order[start : start + options.batch]
             tokens = generate_all(
                 self.network, [requests[i] for i in part], seed=[seed + 7919 * i for i in part], steps=options.steps,
-                guidance=options.guidance, told=report_step, **more,
+                guidance=options.guidance, on_step=report_step, **more,
             )  # fmt: skip
             for i, own in zip(part, tokens, strict=True):
                 output[i] = self.decode(own)[: max(1, round((requests[i].seconds or 0) * FPS))]
