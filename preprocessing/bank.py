@@ -83,8 +83,8 @@ def make_bank(options: Options) -> dict[str, Any]:
     try:
         bank = PoseBank.build(templates, codes=tokenizer.codes, frames=frames, most=options.snippets, tokenizer=sha256)
     except ValueError as error:
-        said = "".join(f"; {count} clips: {reason}" for reason, count in left_out.items())
-        raise ConfigError(f"no bank of {options.input}: {error}{said}") from None
+        details = "".join(f"; {count} clips: {reason}" for reason, count in left_out.items())
+        raise ConfigError(f"no bank of {options.input}: {error}{details}") from None
     summary = {
         "clips": len(templates),
         "snippets": len(bank.tokens),
@@ -130,9 +130,9 @@ def at_25(keypoints: np.ndarray, scores: np.ndarray, info: ClipInfo) -> tuple[to
     high = np.minimum(low + (at > low), info.frames - 1)
     share = (at - low).astype(np.float32)[:, None]
     points = (1 - share[..., None]) * square[low] + share[..., None] * square[high]
-    seen = np.where((scores[low] > 0) & (scores[high] > 0), (1 - share) * scores[low] + share * scores[high], 0)
-    points = np.where(seen[..., None] > 0, points, -1)
-    return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(seen.astype(np.float32))
+    blended = np.where((scores[low] > 0) & (scores[high] > 0), (1 - share) * scores[low] + share * scores[high], 0)
+    points = np.where(blended[..., None] > 0, points, -1)
+    return torch.from_numpy(points.astype(np.float32)), torch.from_numpy(blended.astype(np.float32))
 
 
 def _save(bank: PoseBank, summary: dict[str, Any], output: Path) -> None:

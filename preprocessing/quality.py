@@ -238,14 +238,14 @@ def _jumps(
     """Share of the steps from frame to frame in which the head jumps, or is found in one frame and not in the other."""
     if len(points) < 2:
         return 0.0
-    seen = (scores[:, NOSE] >= _SEEN) & face
-    both = seen[1:] & seen[:-1]
+    visible = (scores[:, NOSE] >= _SEEN) & face
+    both = visible[1:] & visible[:-1]
     aspect = (draft.info.width or 1) / (draft.info.height or 1)
     moved = np.linalg.norm(np.diff(points[:, NOSE], axis=0) * (aspect, 1), axis=-1)
     height = np.maximum(np.minimum(heights[1:], heights[:-1]), 1e-6)
     # At lower frame rates the same movement is a longer step.
     far = moved / height > jump * max(1.0, 25 / draft.fps)
-    flicker = seen[1:] != seen[:-1]
+    flicker = visible[1:] != visible[:-1]
     return float(((far & both) | flicker).mean())
 
 

@@ -92,17 +92,17 @@ def face_arrays(
         width: of the frame in pixels.
         height: of the frame in pixels.
     """
-    seen = scores > 0
+    visible = scores > 0
     pixels = face * np.array([width, height], np.float32)
     pose = np.zeros((len(face), 3))
-    for index in np.flatnonzero(seen):
+    for index in np.flatnonzero(visible):
         pose[index] = head_pose(pixels[index], width, height)
-    row = seen[:, None]
+    row = visible[:, None]
     return {
         "boxes": np.where(row, box(outline), -1).astype(np.float32),
         "lip_boxes": np.where(row, lip_box(face), -1).astype(np.float32),
         "scores": scores.astype(np.float32),
-        "blink": np.where(seen, eye_openness(pixels), 0).astype(np.float32),
+        "blink": np.where(visible, eye_openness(pixels), 0).astype(np.float32),
         "head_pose": np.where(row, pose, 0).astype(np.float32),
         "landmarks": np.where(row[..., None], landmarks, -1).astype(np.float32),
     }

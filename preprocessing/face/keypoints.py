@@ -26,8 +26,8 @@ class KeypointFace:
         pose = draft.arrays["pose.npz"]
         points, scores = pose["keypoints"][:, FACE], pose["scores"][:, FACE]
         mean = scores.mean(1)
-        seen = (scores > 0).all(1) & (mean >= self.minimum_score)
+        visible = (scores > 0).all(1) & (mean >= self.minimum_score)
         landmarks = np.concatenate([points, np.zeros_like(points[..., :1])], -1)
         draft.arrays["face.npz"] = face_arrays(
-            points, np.where(seen, mean, 0), points, landmarks, draft.info.width, draft.info.height
+            points, np.where(visible, mean, 0), points, landmarks, draft.info.width, draft.info.height
         )

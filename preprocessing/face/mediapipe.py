@@ -78,10 +78,10 @@ def face_region(draft: Draft) -> tuple[int, int, int, int]:
     """
     width, height = draft.info.width, draft.info.height
     pose = draft.arrays.get("pose.npz")
-    seen = None if pose is None else pose["scores"][:, FACE] > 0.3
-    if pose is None or seen is None or not seen.any():
+    visible = None if pose is None else pose["scores"][:, FACE] > 0.3
+    if pose is None or visible is None or not visible.any():
         return 0, 0, width, height
-    points = pose["keypoints"][:, FACE][seen] * (width, height)
+    points = pose["keypoints"][:, FACE][visible] * (width, height)
     # Single wild points would open the crop to the whole frame.
     low, high = np.percentile(points, 1, axis=0), np.percentile(points, 99, axis=0)
     room = _MARGIN * max(high - low)

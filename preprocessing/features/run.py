@@ -84,10 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(Options, argv, prog="python -m preprocessing.features", make=make_features, tell=_tell)
 
 
-def _tell(options: Options, made: dict[str, Any]) -> None:
+def _tell(options: Options, summary: dict[str, Any]) -> None:
     key = WRITERS.get(options.writer["name"]).key
-    print(f"{made['clips']} clips with {key} in {options.output}; {len(made['skipped'])} left out")
-    for clip, reason in made["skipped"].items():
+    print(f"{summary['clips']} clips with {key} in {options.output}; {len(summary['skipped'])} left out")
+    for clip, reason in summary["skipped"].items():
         print(f"  not usable: {clip}: {reason}")
 
 

@@ -47,13 +47,13 @@ class FeatureWork(ShardWork):
         known = {name: value for name, value in self.index.statistics.items() if name not in own}
         new = statistics.of_keys()
         if self.key.stem in new:
-            new[self.key.stem]["network"] = self.made["network"]
+            new[self.key.stem]["network"] = self.inputs["network"]
         samples = [sample for shard in shards for sample in shard.samples]
         summary = {
             "clips": len(samples),
             "frames": sum(sample.frames for sample in samples),
             "skipped": {clip: reason for record in records for clip, reason in record["skipped"].items()},
-            **self.made,
+            **self.inputs,
         }
         self.end(Index(fps=self.index.fps, shards=shards, statistics=known | new), summary)
         return summary

@@ -113,11 +113,11 @@ def _smplx(location: Path, options: Options) -> list[SourceFile]:
             f"input={options.input}: no .npz file (SMPL-X motion of AMASS or BEAT2), no folder {MOTIONS} (HumanML3D), "
             f"no {FILE_NAME} (shards) in it"
         )
-    said = _beat_splits(root)
+    splits = _beat_splits(root)
     sources = []
     for file in files:
         name = file.relative_to(root).as_posix()
-        row = {"speaker": speaker_of(name), "split": said.get(file.stem)}
+        row = {"speaker": speaker_of(name), "split": splits.get(file.stem)}
         sources.append(SourceFile(file, name, file.parent, {key: value for key, value in row.items() if value}))
     return sources
 

@@ -28,13 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(Options, argv, prog="python -m preprocessing.motion", make=import_motion, tell=_tell)
 
 
-def _tell(options: Options, made: dict[str, Any]) -> None:
-    dropped = ", ".join(f"{count} {reason}" for reason, count in made["dropped"].items()) or "none"
-    print(f"{made['files']} files, {made['clips']} clips in {options.output}; left out: {dropped}")
-    for entry in made["drops"][:20]:
+def _tell(options: Options, summary: dict[str, Any]) -> None:
+    dropped = ", ".join(f"{count} {reason}" for reason, count in summary["dropped"].items()) or "none"
+    print(f"{summary['files']} files, {summary['clips']} clips in {options.output}; left out: {dropped}")
+    for entry in summary["drops"][:20]:
         print(f"  not usable: {entry['file']}: {entry['reason']} ({entry['detail']})")
-    if len(made["drops"]) > 20:
-        print(f"  and {len(made['drops']) - 20} more, see {Path(options.output) / 'summary.json'}")
+    if len(summary["drops"]) > 20:
+        print(f"  and {len(summary['drops']) - 20} more, see {Path(options.output) / 'summary.json'}")
 
 
 def import_motion(options: Options) -> dict[str, Any]:

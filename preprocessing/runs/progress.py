@@ -39,5 +39,5 @@ class VideoProgress(Progress):
                 # Said at once, so that a wrong folder or a missing codec shows before the night is over.
                 logger.warning("%s: %s", job.source.name, record["error"])
         errors = f", {self.errors} errors" if self.errors else ""
-        said = f"{self.finished}/{self.videos} videos, {self.clips} clips, {self.dropped} dropped{errors}"
-        self.advance(job.bytes, said)
+        status = f"{self.finished}/{self.videos} videos, {self.clips} clips, {self.dropped} dropped{errors}"
+        self.advance(job.bytes, status)

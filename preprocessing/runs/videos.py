@@ -77,9 +77,9 @@ class VideoWork(ShardWork):
 
     def differences(self, there: Mapping[str, Any]) -> list[str]:
         """What makes an earlier run another one: version, options, videos."""
-        if there.get("fingerprint") == self.made["fingerprint"]:
+        if there.get("fingerprint") == self.inputs["fingerprint"]:
             return []
-        return _differences(there, self.made)
+        return _differences(there, self.inputs)
 
     def alone(self, name: str, wait: bool = False) -> AbstractContextManager[bool]:
         """Hold a lock that dies with the process; yields whether it was got."""

@@ -32,7 +32,7 @@ class ShardWork:
 
     Args:
         output: the output folder; made if need be.
-        made: all that decides what comes out, as plain values.
+        inputs: all that decides what comes out, as plain values.
         names: of the shards, finished or not, also of those that will hold nothing.
 
     Attributes:
@@ -47,8 +47,8 @@ class ShardWork:
     folders: ClassVar[tuple[str, ...]] = ()
     beside: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, output: Path, made: dict[str, Any], names: Iterable[str]) -> None:
-        self.output, self.made, self.names, self.folder = output, made, list(names), output / "work"
+    def __init__(self, output: Path, inputs: dict[str, Any], names: Iterable[str]) -> None:
+        self.output, self.inputs, self.names, self.folder = output, inputs, list(names), output / "work"
 
     def claim(self) -> None:
         """Begin, or go on with what an earlier run of the same options left.
@@ -74,11 +74,11 @@ class ShardWork:
                 f"{self.output} holds {self.what} with other options ({'; '.join(changed[:4])}); start it with the "
                 "same ones to go on, give another output, or restart=true to throw it away"
             )
-        write_json(path, self.made)  # nothing was finished, as after a typing error in an option: nothing is lost
+        write_json(path, self.inputs)  # nothing was finished, as after a typing error in an option: nothing is lost
 
     def differences(self, there: Mapping[str, Any]) -> list[str]:
         """What makes an earlier run another one, in words; empty where it is the same."""
-        return [f"another {key}" for key, value in self.made.items() if there.get(key) != value]
+        return [f"another {key}" for key, value in self.inputs.items() if there.get(key) != value]
 
     def is_complete(self) -> bool:
         """Whether an earlier run has made all of this.
@@ -174,7 +174,7 @@ class ShardWork:
         """Write what is being made unless another task of the same array was faster."""
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.tmp")
         try:
-            write_json(temporary, self.made)
+            write_json(temporary, self.inputs)
             try:
                 os.link(temporary, path)
             except FileExistsError:

@@ -80,14 +80,14 @@ class Pose:
     Args:
         orient: (T, 3, 3) rotation of the whole body.
         pelvis: (T, 3) metres.
-        turns: (T, 55, 3) axis-angle; the first comes after the start's rotation.
+        rotations: (T, 55, 3) axis-angle; the first comes after the start's rotation.
         betas: (K,).
         expression: (T, E).
     """
 
     orient: Tensor
     pelvis: Tensor
-    turns: Tensor
+    rotations: Tensor
     betas: Tensor
     expression: Tensor
 
@@ -124,14 +124,14 @@ class Energy:
         body = self.body_mean + self.body_deviation * variables.body
         hands = self.model.hand_means + self.hand_deviation * variables.hands
         zero = torch.zeros(frames, 3)
-        turns = torch.cat(
+        rotations = torch.cat(
             [_TURN * variables.turn, body, self.jaw_deviation * variables.jaw, zero, zero, hands[:, 0], hands[:, 1]], 1
         ).unflatten(1, (JOINTS, 3))
         place = self.origin + variables.place * torch.tensor([_RAY, _RAY, _LOG_DEPTH])
         return Pose(
-            axis_angle_to_matrix(turns[:, 0]) @ self.start.orient,
+            axis_angle_to_matrix(rotations[:, 0]) @ self.start.orient,
             pelvis_of(place, self.depth),
-            turns,
+            rotations,
             variables.betas,
             variables.expression,
         )
@@ -139,7 +139,9 @@ class Energy:
     def place(self, pose: Pose, detailed: bool = True) -> tuple[Tensor, Tensor]:
         """Joints (T, 55, 3) and key points (T, 134, 3) in metres; without details in a resting face's shape."""
         expression = pose.expression if detailed else None
-        joints, points = self.model(pose.turns, pose.betas, expression, base=self.start.orient, correctives=detailed)
+        joints, points = self.model(
+            pose.rotations, pose.betas, expression, base=self.start.orient, correctives=detailed
+        )
         shift = (pose.pelvis - joints[:, 0])[:, None]
         return joints + shift, points + shift
 
@@ -157,14 +159,16 @@ class Energy:
         cost = (self.weight * robust(error, width)).sum(1)
         cost = cost + variables.body.square().sum(1) + _BETA_SHARE * variables.betas.square().sum()
         cost = cost + (pose.orient[:, ::2, 1] / priors.LEANING).square().sum(1)
-        body, hands = pose.turns[:, BODY_JOINTS].flatten(1), pose.turns[:, LEFT_FINGERS.start :].unflatten(1, (2, 15))
-        cost = cost + priors.limits(body, hands.flatten(2), pose.turns[:, JAW]) + self._behind(joints, pose.orient)
+        body = pose.rotations[:, BODY_JOINTS].flatten(1)
+        hands = pose.rotations[:, LEFT_FINGERS.start :].unflatten(1, (2, 15))
+        cost = cost + priors.limits(body, hands.flatten(2), pose.rotations[:, JAW]) + self._behind(joints, pose.orient)
         smooth = self._moves(joints[:, : BODY_JOINTS.stop], _JOINTS) + self._moves(body, _BODY_TURNS)
         if detailed:
             cost = cost + variables.hands.square().sum((1, 2)) + variables.jaw.square().sum(1)
             cost = cost + _EXPRESSION_SHARE * variables.expression.square().sum(1)
             smooth = smooth + self._moves(hands, _FINGER_TURNS)
-            smooth = smooth + self._moves(pose.expression, _FACE_MOVES) + self._moves(pose.turns[:, JAW], _FACE_MOVES)
+            smooth = smooth + self._moves(pose.expression, _FACE_MOVES)
+            smooth = smooth + self._moves(pose.rotations[:, JAW], _FACE_MOVES)
         return cost.mean() + smooth / len(cost)
 
     def _moves(self, values: Tensor, deviation: float) -> Tensor:

@@ -120,9 +120,9 @@ def fit(
 
 def _energy(model: BodyModel, camera: Camera, target: Tensor, weight: Tensor, fps: float) -> Energy:
     """The energy about the best placement of a resting body."""
-    turns = torch.zeros(1, 55, 3)
-    turns[0, BODY_JOINTS] = priors.body_prior()[0].unflatten(0, (21, 3))
-    joints, points = model(turns, torch.zeros(model.betas))
+    rotations = torch.zeros(1, 55, 3)
+    rotations[0, BODY_JOINTS] = priors.body_prior()[0].unflatten(0, (21, 3))
+    joints, points = model(rotations, torch.zeros(model.betas))
     start = place(points[0] - joints[0, 0], model.height, camera, target, weight * model.known)
     return Energy(model, camera, start, target, weight, fps)
 
@@ -134,14 +134,14 @@ def _result(energy: Energy, variables: Variables, weight: Tensor) -> Fit:
     chosen = slice(model.betas, model.betas + pose.expression.shape[1])
     root = root + pose.expression @ model.joint_shapes[0, :, chosen].mT
     # From an angle to itself by way of the matrix, so that every axis-angle vector is the shortest one.
-    turns = matrix_to_axis_angle(axis_angle_to_matrix(pose.turns)).flatten(1)
+    rotations = matrix_to_axis_angle(axis_angle_to_matrix(pose.rotations)).flatten(1)
     xy = energy.camera.project(points)
     far = (xy - energy.target).norm(dim=-1)
     size = energy.camera.focal * model.height / -pose.pelvis[:, 2]
     error = _error((far / size[:, None]).numpy(), (weight * model.known).numpy() > 0)
 
     def part(joints: slice) -> np.ndarray:
-        return turns[:, 3 * joints.start : 3 * joints.stop].numpy()
+        return rotations[:, 3 * joints.start : 3 * joints.stop].numpy()
 
     arrays = {
         "global_orient": matrix_to_axis_angle(pose.orient).numpy(),
@@ -161,10 +161,10 @@ def _result(energy: Energy, variables: Variables, weight: Tensor) -> Fit:
     return Fit(arrays, joints.numpy(), fractions)
 
 
-def _error(far: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _error(far: np.ndarray, visible: np.ndarray) -> np.ndarray:
     """(T,) mean over the parts that are seen of the mean distance of their seen points."""
-    sums = np.stack([np.where(seen[:, part], far[:, part], 0).sum(1) for part in _PARTS])
-    counts = np.stack([seen[:, part].sum(1) for part in _PARTS])
+    sums = np.stack([np.where(visible[:, part], far[:, part], 0).sum(1) for part in _PARTS])
+    counts = np.stack([visible[:, part].sum(1) for part in _PARTS])
     there = (counts > 0).sum(0)
     mean = (sums / np.maximum(counts, 1)).sum(0) / np.maximum(there, 1)
     return np.where(there > 0, mean, NOTHING_SEEN).astype(np.float32)

@@ -70,22 +70,23 @@ def bend_limbs(
     metres = (-start.pelvis[:, 2] / camera.focal)[:, None, None]
     for limb in LIMBS:
         there = weight[:, list(limb.points)] > 0
-        seen = start.seen & there[:, :2].all(1)
-        if not seen.any():
+        visible = start.visible & there[:, :2].all(1)
+        if not visible.any():
             continue
         root, hinge = limb.joints[0] - 1, limb.joints[1] - 1
         lengths = (joints[list(limb.joints[1:])] - joints[list(limb.joints[:2])]).norm(dim=-1)
-        flat = (target[seen][:, list(limb.points)].diff(dim=1) * metres[seen]) * torch.tensor([1.0, -1.0])  # (S, 2, 2)
+        across = target[visible][:, list(limb.points)].diff(dim=1)
+        flat = across * metres[visible] * torch.tensor([1.0, -1.0])  # (S, 2, 2)
         # An end that is not seen hangs down from its hinge.
         hanging = torch.stack([torch.zeros(2), torch.stack([torch.zeros(()), -lengths[1]])])
-        flat = torch.where((there[seen, 2:] | (torch.arange(2) == 0))[..., None], flat, hanging)
-        turns, bends = _ways(limb, flat, lengths, start.orient[seen])
-        vectors = matrix_to_axis_angle(turns)  # (4, S, 3)
+        flat = torch.where((there[visible, 2:] | (torch.arange(2) == 0))[..., None], flat, hanging)
+        rotations, bends = _ways(limb, flat, lengths, start.orient[visible])
+        vectors = matrix_to_axis_angle(rotations)  # (4, S, 3)
         axis, sign = limb.axis
         cost = ((vectors - mean[root]) / deviation[root]).square().sum(-1)
         cost = cost + ((sign * bends - mean[hinge, axis]) / deviation[hinge, axis]).square()
-        way, index = cheapest(turns, cost), torch.arange(int(seen.sum()))
-        back = nearest(seen)
+        way, index = cheapest(rotations, cost), torch.arange(int(visible.sum()))
+        back = nearest(visible)
         pose[:, root] = vectors[way, index][back]
         pose[:, hinge, axis] = sign * bends[way, index][back]
     return pose.flatten(1)

@@ -41,12 +41,12 @@ class Placement:
     Args:
         orient: (T, 3, 3) rotation of the whole body.
         pelvis: (T, 3) metres.
-        seen: (T,) bool, frames with enough points; the others have their neighbours' placement.
+        visible: (T,) bool, frames with enough points; the others have their neighbours' placement.
     """
 
     orient: Tensor
     pelvis: Tensor
-    seen: Tensor
+    visible: Tensor
 
 
 def place(rest: Tensor, height: float, camera: Camera, target: Tensor, weight: Tensor) -> Placement:
@@ -62,17 +62,17 @@ def place(rest: Tensor, height: float, camera: Camera, target: Tensor, weight: T
     chosen = list(POINTS)
     rest, target = rest[chosen], target[:, chosen]
     weight = weight[:, chosen] * torch.tensor(_SHARES)
-    seen = (weight > 0).sum(1) >= _LEAST
+    visible = (weight > 0).sum(1) >= _LEAST
     frames = len(target)
-    if not seen.any():
+    if not visible.any():
         pelvis = torch.tensor([0.0, 0.0, -UNSEEN]).expand(frames, 3)
-        return Placement(torch.eye(3).expand(frames, 3, 3), pelvis, seen)
-    depth = _depth(rest, camera, target[seen], weight[seen])
-    orient, pelvis, cost = _try_all(rest, height, depth, camera, target[seen], weight[seen])
+        return Placement(torch.eye(3).expand(frames, 3, 3), pelvis, visible)
+    depth = _depth(rest, camera, target[visible], weight[visible])
+    orient, pelvis, cost = _try_all(rest, height, depth, camera, target[visible], weight[visible])
     chain = cheapest(orient, cost)
-    index = torch.arange(int(seen.sum()))
-    back = nearest(seen)
-    return Placement(orient[chain, index][back], pelvis[chain, index][back], seen)
+    index = torch.arange(int(visible.sum()))
+    back = nearest(visible)
+    return Placement(orient[chain, index][back], pelvis[chain, index][back], visible)
 
 
 def _depth(rest: Tensor, camera: Camera, target: Tensor, weight: Tensor) -> float:
@@ -145,7 +145,7 @@ def cheapest(orient: Tensor, cost: Tensor) -> Tensor:
     return torch.tensor(chain[::-1])
 
 
-def nearest(seen: Tensor) -> Tensor:
+def nearest(visible: Tensor) -> Tensor:
     """(T,) for every frame the number, among the seen ones, of the nearest seen frame."""
-    places = torch.nonzero(seen)[:, 0]
-    return (torch.arange(len(seen))[:, None] - places).abs().argmin(1)
+    places = torch.nonzero(visible)[:, 0]
+    return (torch.arange(len(visible))[:, None] - places).abs().argmin(1)

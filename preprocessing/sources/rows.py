@@ -75,8 +75,8 @@ def _csv(manifest: Path, text: str, columns: tuple[str, ...]) -> Iterator[tuple[
     csv.field_size_limit(1 << 30)
     first, _, rest = text.partition("\n")
     skipped = 0
-    if said := re.fullmatch(r"sep=(.)\r?", first):  # Excel's own way to say it
-        text, skipped, delimiter = rest, 1, said[1]
+    if match := re.fullmatch(r"sep=(.)\r?", first):  # Excel's own way to say it
+        text, skipped, delimiter = rest, 1, match[1]
     else:
         delimiter = _delimiter(text, columns)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -176,8 +176,8 @@ def _value(text: str, at: int) -> tuple[Any, int]:
 class _RefusedError(ValueError):
     """Something that JSON readers let pass."""
 
-    def __init__(self, said: str, word: str) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, word: str) -> None:
+        super().__init__(message)
         self.word = word
 
 

@@ -173,19 +173,19 @@ def _make(job: tuple[str, Recipe]) -> dict[str, Any]:
     who = speaker(recipe.number, recipe.seed)
     part = "test" if recipe.split.startswith("test") else recipe.split
     generator = np.random.default_rng([recipe.seed, recipe.number, recipe.clip])
-    said = utterance(who, part, (recipe.least, recipe.most), recipe.fps, generator)
-    moves = motion(who, said.phonemes, said.frames, recipe.fps, int(generator.integers(2**31)))
+    spoken = utterance(who, part, (recipe.least, recipe.most), recipe.fps, generator)
+    moves = motion(who, spoken.phonemes, spoken.frames, recipe.fps, int(generator.integers(2**31)))
     person = figure(who, moves)
-    phonemes = [{**p.to_dict(), "start": round(p.start, 5), "end": round(p.end, 5)} for p in said.phonemes]
+    phonemes = [{**p.to_dict(), "start": round(p.start, 5), "end": round(p.end, 5)} for p in spoken.phonemes]
     beats = [{"start": round(float(beat), 5), "end": round(float(beat), 5)} for beat in moves.beats]
     row = {
-        "file": f"{recipe.name}.mp4", "speaker": who.name, "language": "en", "captions": said.captions,
+        "file": f"{recipe.name}.mp4", "speaker": who.name, "language": "en", "captions": spoken.captions,
         "licence": LICENCE, "consent": "synthetic", "split": recipe.split,
         "extra": {"synthetic": True, "phonemes": phonemes, "beats": beats},
     }  # fmt: skip
-    opening = rule.lip_rule(said.phonemes, said.frames, recipe.fps)
+    opening = rule.lip_rule(spoken.phonemes, spoken.frames, recipe.fps)
     truth = {
-        "recipe": asdict(recipe), "row": row, "frames": said.frames, "phonemes": phonemes,
+        "recipe": asdict(recipe), "row": row, "frames": spoken.frames, "phonemes": phonemes,
         "beats": [beat["start"] for beat in beats], "blinks": [round(float(t), 5) for t in moves.blinks],
         "opening": [round(float(value), 5) for value in opening],
         "habits": asdict(who.habits), "voice": asdict(who.voice), "look": asdict(who.look),
@@ -194,9 +194,9 @@ def _make(job: tuple[str, Recipe]) -> dict[str, Any]:
         folder / f"{recipe.name}.pose.npz", encode("pose.npz", {"keypoints": person.keypoints, "scores": person.scores})
     )
     if recipe.wav:
-        _write_wav(folder / f"{recipe.name}.wav", said.audio)
+        _write_wav(folder / f"{recipe.name}.wav", spoken.audio)
     about = {"generated": True, "by": "cospeech preprocessing.synthetic", "licence": LICENCE}
-    write_video(folder / f"{recipe.name}.mp4", render(person, recipe.size), recipe.fps, said.audio, RATE, about)
+    write_video(folder / f"{recipe.name}.mp4", render(person, recipe.size), recipe.fps, spoken.audio, RATE, about)
     # Last of all: where the truth stands, the rest is whole.
     _write(folder / f"{recipe.name}.truth.json", json.dumps(truth, sort_keys=True).encode())
     return row

@@ -85,7 +85,8 @@ def make_clip(recipe: Recipe, number: int) -> dict[str, Any]:
     speech = None
     if kind.startswith("talk"):
         speech = speak(who, recipe.seed, split, _TALK, generator)
-        score, frames = _acted(recipe, who, kind, new, generator, speech.said.frames / FPS), speech.said.frames
+        frames = speech.utterance.frames
+        score = _acted(recipe, who, kind, new, generator, frames / FPS)
     else:
         score, frames = _silent(recipe, who, kind, new, generator)
     joints, rotations = animate(score, frames + 1, speech)
@@ -108,7 +109,7 @@ def make_clip(recipe: Recipe, number: int) -> dict[str, Any]:
     )
     values: dict[str, Any] = {"clip.json": info, "motion.npz": {"motion": motion}}
     if speech is not None:
-        audio = speech.said.audio
+        audio = speech.utterance.audio
         values["audio.flac"] = audio
         values["speech.npz"] = {"handcrafted": features(audio, frames, float(FPS))}
     if recipe.poses:
@@ -160,8 +161,8 @@ def _captions(score: Score, kind: str, seconds: float, count: int, generator: np
         return [Caption(text=text, **whole) for text in _several(score.spans[0][0], count, generator)]
     if kind == "talk_action":
         action, start, end = score.spans[0]
-        said = _several(action, count, generator)
-        return [Caption(start=round(start, 3), end=round(end, 3), text=text) for text in said] + [
+        sentences = _several(action, count, generator)
+        return [Caption(start=round(start, 3), end=round(end, 3), text=text) for text in sentences] + [
             Caption(text=SPEECH, **whole)
         ]
     first, second = score.spans
@@ -194,7 +195,7 @@ def _truth(score: Score, kind: str, new: bool, speech: Speech | None) -> dict[st
         extra["beats"] = [{"start": beat, "end": beat} for beat in beats]
         extra["phonemes"] = [
             {**sound.to_dict(), "start": round(sound.start, 5), "end": round(sound.end, 5)}
-            for sound in speech.said.phonemes
+            for sound in speech.utterance.phonemes
         ]
-        extra["sentences"] = speech.said.captions
+        extra["sentences"] = speech.utterance.captions
     return extra

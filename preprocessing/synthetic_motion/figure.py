@@ -32,7 +32,7 @@ def animate(score: Score, frames: int, speech: Speech | None = None) -> tuple[np
     breath = np.sin(2 * np.pi * (times / 3.6 + generator.uniform()))
     ground = walk(score.feet, times, np.radians(who.toes))
     bow, twist = keyed(times, sorted(score.bow)), keyed(times, sorted(score.twist))
-    turns = _trunk(score, times, bow, twist, slow, breath, speech)
+    joint_rotations = _trunk(score, times, bow, twist, slow, breath, speech)
     # Where the feet stand still the body sways over them; in a bow the hips go back.
     pelvis_yaw = ground.yaw + np.radians(1.0 * slow[:, 0])
     tilt = np.stack([np.radians(_BOW["pelvis"] * bow), np.radians(0.5 * slow[:, 1])], -1)
@@ -42,11 +42,11 @@ def animate(score: Score, frames: int, speech: Speech | None = None) -> tuple[np
     place = ground.middle + who.sway * slow[:, 2:4] - back
     pelvis = np.stack([place[:, 0], np.zeros(frames), place[:, 1]], -1)
     pelvis[:, 1] = _height(ground, pelvis, turn, _REST_HEIGHT - who.knees + 0.002 * breath)
-    turns |= legs(ground, pelvis, turn)
-    turns["pelvis"] = turn
-    turns |= _arms(score, times, frames, ground, bow, small, speech)
+    joint_rotations |= legs(ground, pelvis, turn)
+    joint_rotations["pelvis"] = turn
+    joint_rotations |= _arms(score, times, frames, ground, bow, small, speech)
     rotations = np.tile(np.eye(3), (frames, len(JOINTS), 1, 1))
-    for name, rotation in turns.items():
+    for name, rotation in joint_rotations.items():
         rotations[:, JOINTS.index(name)] = rotation.as_matrix()
     joints = np.asarray(forward_kinematics(rotations, pelvis))
     joints[..., 1] -= joints[..., 1].min()
@@ -72,16 +72,16 @@ def _trunk(
     who = score.mover
     nod = np.zeros(len(times)) if speech is None else np.where(speech.stroke > 0, -2.0, -12.0) * speech.stroke
     lean = who.stoop + 0.4 * breath + 1.0 * slow[:, 4]
-    turns = {}
+    rotations = {}
     for name, share in _LEAN.items():
         pitch = share * lean + _BOW[name] * bow
         angles = np.stack([twist / 3, pitch, 0.5 * slow[:, 5]], -1)
-        turns[name] = Rotation.from_euler("YXZ", angles, degrees=True)
+        rotations[name] = Rotation.from_euler("YXZ", angles, degrees=True)
     gaze = keyed(times, sorted(score.gaze)) + 4.0 * slow[:, 6]
     head = who.head - 0.6 * who.stoop + 0.12 * bow + nod + 2.0 * slow[:, 7]
     for name, share in (("neck", 0.45), ("head", 0.55)):
-        turns[name] = Rotation.from_euler("YX", share * np.stack([gaze, head], -1), degrees=True)
-    return turns
+        rotations[name] = Rotation.from_euler("YX", share * np.stack([gaze, head], -1), degrees=True)
+    return rotations
 
 
 def _arms(
@@ -94,7 +94,7 @@ def _arms(
     speech: Speech | None,
 ) -> dict[str, Rotation]:
     """Rotations of collars, shoulders and elbows."""
-    turns: dict[str, Rotation] = {}
+    rotations: dict[str, Rotation] = {}
     stride = _stride(ground)
     for side, path in resting_arms(score.mover, frames, small, speech).items():
         sign = 1.0 if side == "left" else -1.0
@@ -105,10 +105,10 @@ def _arms(
         shoulder, elbow = path.at(times)
         upward = shoulder.apply([sign, 0.0, 0.0])[:, 1]
         shrug = Rotation.from_rotvec(np.outer(sign * 0.22 * np.clip(upward + 0.1, 0, 1), [0.0, 0.0, 1.0]))
-        turns[f"{side}_collar"] = shrug
-        turns[f"{side}_shoulder"] = shrug.inv() * shoulder
-        turns[f"{side}_elbow"] = elbow_rotation(side, elbow)
-    return turns
+        rotations[f"{side}_collar"] = shrug
+        rotations[f"{side}_shoulder"] = shrug.inv() * shoulder
+        rotations[f"{side}_elbow"] = elbow_rotation(side, elbow)
+    return rotations
 
 
 def _stride(ground: Ground) -> np.ndarray:

@@ -26,14 +26,14 @@ class Speech:
     """What is said in a clip, and the gestures that go with it.
 
     Attributes:
-        said: sound, sounds with their times, sentences.
+        utterance: sound, sounds with their times, sentences.
         beats: (K,) seconds at which a stroke of the hands stops.
         talk: (T,) 1 while somebody speaks, 0 in silence.
         stroke: (T,) 1 raised, -0.4 struck, 0 ready (`preprocessing.synthetic.rule.gesture`).
         hands: which strike: "left", "right" or "both".
     """
 
-    said: Utterance
+    utterance: Utterance
     beats: np.ndarray
     talk: np.ndarray
     stroke: np.ndarray
@@ -51,11 +51,11 @@ def speak(number: int, seed: int, part: str, seconds: tuple[float, float], gener
         generator: of the clip.
     """
     who: Speaker = speaker(number, seed)
-    said = utterance(who, part, seconds, float(FPS), generator)
-    phonemes: list[Phoneme] = said.phonemes
-    frames, beats = said.frames + 1, rule.beats(phonemes)
+    spoken = utterance(who, part, seconds, float(FPS), generator)
+    phonemes: list[Phoneme] = spoken.phonemes
+    frames, beats = spoken.frames + 1, rule.beats(phonemes)
     stroke, talk = rule.gesture(beats, frames, float(FPS)), rule.speaking(phonemes, frames, float(FPS))
-    return Speech(said, beats, talk, stroke, who.habits.hands)
+    return Speech(spoken, beats, talk, stroke, who.habits.hands)
 
 
 def resting_arms(who: Mover, frames: int, unrest: np.ndarray, speech: Speech | None = None) -> dict[str, ArmPath]:

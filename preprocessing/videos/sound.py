@@ -77,13 +77,13 @@ def read_sound(
         facts: gets `sound_track` where there are several, `sound_channel` where one alone was taken.
     """
     facts = {} if facts is None else facts
-    said = len(warnings)
+    before = len(warnings)
     sound, opposed = _read_track(path, zero, warnings, late, until, facts, None)
     if sound is None or opposed is None:
         return sound
     # Mixed, they would be silence; a second reading costs such files alone.
     sound.close()
-    del warnings[said:]
+    del warnings[before:]
     facts["sound_channel"] = ("left", "right")[opposed]
     sound, _ = _read_track(path, zero, warnings, late, until, facts, opposed)
     warnings.append(f"left and right of the sound are of opposite phase: the {facts['sound_channel']} one was taken")

@@ -101,8 +101,8 @@ def _face(draft: Draft, width: int, height: int) -> tuple[float, float, float] |
     if not len(points):
         return None
     x, y = points.mean(0)
-    seen = (pose["scores"][:, FACE] > 0).all(1)
-    tall = np.ptp(pose["keypoints"][seen][:, FACE, 1], axis=1) if seen.any() else np.ptp(points[:, 1:], axis=0)
+    visible = (pose["scores"][:, FACE] > 0).all(1)
+    tall = np.ptp(pose["keypoints"][visible][:, FACE, 1], axis=1) if visible.any() else np.ptp(points[:, 1:], axis=0)
     return float(x * width), float(y * height), float(np.median(tall) * height)
 
 
