@@ -70,10 +70,10 @@ def _read(folder: Path) -> tuple[Any, list[str]]:
     """The network that diffusers saved, and the tensors that do not fit it."""
     from diffusers import AutoencoderKL
 
-    network, said = AutoencoderKL.from_pretrained(
+    network, loading_info = AutoencoderKL.from_pretrained(
         folder, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
     )
-    return network, [*said["missing_keys"], *said["unexpected_keys"], *said["mismatched_keys"]]
+    return network, [*loading_info["missing_keys"], *loading_info["unexpected_keys"], *loading_info["mismatched_keys"]]
 
 
 def _read_ours(folder: Path) -> tuple[Any, list[str]]:

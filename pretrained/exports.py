@@ -143,8 +143,8 @@ def _load(network: type[Network], export: Export) -> Network:
         with contextlib.redirect_stdout(io.StringIO()):
             return network.from_pretrained(export.folder, strict=True).eval()  # type: ignore[attr-defined]
     except (SafetensorError, RuntimeError, ValueError, TypeError) as error:
-        said = " ".join(" ".join(str(error).strip().splitlines()[:2]).split())[:200]
-        raise _Unreadable(f"{type(error).__name__}: {said}") from None
+        reason = " ".join(" ".join(str(error).strip().splitlines()[:2]).split())[:200]
+        raise _Unreadable(f"{type(error).__name__}: {reason}") from None
 
 
 def _describe(folder: Path, run: Path | None, name: str, stages: Collection[str]) -> Export:

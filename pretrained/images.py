@@ -49,7 +49,7 @@ def load_image_encoder(option: str, where: str) -> tuple[ImageEncoder, str]:
         kind = _kind(name)
         if kind not in KINDS:
             raise ConfigError(f"{option}={where} is a {kind}, not the vision half of a CLIP; {WHERE}")
-        network, said = load(name, output_loading_info=True, torch_dtype=torch.float32)
+        network, loading_info = load(name, output_loading_info=True, torch_dtype=torch.float32)
     except ConfigError:
         raise
     except Exception as error:  # what damaged and missing files raise is of many kinds
@@ -57,7 +57,7 @@ def load_image_encoder(option: str, where: str) -> tuple[ImageEncoder, str]:
         raise ConfigError(f"{option}={where} cannot be loaded ({reason}); {WHERE}") from None
     finally:
         logging.set_verbosity(before)
-    wrong = [*said["missing_keys"], *said["mismatched_keys"]]
+    wrong = [*loading_info["missing_keys"], *loading_info["mismatched_keys"]]
     if wrong:
         raise ConfigError(f"{option}={where} is another network: {sorted(map(str, wrong))[0]} is missing or differs")
     return freeze(ImageEncoder(network, *_normalisation(name))), tensors_hash(network)
@@ -84,5 +84,5 @@ def _kind(name: str) -> str:
 def _normalisation(name: str) -> tuple[list[float], list[float]]:
     """Mean and deviation that a folder's own preprocessor says; OpenAI's where it has none."""
     file = Path(name) / "preprocessor_config.json"
-    said = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return list(said.get("image_mean", MEAN)), list(said.get("image_std", STD))
+    values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return list(values.get("image_mean", MEAN)), list(values.get("image_std", STD))

@@ -53,7 +53,7 @@ def refusal(path: Path, error: OSError) -> str:
 
 
 @contextmanager
-def faults_of(path: Path, said: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+def faults_of(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
     """A while in which faults of the file system (read-only, full, not allowed) are faults of the output.
 
     Others, such as an input that is not there, pass. Also of libraries that turn them into errors of their own. A file
@@ -61,7 +61,7 @@ def faults_of(path: Path, said: tuple[type[Exception], ...] = ()) -> Iterator[No
 
     Args:
         path: of the output.
-        said: errors that say themselves what was wrong and what is left: they pass.
+        passing: errors that say themselves what was wrong and what is left: they pass.
 
     Raises:
         OutputError: in the place of such an OSError.
@@ -74,7 +74,7 @@ def faults_of(path: Path, said: tuple[type[Exception], ...] = ()) -> Iterator[No
         raise OutputError(refusal(path, error) if _is_output(path, error) else _elsewhere(error)) from error
     except OutputError:
         raise
-    except said:
+    except passing:
         raise
     except Exception as error:
         if "No space left on device" not in str(error) and "Read-only file system" not in str(error):

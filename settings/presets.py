@@ -32,8 +32,8 @@ def _described(preset: str) -> dict[str, str]:
         stage = chosen if isinstance(chosen, str) else chosen.get("name")
         path = path.parent / str(values.get("extends"))
     comment = re.match(r"(?:#.*\n)+", text)
-    said = " ".join(line.lstrip("# ") for line in comment[0].splitlines()) if comment else ""
-    sentence = re.split(r"(?<=[.:;])\s", said)[0].rstrip(".:;")
+    description = " ".join(line.lstrip("# ") for line in comment[0].splitlines()) if comment else ""
+    sentence = re.split(r"(?<=[.:;])\s", description)[0].rstrip(".:;")
     return {"name": preset, "stage": stage, "for": sentence}
 
 

@@ -62,7 +62,7 @@ def train(**options: Any) -> Path:
     # The rank that writes is alone in the folder; the others belong to it.
     with hold(folder) if is_first_rank() else nullcontext():
         try:
-            with faults_of(folder.path, said=(RunStopped,)):
+            with faults_of(folder.path, passing=(RunStopped,)):
                 return _train(folder, options)
         except OutputError as error:
             raise RunStopped(f"{error}, with the same run= to go on") from None

@@ -44,8 +44,8 @@ def read_image(path: str | Path) -> np.ndarray:
     except Exception as error:
         if _is_heic(path):
             raise MediaError(f"{path} is a HEIC picture, which is not read here; save it as JPEG or PNG") from None
-        said = " ".join(str(error).split())[:200]
-        raise MediaError(f"{path} is not a picture that can be read ({said or type(error).__name__})") from None
+        reason = " ".join(str(error).split())[:200]
+        raise MediaError(f"{path} is not a picture that can be read ({reason or type(error).__name__})") from None
 
 
 def _is_heic(path: str | Path) -> bool:

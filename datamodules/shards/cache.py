@@ -86,13 +86,13 @@ class ShardFolder:
 
     def check(self, shards: list[ShardEntry]) -> list[str]:
         """What is seen to be wrong with local shards without reading them: missing ones raise, wrong sizes are told."""
-        told = []
+        problems = []
         for shard in shards if not self.remote else []:
             self.open(shard).close()
             size = self._local(shard).stat().st_size
             if size != shard.bytes:
-                told.append(f"{self._local(shard)} has {size} bytes, {FILE_NAME} says {shard.bytes}")
-        return told
+                problems.append(f"{self._local(shard)} has {size} bytes, {FILE_NAME} says {shard.bytes}")
+        return problems
 
     def fetch(self, shard: ShardEntry) -> Path:
         """The local copy of a remote shard, downloaded where it is not in the cache."""

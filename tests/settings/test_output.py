@@ -44,7 +44,7 @@ def test_faults_of_the_file_system_become_the_outputs_and_others_pass(tmp_path: 
         (tmp_path / "nowhere").read_text()
     with pytest.raises(RuntimeError, match="mine"), faults_of(tmp_path):
         raise RuntimeError("mine")
-    with pytest.raises(LookupError, match="step 4 is whole"), faults_of(tmp_path, said=(LookupError,)):
+    with pytest.raises(LookupError, match="step 4 is whole"), faults_of(tmp_path, passing=(LookupError,)):
         raise LookupError("No space left on device; step 4 is whole")
 
 
