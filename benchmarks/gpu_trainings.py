@@ -115,9 +115,9 @@ def trainings_part(options: Options) -> Iterator[Row]:
                 yield "preprocessing.features", partial(_features, output, runs / "base-full", options)
 
 
-def _features(made: dict[str, Path], base: Path, options: Options) -> dict[str, Any]:
+def _features(shards: dict[str, Path], base: Path, options: Options) -> dict[str, Any]:
     asked = FeatureOptions(
-        input=str(made["talking"]), output=str(made["features"]), network=str(base), progress=False,
+        input=str(shards["talking"]), output=str(shards["features"]), network=str(base), progress=False,
         device=str(options.device), workers=0 if options.tiny else 8,
     )  # fmt: skip
     make_features(asked)
@@ -205,7 +205,7 @@ def _portrait(out: Path, shards: Path, options: Options) -> dict[str, Any]:
         process.send_signal(signal.SIGTERM)
         status = process.wait(60)
     rows = read_metrics(out / "metrics.csv")
-    seen = [row for row in rows if "val/psnr" in row]
+    measured = [row for row in rows if "val/psnr" in row]
     speeds = [row["speed/seconds_per_step"] for row in rows if "speed/seconds_per_step" in row]
     waits = [row["speed/data_wait_share"] for row in rows if "speed/data_wait_share" in row]
     return {
@@ -214,7 +214,7 @@ def _portrait(out: Path, shards: Path, options: Options) -> dict[str, Any]:
         "waiting_for_data": round(sorted(waits)[len(waits) // 2], 3) if waits else None,
         "held_out": [
             {"step": row["step"], "psnr": round(row["val/psnr"], 2), "psnr_source": round(row["val/psnr_source"], 2)}
-            for row in seen
+            for row in measured
         ],
     }  # fmt: skip
 

@@ -48,9 +48,9 @@ def measure(model: BodyModel, options: dict[str, Any], frames: int, seed: int) -
     wall, busy = time.perf_counter() - wall, time.process_time() - busy
     size = FOCAL * model.height / np.linalg.norm(clip.joints[:, 0], axis=-1)
     far = np.linalg.norm((found.points - clean.keypoints) * (1, HEIGHT / WIDTH), axis=-1) / size[:, None]
-    seen = clean.scores > 0
+    visible = clean.scores > 0
     errors = {
-        f"error_{name}": float(far[:, part][seen[:, part]].mean())
+        f"error_{name}": float(far[:, part][visible[:, part]].mean())
         for name, part in (("body", BODY), ("hands", HANDS), ("face", FACE))
     }
     return {

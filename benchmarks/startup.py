@@ -36,13 +36,13 @@ def first_step(shards: Path, run: Path, timeout: float = 300) -> float:
         "checkpoint.every_n_steps=1", "checkpoint.keep_last=1", "samples.count=0", "trainer.val_check_interval=null",
     ]  # fmt: skip
     start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=said, stderr=said)
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
         try:
             while not list((run / "checkpoints").glob("step-*.ckpt")):
                 if process.poll() is not None or time.perf_counter() - start > timeout:
-                    said.seek(0)
-                    raise RuntimeError(f"no first step:\n{said.read()[-3000:]}")
+                    log.seek(0)
+                    raise RuntimeError(f"no first step:\n{log.read()[-3000:]}")
                 time.sleep(0.01)
             return time.perf_counter() - start
         finally:

@@ -74,8 +74,8 @@ def measure(shards: str, tokenizer: str, bank_folder: str, split: str, limit: in
             both = (scores[:count] > 0) & (output.scores[:count] > 0)
             rows[name]["acceleration"].append(_acceleration_error(output.keypoints[:count], truth[:count], both))
             rows[name]["seam"].append(output.seam_cost)
-            for poses, seen, generated in ((output.keypoints, output.scores, True), (truth, scores, False)):
-                fgd[name].update(_framed(poses[:count], seen[:count], info, *size), generated=generated)
+            for poses, point_scores, generated in ((output.keypoints, output.scores, True), (truth, scores, False)):
+                fgd[name].update(_framed(poses[:count], point_scores[:count], info, *size), generated=generated)
             have = lengths_of(output.keypoints, output.scores)
             target = Lengths(have.bones * stretch, *have[1:])
             moved = lengths_of(retarget(output.keypoints, output.scores, target), output.scores).bones
@@ -99,10 +99,10 @@ def measure(shards: str, tokenizer: str, bank_folder: str, split: str, limit: in
     }  # fmt: skip
 
 
-def _acceleration_error(made: torch.Tensor, truth: torch.Tensor, seen: torch.Tensor) -> float:
+def _acceleration_error(output: torch.Tensor, truth: torch.Tensor, visible: torch.Tensor) -> float:
     """Mean distance of accelerations, widths of the shoulders a second squared, of body points seen in three frames."""
-    there = (seen[2:] & seen[1:-1] & seen[:-2])[:, BODY]
-    difference = (made.diff(n=2, dim=0) - truth.diff(n=2, dim=0))[:, BODY] * FPS**2
+    there = (visible[2:] & visible[1:-1] & visible[:-2])[:, BODY]
+    difference = (output.diff(n=2, dim=0) - truth.diff(n=2, dim=0))[:, BODY] * FPS**2
     return float(difference.norm(dim=-1)[there].mean())
 
 

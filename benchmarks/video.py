@@ -83,7 +83,7 @@ def batch_of(size: int, sha256: str, cached: bool) -> Batch:
     )
 
 
-def told(network: MMGTVideo, size: int, frames: int, device: str = "cpu") -> VideoInputs:
+def random_inputs(network: MMGTVideo, size: int, frames: int, device: str = "cpu") -> VideoInputs:
     """Random conditions of one clip for square frames of `size` pixels."""
     draw = None if device == "meta" else torch.Generator().manual_seed(0)
 
@@ -103,7 +103,7 @@ def told(network: MMGTVideo, size: int, frames: int, device: str = "cpu") -> Vid
 def activations(network: MMGTVideo, size: int, frames: int, device: str = "cpu") -> dict[str, float]:
     """MB kept for the backward pass beside weights and inputs, without and with checkpointing, and their ratio."""
     network.train()
-    given, side = told(network, size, frames, device), size // network.downscaling
+    given, side = random_inputs(network, size, frames, device), size // network.downscaling
     noisy = torch.randn(1, network.latent_channels, frames, side, side, device=device)
     levels = torch.zeros(1, dtype=torch.long, device=device)
     kept = []
@@ -130,7 +130,7 @@ def _kept(network: nn.Module, call: Callable[[], Tensor]) -> int:
     return sum(base.numel() * base.element_size() for base in seen.values())
 
 
-def turns(repeats: int, **acts: Callable[[], Any]) -> dict[str, list[float]]:
+def in_turns(repeats: int, **acts: Callable[[], Any]) -> dict[str, list[float]]:
     """Seconds of each act, in turns; the first turn warms up and is not counted."""
     took: dict[str, list[float]] = {name: [] for name in acts}
     for turn in range(repeats + 1):
@@ -162,7 +162,7 @@ def cached(folder: Path, size: int, repeats: int) -> dict[str, float]:
         stage.zero_grad()
         stage.training_step(batch, 0).backward()
 
-    took = turns(repeats, **{name: lambda batch=batch: step(batch) for name, batch in batches.items()})
+    took = in_turns(repeats, **{name: lambda batch=batch: step(batch) for name, batch in batches.items()})
     return compared(took)
 
 
@@ -171,7 +171,7 @@ def once(folder: Path, size: int, repeats: int) -> dict[str, Any]:
     vae = AutoencoderKL.from_pretrained(autoencoder_at(folder / "vae-once")).eval()
     torch.manual_seed(0)
     network = MMGTVideo(**TINY).eval()
-    given = told(network, size, FRAMES)
+    given = random_inputs(network, size, FRAMES)
     noise = torch.randn(1, 4, FRAMES, size // FACTOR, size // FACTOR)
     picture = torch.zeros(1, 3, size, size, dtype=torch.uint8)
 
@@ -197,7 +197,7 @@ def once(folder: Path, size: int, repeats: int) -> dict[str, Any]:
     whole()
     for hook in hooks:
         hook.remove()
-    took = turns(repeats, once=whole, **{"every step": lambda: sample_window(network, given, noise, steps=STEPS)})
+    took = in_turns(repeats, once=whole, **{"every step": lambda: sample_window(network, given, noise, steps=STEPS)})
     return {"steps": STEPS, "frames": FRAMES, "calls": dict(calls), "rows": dict(rows), **compared(took)}
 
 
@@ -211,14 +211,14 @@ def length(size: int, repeats: int) -> list[dict[str, float]]:
     """Seconds a frame of clips of several lengths, in turns."""
     torch.manual_seed(0)
     network = MMGTVideo(**TINY).eval()
-    given = told(network, size, FRAMES)
+    given = random_inputs(network, size, FRAMES)
 
     def make(frames: int) -> None:
         source = VideoSource(frames, given.reference, lambda begin, end: _part(given, begin, end))
         for _ in generate_latents(network, source, steps=4):
             pass
 
-    took = turns(repeats, **{str(frames): lambda frames=frames: make(frames) for frames in LENGTHS})
+    took = in_turns(repeats, **{str(frames): lambda frames=frames: make(frames) for frames in LENGTHS})
     return [
         {
             "frames": int(frames),

@@ -6,7 +6,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from datamodules.media.hearing import librosa
-from metrics.points import as_pose, in_frame_heights, seen
+from metrics.points import as_pose, in_frame_heights, visible
 from models.human.keypoints import BODY, HANDS
 
 _MOVING = [*range(BODY.start, BODY.stop), *range(HANDS.start, HANDS.stop)]
@@ -47,7 +47,7 @@ def motion_beats(
 
     pose = as_pose(pose)[:, _MOVING]
     points = in_frame_heights(pose, aspect)
-    there = seen(pose[1:]) & seen(pose[:-1])
+    there = visible(pose[1:]) & visible(pose[:-1])
     steps = (points[1:] - points[:-1]).norm(dim=-1) * there
     speed = (steps.sum(-1) / there.sum(-1).clamp(min=1)).cpu().numpy() * fps
     if len(speed) < 3:

@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from torch import Tensor
 
-from metrics.points import as_pose, seen
+from metrics.points import as_pose, visible
 from models.human.keypoints import FACE, LEFT_EYE_RIM, NOSE_RIDGE, OUTER_LIPS, RIGHT_EYE_RIM
 
 ARCFACE_SIDE: Final = 112
@@ -42,7 +42,7 @@ def five_points(pose: Tensor) -> np.ndarray:
         come first. NaN in frames where one of the needed points is missing.
     """
     pose = as_pose(pose)
-    there = seen(pose)[:, FACE].all(1).cpu().numpy()
+    there = visible(pose)[:, FACE].all(1).cpu().numpy()
     return np.where(there[:, None, None], five_of(pose[:, FACE, :2].cpu().numpy()), np.nan)
 
 

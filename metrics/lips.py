@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.points import pair, seen
+from metrics.points import pair, visible
 from models.human.keypoints import CHIN, INNER_LIP_BOTTOM, INNER_LIP_TOP, LEFT_BROW, RIGHT_BROW, lip_opening
 
 NEEDED = [
@@ -56,13 +56,13 @@ class LipCorrelation(Metric):
             self._add(one, other)
 
     def _add(self, generated: Tensor, truth: Tensor) -> None:
-        there = seen(truth)[:, NEEDED].all(-1)
+        there = visible(truth)[:, NEEDED].all(-1)
         if there.sum() < self.frames:
             self.unseen += 1
             return
         output = torch.from_numpy(lip_opening(generated.cpu().numpy()))
         true = torch.from_numpy(lip_opening(truth.cpu().numpy()))
-        given = seen(generated)[:, NEEDED].all(-1).cpu()
+        given = visible(generated)[:, NEEDED].all(-1).cpu()
         if given.any():
             output = torch.where(given, output, output[given].mean())
         output, true = output[there.cpu()], true[there.cpu()]

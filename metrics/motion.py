@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.points import in_frame_heights, pair, seen
+from metrics.points import in_frame_heights, pair, visible
 
 
 class _MeanOverPoints(Metric):
@@ -37,7 +37,7 @@ class PoseError(_MeanOverPoints):
         """Add clips (..., T, P, 3); aspect is the frame's width over its height."""
         generated, truth = pair(generated, truth)
         difference = in_frame_heights(generated, aspect) - in_frame_heights(truth, aspect)
-        self._add(difference.square().sum(-1), seen(generated) & seen(truth))
+        self._add(difference.square().sum(-1), visible(generated) & visible(truth))
 
 
 class VelocityError(_MeanOverPoints):
@@ -52,7 +52,7 @@ class VelocityError(_MeanOverPoints):
         """Add clips (..., T, P, 3); aspect is the frame's width over its height."""
         generated, truth = pair(generated, truth)
         difference = in_frame_heights(generated, aspect) - in_frame_heights(truth, aspect)
-        there = seen(generated) & seen(truth)
+        there = visible(generated) & visible(truth)
         for _ in range(self.order):
             difference = (difference[..., 1:, :, :] - difference[..., :-1, :, :]) * fps
             there = there[..., 1:, :] & there[..., :-1, :]
@@ -71,4 +71,4 @@ class MissedPoints(_MeanOverPoints):
     def update(self, generated: Tensor, truth: Tensor) -> None:
         """Add clips (..., T, P, 3)."""
         generated, truth = pair(generated, truth)
-        self._add((~seen(generated)).double(), seen(truth))
+        self._add((~visible(generated)).double(), visible(truth))

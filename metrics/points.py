@@ -12,7 +12,7 @@ def as_pose(pose: Tensor) -> Tensor:
     return pose.double()
 
 
-def seen(pose: Tensor, threshold: float = 0.0) -> Tensor:
+def visible(pose: Tensor, threshold: float = 0.0) -> Tensor:
     """Where points are not missing: (..., T, P, 3) to a bool (..., T, P)."""
     return pose[..., 2] > threshold
 

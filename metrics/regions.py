@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from metrics.frames import MeanOverFrames, pair_frames
-from metrics.points import as_pose, seen
+from metrics.points import as_pose, visible
 from metrics.reconstruction import psnr, ssim_map
 
 _ROUNDING: Final = 1e-3  # pixels: fractions in single precision do not hit the edge of a pixel
@@ -27,7 +27,7 @@ def part_boxes(pose: Tensor, parts: Sequence[slice]) -> Tensor:
     pose = as_pose(pose)
     boxes = []
     for part in parts:
-        points, there = pose[:, part, :2], seen(pose)[:, part, None]
+        points, there = pose[:, part, :2], visible(pose)[:, part, None]
         low = torch.where(there, points, torch.inf).amin(1)
         high = torch.where(there, points, -torch.inf).amax(1)
         boxes.append(torch.where(there.any(1), torch.cat([low, high], -1), -1.0))
