@@ -29,8 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: no command '{name}'; {hint}", file=sys.stderr)
         return 2
     _leave_out_the_current_folder()
-    if said := names.clash():
-        print(f"error: {said}", file=sys.stderr)
+    if problem := names.clash():
+        print(f"error: {problem}", file=sys.stderr)
         return 2
     return _start(f"cospeech {name}", command.main, words)
 

@@ -34,13 +34,13 @@ def check() -> None:
     Raises:
         ImportError: imported, not started as a command.
     """
-    said = clash()
-    if said is None:
+    problem = clash()
+    if problem is None:
         return
     if _is_command():
-        print(f"error: {said}", file=sys.stderr)
+        print(f"error: {problem}", file=sys.stderr)
         raise SystemExit(2)
-    raise ImportError(said)
+    raise ImportError(problem)
 
 
 def _is_command() -> bool:

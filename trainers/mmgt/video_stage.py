@@ -88,7 +88,7 @@ class VideoStage(LossStage):
         margin = network.audio_context if self.temporal else 0
         picked = pick(random, batch.pose.shape[1], network.window, margin, self.frames, self.reference)
         left_out = {name: random.uniform() < chance for name, chance in self.dropped.items() if self.training}
-        x0, inputs, places = self._told(batch, picked, random, left_out.get("pose") if self.hold_masks else None)
+        x0, inputs, places = self._inputs(batch, picked, random, left_out.get("pose") if self.hold_masks else None)
         levels = network.noise.draw(random)
         noise = random.normal(*x0.shape[1:])
         if self.noise_offset:  # one number for a channel of the whole video
@@ -110,7 +110,7 @@ class VideoStage(LossStage):
         """
         random = self.generator(batch)
         picked = pick(random, batch.pose.shape[1], self.network.window, 0, "consecutive", "first")
-        x0, inputs, _ = self._told(batch, picked, None)
+        x0, inputs, _ = self._inputs(batch, picked, None)
         generated = sample_window(self.network, inputs, random.normal(*x0.shape[1:]), temporal=self.temporal)
         assert self.latents is not None  # a plan does not sample
         size = self.latents.size(batch)
@@ -118,7 +118,7 @@ class VideoStage(LossStage):
         true, generated = (self.latents.decode(each.transpose(1, 2), size) for each in (x0, generated))
         return {"beside": torch.cat([reference.expand_as(true), true, generated], -1)}
 
-    def _told(
+    def _inputs(
         self, batch: Any, picked: Picked, random: Any, held: Tensor | None = None
     ) -> tuple[Tensor, VideoInputs, Tensor | None]:
         """Latents (B, C, T, h, w) of the picked frames, what the network is told, what each place counts.
