@@ -25,8 +25,11 @@ from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
 from trainers.evaluation.faces import face_crop
 from trainers.evaluation.videos import load_shots, read_shots
-from trainers.mmgt.evaluation.video_model import VideoModel, load_talks, trained_at
+from trainers.mmgt.evaluation.video_model import VideoModel, load_talks
 from trainers.mmgt.evaluation.video_paper import PAPER
+from trainers.mmgt.trained_size import trained_at
+from trainers.mmgt.video_animation import VideoAnimator
+from trainers.run.exports import find_export
 
 KEYS = ("video.mp4", "pose.npz", "audio.flac", "speech.npz")
 SIZE = (32, 48)
@@ -417,6 +420,12 @@ def test_frames_have_the_size_that_the_network_was_trained_at(folder, shards, au
     moved = {"shards": str(folder / "latents"), "video_size": None}
     assert trained_at(moved, str(shards)) == ((24, 24), "crop")
     assert trained_at({"shards": str(folder / "nowhere")}, str(shards)) == (None, "crop")
+    # So has the video of a picture, unless another size is asked for.
+    made_of = video_run(folder / "of_latents", "mmgt.video_audio", folder / "latents", autoencoder)
+    animator = VideoAnimator(find_export(made_of), device="cpu")
+    picture, latents = np.zeros((60, 40, 3), np.uint8), animator.latents(None)
+    assert animator._scaled(picture, None, latents).shape == (24, 16, 3)
+    assert animator._scaled(picture, 36, latents).shape == (36, 24, 3)
     # Oblong frames are cropped, and poses with them.
     talk = load_talks(str(folder / "latents"), ["clip-00000001-000"], 0.2, (24, 24), "crop")[0]
     shot = next(read_shots(str(folder / "latents"), ["clip-00000001-000"], 0.2, (24, 24), "crop"))

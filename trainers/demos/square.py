@@ -1,12 +1,19 @@
 """The videos of demos whose networks see squares: synthetic speakers, or one's own cut around the face."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from trainers.demos.steps import run_step
 
 
 def square_videos(
-    output: Path, videos: str | None, speakers: int, clips_per_speaker: int, workers: int, face: float
+    output: Path,
+    videos: str | None,
+    speakers: int,
+    clips_per_speaker: int,
+    workers: int,
+    face: float,
+    more: Sequence[str] = (),
 ) -> tuple[str, list[str]]:
     """Where the videos are, and how they are preprocessed; synthetic speakers are made.
 
@@ -15,6 +22,7 @@ def square_videos(
         videos: one's own; None makes synthetic speakers.
         speakers, clips_per_speaker: how many of them.
         workers: processes that make them.
+        more: further options of the synthetic speakers.
         face: height of the face, brows to chin, as a share of the square's, in one's own videos.
     """
     if videos is not None:
@@ -27,7 +35,7 @@ def square_videos(
     run_step(
         "Making synthetic speakers", "preprocessing.synthetic",
         [f"output={folder}", f"speakers={speakers}", f"clips_per_speaker={clips_per_speaker}", "size=128"]
-        + [f"workers={workers}"],
+        + [f"workers={workers}", *more],
     )  # fmt: skip
     # Drawn people: their key points are known exactly, and they fill their square already.
     return str(folder / "manifest.jsonl"), ["size=128", "pose=sidecar", "face=keypoints"]

@@ -1,6 +1,7 @@
 """The steps of a demo: commands as a user would start them, one after the other."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 from cospeech import shipped
 from datamodules.shards.index import Index
 from settings import build, command
+from trainers.evaluation.comparison import FEWEST
 from trainers.run.folder import RunFolder
 
 
@@ -44,6 +46,12 @@ def run_step(title: str, module: str, words: Sequence[str], threads: int = 1) ->
             f"`python -m {module}` ended with status {status}; the demo goes on from here when it is run again"
         )
     print(f"   {time.monotonic() - started:.0f} s", flush=True)
+
+
+def enough_to_judge(speakers: int, clips: int) -> list[str]:
+    """So many test videos of each person that a verdict can be given, where that leaves three quarters of them."""
+    wanted = math.ceil(FEWEST / speakers)
+    return [f"test_clips={wanted}"] if wanted <= clips // 4 else []
 
 
 def held_out(shards: Path) -> tuple[str, str]:

@@ -3,14 +3,21 @@
 `python -m trainers.demo` makes its own synthetic speakers; `videos=FOLDER` takes yours.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from cospeech import shipped
 from settings.ranges import Count, Pixels, Whole
-from trainers.demos.steps import DemoError, held_out, run_step, show_in_report, speech_and_person, start
+from trainers.demos.steps import (
+    DemoError,
+    enough_to_judge,
+    held_out,
+    run_step,
+    show_in_report,
+    speech_and_person,
+    start,
+)
 from trainers.evaluation.comparison import FEWEST
 
 CONFIG = shipped.folder("configs") / "mmgt" / "smga" / "tiny.yaml"
@@ -70,7 +77,7 @@ def demo(
             "Making synthetic speakers",
             "preprocessing.synthetic",
             [f"output={folder}", f"speakers={speakers}", f"clips_per_speaker={clips_per_speaker}", f"size={size}"]
-            + [f"workers={workers}", *_enough_to_judge(speakers, clips_per_speaker)],
+            + [f"workers={workers}", *enough_to_judge(speakers, clips_per_speaker)],
         )
         source = str(folder / "manifest.jsonl")
         # Drawn people: their key points are known exactly, and no detector is asked about them.
@@ -102,12 +109,6 @@ def demo(
         f"Video: {result}  Reports: {shards / 'report.html'}, {run / 'report.html'}"
     )
     return result
-
-
-def _enough_to_judge(speakers: int, clips: int) -> list[str]:
-    """So many test videos of each person that a verdict can be given, where that leaves three quarters of them."""
-    wanted = math.ceil(FEWEST / speakers)
-    return [f"test_clips={wanted}"] if wanted <= clips // 4 else []
 
 
 def _newer(path: Path, than: Path) -> bool:

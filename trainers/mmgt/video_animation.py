@@ -37,6 +37,7 @@ from trainers.animation.request import (
 )
 from trainers.mmgt.animation import SMGAAnimator
 from trainers.mmgt.system import VideoOptions
+from trainers.mmgt.trained_size import trained_at
 from trainers.mmgt.video_source import picture_source, speech_of
 from trainers.run.exports import find_export
 from trainers.stage.latents import Latents
@@ -191,8 +192,9 @@ class VideoAnimator:
 
     def _scaled(self, picture: np.ndarray, size: int | None, latents: Latents) -> np.ndarray:
         """The picture in its own shape, its longer side as asked for, or as the frames of the training were."""
-        trained = self.export.settings.get("data", {}).get("video_size") or [latents.network.config.sample_size]
-        height, width = video_size(picture.shape[:2], size or max(trained) or PLAIN)
+        trained, _ = trained_at(self.export.settings.get("data", {}))
+        longer = max(trained) if trained else latents.network.config.sample_size
+        height, width = video_size(picture.shape[:2], size or longer or PLAIN)
         smaller = height < picture.shape[0]
         return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC)
 

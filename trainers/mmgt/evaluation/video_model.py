@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
 from datamodules.media.fitting import Fit, FitMode
-from datamodules.shards.index import Index, IndexFileError
 from models.diffusion.chaining import seams
 from models.mmgt.video_generate import generate_latents
 from models.video.audio_projection import HANDCRAFTED
@@ -21,6 +20,7 @@ from settings import ConfigError
 from trainers.animation.hearing import layer_numbers
 from trainers.evaluation.clips import joined
 from trainers.mmgt.system import VideoFigureOptions
+from trainers.mmgt.trained_size import trained_at
 from trainers.mmgt.video_animation import VideoAnimator
 from trainers.mmgt.video_source import picture_source, speech_of
 
@@ -85,34 +85,6 @@ def load_talks(
         image = values["image.npz"]["tokens"][0].astype(np.float32) if "image.npz" in values else None
         talks.append(Talk(info, fit.moved(joined(values["pose.npz"])[:frames]), speech, sound, image))
     return talks
-
-
-def trained_at(data: Mapping[str, Any], shards: str) -> tuple[tuple[int, int] | None, FitMode]:
-    """Height and width of the frames that a network was trained on, and how others come to it.
-
-    What the run's config says; else what latents stand for that are cached in the shards measured on, or in those of
-    the run; else None, each clip's own.
-
-    Args:
-        data: that section of the run's config.
-        shards: that are measured on.
-    """
-    how: FitMode = data.get("video_fit") or "crop"
-    if size := data.get("video_size"):
-        return (int(size[0]), int(size[1])), how
-    for where in dict.fromkeys((shards, data.get("shards"))):
-        if where is None:
-            continue
-        try:
-            index = Index.load(where)
-        except IndexFileError:  # the run was moved away from its data
-            continue
-        ids = [sample.id for shard in index.shards for sample in shard.samples if "latents.npz" in sample.keys]
-        for _, values in read_clips(where, ("latents.npz",), where={"id": ids[:1]}) if ids else ():
-            if "frame" in values["latents.npz"]:
-                height, width, bars = values["latents.npz"]["frame"].tolist()
-                return (height, width), "pad" if bars else "crop"
-    return None, how
 
 
 class VideoModel:
