@@ -121,6 +121,12 @@ def test_a_video_is_made_in_the_order_in_which_its_parts_need_each_other(started
     assert (animate.value("image"), animate.value("pose")) == (str(out / "person.png"), str(out / "first_pose.npz"))
     measured = by_module(started, "trainers.evaluate")
     assert [command.value("run") for command in measured] == [pose.value("run"), speaking.value("run")]
+    assert [command.value("drive") for command in measured] == [None, "speech_only"]
+    assert {command.value("splits") for command in measured} == {"[test]"}, "of people that training saw"
+    # Enough clips for a verdict.
+    clips = int(by_module(started, "preprocessing.synthetic")[0].value("test_clips")) * 4
+    assert {command.value("clips") for command in measured} == {"10"}
+    assert clips >= 10
 
 
 def test_ones_own_picture_is_cut_for_the_video_and_looked_at(started, picture, speech, tmp_path, monkeypatch):
