@@ -39,10 +39,10 @@ def demo_video(
     speakers: Count = 4,
     clips_per_speaker: Count = 12,
     workers: Whole = 2,
-    autoencoder_steps: Count = 1000,
-    smga_steps: Count = 1600,
-    pose_steps: Count = 800,
-    audio_steps: Count = 600,
+    autoencoder_steps: Count = 700,
+    smga_steps: Count = 1200,
+    pose_steps: Count = 700,
+    audio_steps: Count = 550,
 ) -> Path:
     """Go the whole way; what is finished already is not done again. Under 40 minutes on two cores.
 
