@@ -70,7 +70,7 @@ def mask_pyramid(masks: Tensor, sizes: Sequence[tuple[int, int]], blur: float = 
     result = {}
     for height, width in dict.fromkeys(sizes):
         small = F.adaptive_avg_pool2d(flat, (height, width))
-        soft = _blurred(small, max(0.5, blur * min(height, width)))
+        soft = blurred(small, max(0.5, blur * min(height, width)))
         soft = soft / soft.amax((-2, -1), keepdim=True).clamp(min=torch.finfo(soft.dtype).tiny)
         result[f"{height}x{width}"] = soft.clamp(0, 1).unflatten(0, masks.shape[:2])
     return result
@@ -94,7 +94,7 @@ def _box(points: Tensor, height: int, width: int) -> Tensor:
     return (rows[..., :, None] & columns[..., None, :]).to(torch.float32)
 
 
-def _blurred(x: Tensor, sigma: float) -> Tensor:
+def blurred(x: Tensor, sigma: float) -> Tensor:
     """(N, C, h, w) under a Gaussian of so many places; what lies outside is as the edge is."""
     radius = max(1, round(3 * sigma))
     at = torch.arange(-radius, radius + 1, device=x.device, dtype=x.dtype)

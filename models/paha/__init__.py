@@ -1,0 +1,1 @@
+"""PAHA: half-body people from speech and a picture, parts-aware."""
