@@ -30,8 +30,8 @@ def part_weights(
 ) -> Tensor:
     """Weights (B, 1, T, height, width) of the squared error at every latent.
 
-    Around each reliable key point of hands and face lies a circle. Inside the circles a place counts the smoothed sum of
-    the scores of the key points that cover it, times `parts`, and never less than outside of them (ours); in the
+    Around each reliable key point of hands and face lies a circle. Inside the circles a place counts the smoothed sum
+    of the scores of the key points that cover it, times `parts`, and never less than outside of them (ours); in the
     rectangle of the body's reliable key points `whole`; elsewhere 1. Without a reliable key point all count 1, and the
     loss is the plain one (PH-9).
 
@@ -42,7 +42,8 @@ def part_weights(
         reliable: score above which a key point counts.
         parts: what hands and face count.
         whole: what the body counts.
-        capped: the sum of scores is at most 1, and with it the weight at most `parts` (ours; false is Eq. 3 as printed).
+        capped: the sum of scores is at most 1, and with it the weight at most `parts` (ours; false is Eq. 3 as
+            printed).
     """
     finer = 2 ** max(0, math.ceil(math.log2(_GRID / min(height, width))))  # places of the grid along a latent
     rows, columns = height * finer, width * finer

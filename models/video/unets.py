@@ -81,11 +81,11 @@ class ReferenceUNet(UNet2DConditionModel):
             attentions = getattr(block, "attentions", None)
             if attentions is None:
                 return hidden
-            return run(_attention(attentions[index], write=bank), hidden, context, recompute=recompute)
+            return run(spatial_layer(attentions[index], write=bank), hidden, context, recompute=recompute)
 
         levels = torch.zeros(len(sample), dtype=torch.long, device=sample.device)
         hidden = self.conv_in(sample)
-        _walk(self, hidden if pose is None else hidden + pose, _embedding(self, levels, hidden), attend, recompute)
+        walk(self, hidden if pose is None else hidden + pose, embedding_of(self, levels, hidden), attend, recompute)
         return dict(bank)
 
     def unread(self) -> list[nn.Parameter]:
@@ -138,21 +138,21 @@ class MotionUNet(UNetMotionModel):
         def attend(block: Any, index: int, hidden: Tensor) -> Tensor:
             attentions = getattr(block, "attentions", None)
             if attentions is not None:
-                spatial = _attention(attentions[index], read=reference, keep=each.get("reference"))
+                spatial = spatial_layer(attentions[index], read=reference, keep=each.get("reference"))
                 hidden = run(spatial, hidden, context, recompute=recompute)
                 speech = block.audio_modules[index]
                 if heard is not None or not speech.hears:
                     mask = masks.get(size_name(*hidden.shape[-2:]))
                     hidden = run(speech, hidden, heard, mask, each.get("audio"), recompute=recompute)
             if temporal:
-                hidden = run(_motion(block.motion_modules[index], frames), hidden, recompute=recompute)
+                hidden = run(motion_layer(block.motion_modules[index], frames), hidden, recompute=recompute)
             return hidden
 
         hidden = self.conv_in(sample.transpose(1, 2).flatten(0, 1))
         if pose is not None:
             hidden = hidden + pose.flatten(0, 1)
-        embedding = _embedding(self, timesteps, hidden).repeat_interleave(frames, 0)
-        hidden = _walk(self, hidden, embedding, attend, recompute)
+        embedding = embedding_of(self, timesteps, hidden).repeat_interleave(frames, 0)
+        hidden = walk(self, hidden, embedding, attend, recompute)
         output = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
         return output.unflatten(0, (-1, frames)).transpose(1, 2)
 
@@ -223,7 +223,7 @@ def size_name(height: int, width: int) -> str:
     return f"{height}x{width}"
 
 
-def _walk(unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recompute: bool) -> Tensor:
+def walk(unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recompute: bool) -> Tensor:
     """All layers between the first and the last convolution, for hidden states (N, c, h, w) and times (N, E)."""
     skipped = [hidden]
     for block in unet.down_blocks:
@@ -246,11 +246,14 @@ def _walk(unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recomput
     return hidden
 
 
-def _embedding(unet: Any, timesteps: Tensor, like: Tensor) -> Tensor:
+def embedding_of(unet: Any, timesteps: Tensor, like: Tensor) -> Tensor:
+    """(N, E) of timesteps (N,), in the precision of `like`."""
     return unet.time_embedding(unet.time_proj(timesteps).to(like.dtype))
 
 
-def _attention(transformer: nn.Module, **slots: Any) -> Callable[..., Tensor]:
+def spatial_layer(transformer: nn.Module, **slots: Any) -> Callable[..., Tensor]:
+    """A spatial transformer, with what its attentions are told beside hidden states and tokens."""
+
     def attention(hidden: Tensor, context: Tensor) -> Tensor:
         output = transformer(hidden, encoder_hidden_states=context, cross_attention_kwargs=slots, return_dict=False)
         return output[0]
@@ -258,7 +261,8 @@ def _attention(transformer: nn.Module, **slots: Any) -> Callable[..., Tensor]:
     return attention
 
 
-def _motion(module: nn.Module, frames: int) -> Callable[..., Tensor]:
+def motion_layer(module: nn.Module, frames: int) -> Callable[..., Tensor]:
+    """A motion module, for hidden states of so many frames a sample."""
     return lambda hidden: module(hidden, num_frames=frames)
 
 

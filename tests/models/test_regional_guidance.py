@@ -116,7 +116,13 @@ def test_weights_and_rate_are_the_paper_s_unless_told_otherwise():
 @pytest.mark.paper("PH-18")
 @pytest.mark.parametrize(
     ("rate", "differential", "evaluations", "passes"),
-    [(0.0, "off", 30, 0), (0.5, "off", 30, 15), (0.5, "residual", 60, 15), (0.5, "literal", 60, 15), (1, "off", 30, 29)],
+    [
+        (0.0, "off", 30, 0),
+        (0.5, "off", 30, 15),
+        (0.5, "residual", 60, 15),
+        (0.5, "literal", 60, 15),
+        (1, "off", 30, 29),
+    ],
 )
 def test_evaluations_and_gradient_passes_are_counted(rate, differential, evaluations, passes):
     sampler, plan = solver(30), None

@@ -84,8 +84,8 @@ class RegionalGuidance:
             raise ValueError(f"the rate of guidance is a share of the steps, 0 to 1; got {rate}")
         if differential not in _DIFFERENTIALS or gradients not in get_args(Gradients):
             raise ValueError(
-                f"differential is one of {', '.join(_DIFFERENTIALS)}, gradients of {', '.join(get_args(Gradients))}; got "
-                f"'{differential}' and '{gradients}'"
+                f"differential is one of {', '.join(_DIFFERENTIALS)}, gradients of {', '.join(get_args(Gradients))}; "
+                f"got '{differential}' and '{gradients}'"
             )
         if differential != "off" and (nonface is None or face is None):
             raise ValueError("differential guidance compares two classifiers: give both, or differential='off'")
