@@ -19,6 +19,8 @@ CONFIG: Final = "config.json"
 WEIGHTS: Final = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors")
 _NEW: Final = ("motion_modules.", "audio_modules.", "lora_")
 """What a spatial UNet that others trained does not have."""
+_OWN_POSITIONS: Final = ("pos_embed.slot",)
+"""What motion modules that others trained do not have: the position of UniVDM's reference."""
 
 
 def load_spatial(network: Any, option: str, where: str) -> str:
@@ -49,6 +51,32 @@ def load_spatial(network: Any, option: str, where: str) -> str:
     return file_hash(weights)
 
 
+def load_unified(network: Any, option: str, where: str) -> str:
+    """Put a published UNet, of Stable Diffusion 2.1's kind, into the spatial part of UniVDM's (PH-5).
+
+    What it lacks, motion modules and attention to speech, stays as it is. On the meta device nothing is read.
+
+    Args:
+        network: with a `UnifiedUNet` as `denoiser`.
+        option: name of the option that says where it is, for messages.
+        where: the folder that it is saved in, a pipeline's with `unet/`, or a hub name of one of these.
+
+    Returns:
+        SHA-256 of the file of weights.
+
+    Raises:
+        ConfigError: none there, a UNet of another version, or a damaged file.
+    """
+    if torch.get_default_device().type == "meta":
+        return ""
+    what, get = "a UNet2DConditionModel", "stabilityai/stable-diffusion-2-1-base --include 'unet/*'"
+    folder, weights = _find(option, where, ("", "unet"), what, get)
+    config = _config(folder, option, where, "UNet2DConditionModel")
+    _agree(config, network.denoiser.config, _UNIFIED, option, where, "a UNet of another version")
+    _put(network.denoiser, _read(weights, option, where), _NEW, option, weights)
+    return file_hash(weights)
+
+
 def load_motion(network: Any, option: str, where: str) -> str:
     """Put published motion modules into the denoising UNet; those for the middle may be missing, as in the first ones.
 
@@ -74,7 +102,7 @@ def load_motion(network: Any, option: str, where: str) -> str:
     own = nn.ModuleDict(
         {name: network.denoiser.get_submodule(name) for name in ("down_blocks", "mid_block", "up_blocks")}
     )
-    _put(own, state, middle, option, weights, only="motion_modules.")
+    _put(own, state, (*middle, *_OWN_POSITIONS), option, weights, only="motion_modules.")
     return file_hash(weights)
 
 
@@ -91,6 +119,12 @@ _SPATIAL: Final = {
     "use_linear_projection": ("use_linear_projection", ""),
     "class_embed_type": ("class_embed_type", ""),
     "addition_embed_type": ("addition_embed_type", ""),
+}
+_UNIFIED: Final = {
+    **{name: place for name, place in _SPATIAL.items() if not name.endswith(("_types", "embed_type"))},
+    "attention_head_dim": ("num_attention_heads", "head_channels"),
+    "class_embed_type": ("", ""),
+    "addition_embed_type": ("", ""),
 }
 _MOTION: Final = {
     "block_out_channels": ("block_out_channels", "channels"),

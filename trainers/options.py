@@ -101,6 +101,7 @@ class CheckpointOptions:
     Args:
         every_n_steps: optimiser steps between checkpoints, counted as those of trainer.max_steps.
         keep_last: how many of them are kept; -1 or 0 keeps all.
+        keep_steps: steps whose checkpoints are written and kept beside these, such as [60000].
         monitor: figure of the stage that tells the best checkpoint, such as val/loss; null keeps no best.
         mode: whether a smaller or a larger figure is better.
         export: whose network becomes the run's: that of the last step, or of the best checkpoint.
@@ -108,6 +109,7 @@ class CheckpointOptions:
 
     every_n_steps: Annotated[int, Field(ge=1)] = 1000
     keep_last: Annotated[int, Field(ge=-1)] = 3
+    keep_steps: list[Count] = field(default_factory=list)
     monitor: str | None = "val/loss"
     mode: Literal["min", "max"] = "min"
     export: Literal["last", "best"] = "last"

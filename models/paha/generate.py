@@ -87,9 +87,6 @@ def generate_latents(
         raise ValueError(
             f"segments of {window} frames, but temporal attention has positions for {network.motion_frames}"
         )
-    weights = {**network.guidance, **given}
-    if source.speech is None:
-        del weights["audio"]
     training = network.training
     network.eval()
     try:
@@ -101,8 +98,8 @@ def generate_latents(
             channels, height, width = source.reference.shape[1:]
             drawn = [torch.randn(channels, end - begin, height, width, generator=stream) for stream in streams]
             noise = torch.stack(drawn).to(source.reference)
-            sampler = DDIM(_denoiser(network, inputs, weights), network.noise, steps or network.sampling_steps)
-            latents = (sampler.run if sampling is None else sampling(sampler, begin, end))(noise)
+            sampler = sampler_of(network, inputs, steps, given)
+            latents: Tensor = (sampler.run if sampling is None else sampling(sampler, begin, end))(noise)
             if first is not None:
                 latents = torch.cat([first[:, :, None], latents[:, :, 1:]], 2)
             yield latents[:, :, begin > 0 :] / network.latent_scale
@@ -111,9 +108,21 @@ def generate_latents(
         network.train(training)
 
 
-def _denoiser(
-    network: UniVDM, inputs: UniVDMInputs, weights: Mapping[str, float]
-) -> Callable[[Tensor, Tensor], Tensor]:
+def sampler_of(
+    network: UniVDM, inputs: UniVDMInputs, steps: int | None = None, guidance: Mapping[str, float] | None = None
+) -> DDIM:
+    """What brings noise (B, C, T, h, w) to scaled latents of one segment.
+
+    Args:
+        network: as a validation has it.
+        inputs: what it is told; guidance is by those that are there.
+        steps: sampling steps; None takes the network's.
+        guidance: weights by condition; those that are not given are the network's.
+    """
+    weights = {**network.guidance, **(guidance or {})}
+    if inputs.audio is None:
+        del weights["audio"]
+
     def predict(x: Tensor, levels: Tensor, conditions: UniVDMInputs, left_out: Mapping[str, Tensor]) -> Tensor:
         output = network(x, levels, conditions, left_out).to(x.dtype)
         x0 = network.preconditioning.x0(output, x, network.noise.scales(levels, x))
@@ -121,4 +130,5 @@ def _denoiser(
             return x0
         return torch.cat([conditions.first[:, :, None], x0[:, :, 1:]], 2)
 
-    return ClassifierFree(**weights).prepare(predict, inputs)
+    denoise = ClassifierFree(**weights).prepare(predict, inputs)
+    return DDIM(denoise, network.noise, network.sampling_steps if steps is None else steps)

@@ -145,18 +145,22 @@ class UnifiedUNet(UNetMotionModel):
         return output.unflatten(0, (-1, frames)).transpose(1, 2)[:, :, 1:]
 
 
-def unified_unet(sizes: UNetSizes, *, motion_heads: int, motion_layers: int, frames: int) -> UnifiedUNet:
+def unified_unet(
+    sizes: UNetSizes, *, head_channels: int, motion_heads: int, motion_layers: int, frames: int
+) -> UnifiedUNet:
     """A new UNet; speech and motion modules are the identity until they are trained or loaded.
 
     Args:
-        sizes: of the spatial part.
+        sizes: of the spatial part, but for its heads.
+        head_channels: of a head of spatial attention and of attention to speech.
         motion_heads: heads of temporal attention.
         motion_layers: transformer layers of a motion module.
         frames: of the video that there are positions for; the slot has its own.
     """
     unet = UnifiedUNet(
         **sizes.arguments("Motion"),
-        num_attention_heads=sizes.heads,
+        num_attention_heads=tuple(width // head_channels for width in sizes.channels),
+        use_linear_projection=True,  # as Stable Diffusion 2.1
         motion_num_attention_heads=motion_heads,
         temporal_transformer_layers_per_block=motion_layers,
         temporal_transformer_layers_per_mid_block=motion_layers,
@@ -175,6 +179,7 @@ def unified_unet(sizes: UNetSizes, *, motion_heads: int, motion_layers: int, fra
                 layer.pos_embed = SlotPositions(layer.pos_embed)
         if hasattr(block, "attentions"):
             block.audio_modules = nn.ModuleList(
-                SpeechAttention(each.in_channels, sizes.heads, sizes.cross_channels) for each in block.attentions
+                SpeechAttention(each.in_channels, each.in_channels // head_channels, sizes.cross_channels)
+                for each in block.attentions
             )
     return unet

@@ -50,7 +50,7 @@ class UniVDM(
     Args:
         channels: of each level; the deepest has no attention of its own.
         layers: of each level.
-        heads: of spatial attention; Stable Diffusion 2.1 has 5, 10, 20, 20 of 64 channels.
+        head_channels: of a head of spatial attention, the same at every level, as Stable Diffusion 2.1 has it.
         cross_channels: of the tokens that cross-attention reads.
         norm_groups: of group norms.
         latent_channels: of latents.
@@ -85,7 +85,7 @@ class UniVDM(
         *,
         channels: tuple[Count, ...] = (320, 640, 1280, 1280),
         layers: Count = 2,
-        heads: Count = 8,
+        head_channels: Count = 64,
         cross_channels: Count = 1024,
         norm_groups: Count = 32,
         latent_channels: Count = 4,
@@ -112,7 +112,8 @@ class UniVDM(
         autoencoder: str = "",
     ):
         super().__init__()
-        for name, parts in (("heads", heads), ("norm_groups", norm_groups), ("motion_heads", motion_heads)):
+        dividing = (("head_channels", head_channels), ("norm_groups", norm_groups), ("motion_heads", motion_heads))
+        for name, parts in dividing:
             odd = [width for width in channels if width % parts]
             if odd:
                 raise ValueError(f"{name}={parts} has to divide every one of channels, and does not divide {odd[0]}")
@@ -127,9 +128,13 @@ class UniVDM(
         self.guidance = {"reference": guidance_reference, "audio": guidance_audio}
         self.noise = DDPMNoise(noise_schedule, train_steps, zero_terminal_snr)
         self.preconditioning = preconditioning(predict, self.noise)
-        sizes = UNetSizes(channels, layers, heads, cross_channels, norm_groups, latent_channels)
+        sizes = UNetSizes(channels, layers, 0, cross_channels, norm_groups, latent_channels)
         self.denoiser: Any = unified_unet(
-            sizes, motion_heads=motion_heads, motion_layers=motion_layers, frames=motion_frames
+            sizes,
+            head_channels=head_channels,
+            motion_heads=motion_heads,
+            motion_layers=motion_layers,
+            frames=motion_frames,
         )
         if image_channels:
             self.image_projection: Any = nn.Sequential(

@@ -7,13 +7,13 @@ import torch
 from diffusers import UNetMotionModel
 
 from models.paha.generate import UniVDMSource, generate_latents, segments
-from models.paha.unet import SlotPositions, SpeechAttention, UnifiedUNet
+from models.paha.unet import SlotPositions, SpeechAttention
 from models.paha.univdm import UniVDM, UniVDMInputs
 from tests.models.filled import filled
 
 B, T, SIZE = 2, 3, (5, 3)
 SMALL = {
-    "channels": (8, 16), "layers": 1, "heads": 2, "cross_channels": 8, "norm_groups": 4, "motion_heads": 2,
+    "channels": (8, 16), "layers": 1, "head_channels": 4, "cross_channels": 8, "norm_groups": 4, "motion_heads": 2,
     "motion_frames": 6, "downscaling": 4, "image_channels": 6, "audio_layers": 2, "audio_channels": 5,
     "audio_tokens": 4, "audio_width": 16, "window": 4, "fps": 30.0, "train_steps": 50, "sampling_steps": 3,
 }  # fmt: skip
@@ -243,11 +243,6 @@ def test_what_makes_no_sense_is_refused():
     ):  # fmt: skip
         with pytest.raises(ValueError, match=said):
             made(network, given, **options)
-    for options, said in (({"heads": 3}, "heads=3"), ({"window": 9}, "window=9")):
+    for options, said in (({"head_channels": 3}, "head_channels=3"), ({"window": 9}, "window=9")):
         with pytest.raises(ValueError, match=said):
             fresh(**options)
-
-
-def test_the_unet_is_a_diffusers_unet():
-    assert isinstance(fresh().denoiser, UnifiedUNet)
-    assert isinstance(fresh().denoiser, UNetMotionModel)

@@ -9,10 +9,11 @@ import torch
 from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
 from safetensors.torch import load_file, save_file
 
+from models.paha.univdm import UniVDM
 from models.video.unets import UNetSizes
 from pretrained import unets
 from pretrained.hub import HubError
-from pretrained.unets import CONFIG, WEIGHTS, load_motion, load_spatial
+from pretrained.unets import CONFIG, WEIGHTS, load_motion, load_spatial, load_unified
 from settings import ConfigError
 from tests.models.video_networks import SMALL, fresh, noisy
 
@@ -173,3 +174,47 @@ def test_on_the_meta_device_nothing_is_read():
         network = fresh(**SMALL)
         assert load_spatial(network, "stage.unet", "owner/name") == ""
         assert load_motion(network, "stage.motion", "owner/name") == ""
+
+
+def unified(folder, **other):
+    torch.manual_seed(1)
+    sizes = {**SIZES.arguments("2D"), "attention_head_dim": [2, 4], "use_linear_projection": True}
+    unet = UNet2DConditionModel(**{**sizes, **other})
+    unet.save_pretrained(folder)
+    return unet
+
+
+def fresh_unified():
+    torch.manual_seed(0)
+    return UniVDM(
+        channels=(8, 16), layers=1, head_channels=4, cross_channels=8, norm_groups=4, motion_heads=2, motion_frames=8,
+        image_channels=6, audio_layers=1, audio_channels=5, audio_tokens=2, audio_width=8, window=4,
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.paper("PH-5")
+@pytest.mark.parametrize("inside", ["", "unet"])
+def test_a_published_unet_and_motion_modules_are_where_univdm_starts(tmp_path, inside):
+    published, motion = unified(tmp_path / "sd" / inside), adapter(tmp_path / "motion")
+    network = fresh_unified()
+    sha256 = load_unified(network, "stage.unet", str(tmp_path / "sd"))
+    assert sha256 == hashlib.sha256((tmp_path / "sd" / inside / WEIGHTS[0]).read_bytes()).hexdigest()
+    load_motion(network, "stage.motion", str(tmp_path / "motion"))
+    own = network.denoiser.state_dict()
+    assert all(torch.equal(own[name], value) for name, value in published.state_dict().items())
+    assert all(torch.equal(own[name], value) for name, value in motion.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"attention_head_dim": 2}, "attention_head_dim is 2, this network's is .2, 4.; set network.head_channels"),
+        ({"use_linear_projection": False}, "use_linear_projection is False"),
+        ({"cross_attention_dim": 16}, "cross_attention_dim is 16, this network's is 8; set network.cross_channels"),
+        ({"class_embed_type": "timestep"}, "class_embed_type"),
+    ],
+)
+def test_univdm_refuses_a_unet_of_another_version(tmp_path, other, said):
+    unified(tmp_path, **other)
+    with pytest.raises(ConfigError, match=said):
+        load_unified(fresh_unified(), "stage.unet", str(tmp_path))

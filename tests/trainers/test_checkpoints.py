@@ -157,3 +157,13 @@ def test_init_from_something_else_is_an_error(folder: Path, tmp_path: Path) -> N
         init_from(torch.nn.Linear(2, 2), folder)
     with pytest.raises(ConfigError, match="found no weights"):
         init_from(ToyNetwork(), tmp_path / "nothing")
+
+
+def test_named_steps_are_written_and_kept_beside_the_last(tmp_path):
+    options = {"every_n_steps": 2, "keep_last": 2, "keep_steps": [3, 4]}
+    run = toy_run(tmp_path / "run", checkpoint=options)
+    names = sorted(path.name for path in (run / "checkpoints").glob("step-*.ckpt"))
+    assert names == [f"step-{step:08d}.ckpt" for step in (3, 4, 6, 8)]
+    again = toy_run(run, checkpoint=options, trainer={"max_steps": 11})
+    names = sorted(path.name for path in (again / "checkpoints").glob("step-*.ckpt"))
+    assert names == [f"step-{step:08d}.ckpt" for step in (3, 4, 10, 11)]

@@ -45,7 +45,7 @@ def logged(stage: Any, batch: Any, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     ],
 )
 def test_what_is_named_is_logged_and_nothing_else(path, words, monkeypatch, tmp_path):
-    if path.parent.name.startswith("video_"):
+    if path.parent.name.startswith(("video_", "univdm")):
         save_autoencoder(tmp_path / "vae")
         save_video_pose(tmp_path)
         words = (f"stage.autoencoder={tmp_path / 'vae'}", "data.video_size=[32,32]", "data.window=20")

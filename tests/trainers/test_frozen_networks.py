@@ -27,6 +27,7 @@ EVERY = sorted(".".join(path.relative_to(CONFIGS).parts[:-1]) for path in CONFIG
 USED: dict[str, tuple[str, ...]] = {
     "mmgt.video_pose": ("autoencoder={vae}",),
     "mmgt.video_audio": ("autoencoder={vae}", "base={mmgt.video_pose}"),
+    "paha.univdm": ("autoencoder={vae}",),
     "implicit_motion.base": ("reconstruction=vgg19", "vgg_weights={vgg.pth}"),
     "implicit_motion.motion": ("features=video", "base={implicit_motion.base}"),
     "versa.evaluator": ("network.text=clip", "network.clip_model={clip}", "network.text_channels=8"),
@@ -39,6 +40,7 @@ USED: dict[str, tuple[str, ...]] = {
 FROZEN: dict[str, set[str]] = {
     "mmgt.video_pose": {"autoencoder"},
     "mmgt.video_audio": {"autoencoder", "base"},
+    "paha.univdm": {"autoencoder"},
     "implicit_motion.base": {"vgg_weights"},
     "implicit_motion.motion": {"base"},
     "versa.evaluator": {"network.clip_model"},

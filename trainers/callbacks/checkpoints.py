@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from settings import get_logger
 from trainers.callbacks.ema import own_weights
 from trainers.options import CheckpointOptions
-from trainers.run.checkpoints import STEPS, newest_first, path_of, remove
+from trainers.run.checkpoints import STEPS, newest_first, path_of, remove, step_of
 from trainers.run.steps import steps_done
 from trainers.tracking.loggers import MetricsCSV
 
@@ -60,7 +60,8 @@ class Checkpoints(Checkpoint):
             trainer.fit_loop.epoch_loop.batch_progress.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
         )
         every = self.options.every_n_steps
-        if ends or step // every > self._saved_step // every:  # a batch may make several steps
+        # A batch may make several steps.
+        if ends or step // every > self._saved_step // every or steps_done(trainer) in self.options.keep_steps:
             self.save_now(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -88,7 +89,8 @@ class Checkpoints(Checkpoint):
         if trainer.is_global_zero:
             self._link(path)
             kept = self.options.keep_last
-            for old in newest_first(self.folder)[kept:] if kept > 0 else []:
+            passing = [each for each in newest_first(self.folder) if step_of(each) not in self.options.keep_steps]
+            for old in passing[kept:] if kept > 0 else []:
                 remove(old)
         return path
 

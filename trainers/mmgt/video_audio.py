@@ -14,11 +14,12 @@ from pretrained.hashes import short
 from pretrained.unets import load_motion
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
-from trainers.mmgt.video_batch import Reference
-from trainers.mmgt.video_stage import VideoStage, Weighting
+from trainers.mmgt.video_stage import VideoStage
 from trainers.stage.agreement import shown
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
+from trainers.video.batch import Reference
+from trainers.video.stage import Weighting
 
 BASE: Final = "mmgt.video_pose"
 OWN: Final = ("audio_", "motion_", "guidance_", "use_audio", "masks", "sampling_steps", "window", "fps")

@@ -8,10 +8,11 @@ from models.mmgt.video import MMGTVideo
 from pretrained.unets import load_spatial
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
-from trainers.mmgt.video_batch import Frames, Reference
-from trainers.mmgt.video_stage import VideoStage, Weighting
+from trainers.mmgt.video_stage import VideoStage
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
+from trainers.video.batch import Frames, Reference
+from trainers.video.stage import Weighting
 
 
 class VideoPoseStage(VideoStage):

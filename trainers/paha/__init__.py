@@ -1,0 +1,1 @@
+"""PAHA: its stages."""
