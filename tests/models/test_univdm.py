@@ -184,7 +184,7 @@ def test_segments_begin_with_the_frame_that_the_one_before_ended_with(frames, fo
 def source(frames: int, batch: int = B, **more) -> UniVDMSource:
     speech = normal(batch, frames, 5, 2, 5, seed=4)
     picture = {"reference": normal(B, 4, *SIZE)[:batch], "image": normal(B, 1, 6, seed=1)[:batch]}
-    return UniVDMSource(frames, speech=lambda a, b: speech[:, a:b], **{**picture, **more})
+    return UniVDMSource(frames, **{"speech": lambda a, b: speech[:, a:b], **picture, **more})
 
 
 def made(network: UniVDM, given: UniVDMSource, **options) -> torch.Tensor:
