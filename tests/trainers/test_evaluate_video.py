@@ -27,9 +27,9 @@ from trainers.evaluation.faces import face_crop
 from trainers.evaluation.videos import load_shots, read_shots
 from trainers.mmgt.evaluation.video_model import VideoModel, load_talks
 from trainers.mmgt.evaluation.video_paper import PAPER
-from trainers.mmgt.trained_size import trained_at
 from trainers.mmgt.video_animation import VideoAnimator
 from trainers.run.exports import find_export
+from trainers.video.trained_size import trained_at
 
 KEYS = ("video.mp4", "pose.npz", "audio.flac", "speech.npz")
 SIZE = (32, 48)
@@ -424,8 +424,8 @@ def test_frames_have_the_size_that_the_network_was_trained_at(folder, shards, au
     made_of = video_run(folder / "of_latents", "mmgt.video_audio", folder / "latents", autoencoder)
     animator = VideoAnimator(find_export(made_of), device="cpu")
     picture, latents = np.zeros((60, 40, 3), np.uint8), animator.latents(None)
-    assert animator._scaled(picture, None, latents).shape == (24, 16, 3)
-    assert animator._scaled(picture, 36, latents).shape == (36, 24, 3)
+    assert animator.scaled(picture, None, latents).shape == (24, 16, 3)
+    assert animator.scaled(picture, 36, latents).shape == (36, 24, 3)
     # Oblong frames are cropped, and poses with them.
     talk = load_talks(str(folder / "latents"), ["clip-00000001-000"], 0.2, (24, 24), "crop")[0]
     shot = next(read_shots(str(folder / "latents"), ["clip-00000001-000"], 0.2, (24, 24), "crop"))

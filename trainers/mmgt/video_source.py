@@ -9,7 +9,7 @@ from models.mmgt.video import MMGTVideo
 from models.mmgt.video_generate import Driving, VideoSource
 from models.video.masks import masks_of, motion_masks
 from models.video.skeletons import draw_skeletons
-from models.video.speech import audio_windows, layers_at_frames
+from models.video.speech import audio_windows
 from trainers.stage.latents import Latents
 
 
@@ -69,17 +69,3 @@ def picture_source(
         image=None if image is None else image.to(device)[None],
         reference_skeleton=padded(draw_skeletons(own, *size)) if network.reference_pose else None,
     )
-
-
-def speech_of(handcrafted: np.ndarray | None, layers: np.ndarray | None, frames: int) -> Tensor:
-    """Speech features of frames (F, L, A) as a network hears them.
-
-    Args:
-        handcrafted: (F, 35), for a network that hears these.
-        layers: (L, S, A) at 50 a second, for one that hears layers.
-        frames: F.
-    """
-    if layers is not None:
-        return layers_at_frames(torch.from_numpy(layers)[None], frames)[0]
-    assert handcrafted is not None
-    return torch.from_numpy(handcrafted)[:, None]

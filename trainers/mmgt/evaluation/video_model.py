@@ -20,9 +20,10 @@ from settings import ConfigError
 from trainers.animation.hearing import layer_numbers
 from trainers.evaluation.clips import joined
 from trainers.mmgt.system import VideoFigureOptions
-from trainers.mmgt.trained_size import trained_at
 from trainers.mmgt.video_animation import VideoAnimator
-from trainers.mmgt.video_source import picture_source, speech_of
+from trainers.mmgt.video_source import picture_source
+from trainers.video.batch import speech_features
+from trainers.video.trained_size import trained_at
 
 Drive = Literal["both", "pose", "audio", "speech_only"]
 PICTURE: Final = ("video.mp4", "pose.npz")
@@ -133,7 +134,7 @@ class VideoModel:
         """
         _, layers, channels = self.network.audio_projection.shape
         if channels == HANDCRAFTED:
-            return speech_of(talk.speech["handcrafted"], None, talk.frames).numpy()
+            return speech_features(talk.speech["handcrafted"], None, talk.frames).numpy()
         stored = talk.speech["layer_ids"].tolist() if "layers" in talk.speech else []
         wanted = layer_numbers(self.animator.export.settings) or stored
         there = (len(wanted), talk.speech["layers"].shape[-1]) if stored and set(wanted) <= set(stored) else None
@@ -143,7 +144,7 @@ class VideoModel:
                 f"{self.name} listens to {layers} layers of {channels}: give data=SHARDS that hold them"
             )
         picked = talk.speech["layers"][[stored.index(number) for number in wanted]]
-        return speech_of(None, picked.astype(np.float32), talk.frames).numpy()
+        return speech_features(None, picked.astype(np.float32), talk.frames).numpy()
 
     def seams(self, frames: int) -> list[int]:
         """Frames of a video of so many at which a window takes over."""

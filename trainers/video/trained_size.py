@@ -1,4 +1,4 @@
-"""The size of frames that a network of MMGT's second stage was trained on."""
+"""The size of frames that a network of latent video was trained on."""
 
 from collections.abc import Mapping
 from typing import Any
