@@ -155,6 +155,7 @@ def test_signal_to_the_whole_group_spares_the_workers_until_the_batch_is_done(tm
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_two_ranks_train_save_and_go_on_together(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     words = toy(folder, "trainer.accelerator=cpu", "trainer.devices=2", "strategy=ddp", "trainer.max_steps=8")

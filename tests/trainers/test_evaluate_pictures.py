@@ -139,6 +139,7 @@ def _one_face(self, frames: torch.Tensor) -> np.ndarray:
 
 @pytest.mark.paper("MMGT-23")
 @pytest.mark.paper("VA-17")
+@pytest.mark.slow
 def test_kvd_and_e_fid_tell_a_copy_of_the_truth_from_noise(base, tmp_path, monkeypatch):
     torch.jit.script(_Detector()).save(str(tmp_path / "i3d_torchscript.pt"))
     weights = {"i3d": str(tmp_path / "i3d_torchscript.pt"), "deep3d": "epoch_20.pth"}

@@ -314,6 +314,7 @@ def test_run_from_a_copy_names_the_commit_of_the_copy(tmp_path: Path) -> None:
 BANK = {"input": "{features}", "tokenizer": "{base}"}
 
 
+@pytest.mark.slow
 def test_commands_between_trainings_are_links(tmp_path: Path, calls: Path, capfd: pytest.CaptureFixture[str]) -> None:
     stages = {
         "base": toy(slurm={"nodes": 2, "gpus_per_node": 4}),

@@ -167,7 +167,17 @@ def test_a_stage_with_two_optimisers_has_two_parts() -> None:
     assert plan(config("stage=toy_gan", "data=toy", path=None), gpus=2).fits
 
 
-@pytest.mark.parametrize("path", sorted(Path("configs").glob("*/*/*.yaml")), ids=str)
+HEAVY = ("mmgt/video_pose/paper", "mmgt/video_audio/paper", "paha/univdm/paper")
+"""Configs whose networks take long to count."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=str(path), marks=[pytest.mark.slow] if any(name in str(path) for name in HEAVY) else [])
+        for path in sorted(Path("configs").glob("*/*/*.yaml"))
+    ],
+)
 @pytest.mark.parametrize("strategy", ["ddp", *(pytest.param(name, marks=pytest.mark.slow) for name in SHARDED)])
 def test_every_stage_can_be_planned(path: Path, strategy: str) -> None:
     if "smga" in str(path):
