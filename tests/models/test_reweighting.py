@@ -47,7 +47,7 @@ def test_face_and_hands_have_circles_and_the_body_a_rectangle(points, counts):
 
 
 @pytest.mark.paper("PH-7")
-@pytest.mark.parametrize("side", [64, 256, 512])
+@pytest.mark.parametrize("side", [256, 512])
 def test_a_circle_has_ten_pixels_at_512_and_grows_with_the_frame(side):
     pose = nobody()
     pose[0, 0, LEFT_HAND.start] = torch.tensor([0.5, 0.5, 0.9])
@@ -55,7 +55,7 @@ def test_a_circle_has_ten_pixels_at_512_and_grows_with_the_frame(side):
     area = (output > 1).float().sum().sqrt() / side
     assert area.item() == pytest.approx((torch.pi**0.5) * RADIUS, rel=0.1)
     rows = (output > 1).any(1).nonzero().flatten()
-    assert (rows[-1] + 1 - rows[0]).item() / side == pytest.approx(2 * 10 / 512, abs=1.01 / min(side, 256))
+    assert (rows[-1] + 1 - rows[0]).item() / side == pytest.approx(2 * 10 / 512, abs=1.01 / 256)
 
 
 @pytest.mark.paper("PH-8")

@@ -82,7 +82,12 @@ class UniVDMStage(LatentStage):
             schedule=schedule,
         )
         self.first_frame = first_frame
-        self.weights: dict[str, Any] = {"reliable": par_reliable, "parts": par_parts, "whole": par_whole, "capped": par_capped}
+        self.weights: dict[str, Any] = {
+            "reliable": par_reliable,
+            "parts": par_parts,
+            "whole": par_whole,
+            "capped": par_capped,
+        }
         self.par = par
         if spatial_weights is not None:
             load_unified(self.network, "stage.spatial_weights", spatial_weights)
