@@ -8,7 +8,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
 from models.video.checkpointing import run
-from models.video.unets import UNetSizes, embedding_of, motion_layer, spatial_layer, walk
+from models.video.unets import Attend, UNetSizes, embedding_of, motion_layer, spatial_layer, walk, walk_down
 
 _PLAIN = AttnProcessor2_0()
 
@@ -120,14 +120,32 @@ class UnifiedUNet(UNetMotionModel):
             audio: (B, T, K, D) tokens of each frame's speech; None is none.
             heard: (B,) bool, false where speech is left out; None hears all.
         """
-        frames = sample.shape[2]
+        frames, recompute = sample.shape[2], self.recompute and self.training
+        attend = self._attend(frames, context, audio, heard)
+        hidden = self.conv_in(sample.transpose(1, 2).flatten(0, 1))
+        hidden = walk(self, hidden, embedding_of(self, timesteps.flatten(), hidden), attend, recompute)
+        output = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
+        return output.unflatten(0, (-1, frames)).transpose(1, 2)[:, :, 1:]
+
+    def encode(
+        self, sample: Tensor, timesteps: Tensor, context: Tensor, audio: Tensor | None, heard: Tensor | None
+    ) -> Tensor:
+        """The same to the hidden states of the middle, (B, T, c, h, w): what a classifier looks at (PH-10)."""
+        frames, recompute = sample.shape[2], self.recompute and self.training
+        attend = self._attend(frames, context, audio, heard)
+        hidden = self.conv_in(sample.transpose(1, 2).flatten(0, 1))
+        hidden, _ = walk_down(self, hidden, embedding_of(self, timesteps.flatten(), hidden), attend, recompute)
+        return hidden.unflatten(0, (-1, frames))[:, 1:]
+
+    def _attend(self, frames: int, context: Tensor, audio: Tensor | None, heard: Tensor | None) -> Attend:
+        """What follows each resnet: spatial attention, speech, temporal attention."""
         recompute = self.recompute and self.training
         context = context.repeat_interleave(frames, 0)
         tokens = keep = None
         if audio is not None:
             # The picture says nothing.
             tokens = torch.cat([torch.zeros_like(audio[:, :1]), audio], 1).flatten(0, 1)
-            keep = torch.ones(len(sample), frames, dtype=torch.bool, device=sample.device)
+            keep = torch.ones(len(audio), frames, dtype=torch.bool, device=audio.device)
             keep[:, 0] = False
             keep = (keep if heard is None else keep & heard[:, None]).flatten()
 
@@ -139,10 +157,7 @@ class UnifiedUNet(UNetMotionModel):
                     hidden = run(block.audio_modules[index], hidden, tokens, keep, recompute=recompute)
             return run(motion_layer(block.motion_modules[index], frames), hidden, recompute=recompute)
 
-        hidden = self.conv_in(sample.transpose(1, 2).flatten(0, 1))
-        hidden = walk(self, hidden, embedding_of(self, timesteps.flatten(), hidden), attend, recompute)
-        output = self.conv_out(self.conv_act(self.conv_norm_out(hidden)))
-        return output.unflatten(0, (-1, frames)).transpose(1, 2)[:, :, 1:]
+        return attend
 
 
 def unified_unet(

@@ -225,6 +225,20 @@ def size_name(height: int, width: int) -> str:
 
 def walk(unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recompute: bool) -> Tensor:
     """All layers between the first and the last convolution, for hidden states (N, c, h, w) and times (N, E)."""
+    hidden, skipped = walk_down(unet, hidden, embedding, attend, recompute)
+    for block in unet.up_blocks:
+        for index, resnet in enumerate(block.resnets):
+            hidden = run(_joined(resnet), hidden, skipped.pop(), embedding, recompute=recompute)
+            hidden = attend(block, index, hidden)
+        for larger in block.upsamplers or ():
+            hidden = larger(hidden, output_size=skipped[-1].shape[-2:])  # also where a level was odd
+    return hidden
+
+
+def walk_down(
+    unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recompute: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """The layers down to the middle, and it: its hidden states, and what the way up takes, the last first."""
     skipped = [hidden]
     for block in unet.down_blocks:
         for index, resnet in enumerate(block.resnets):
@@ -237,13 +251,7 @@ def walk(unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recompute
     hidden = run(middle.resnets[0], hidden, embedding, recompute=recompute)
     for index, resnet in enumerate(middle.resnets[1:]):
         hidden = run(resnet, attend(middle, index, hidden), embedding, recompute=recompute)
-    for block in unet.up_blocks:
-        for index, resnet in enumerate(block.resnets):
-            hidden = run(_joined(resnet), hidden, skipped.pop(), embedding, recompute=recompute)
-            hidden = attend(block, index, hidden)
-        for larger in block.upsamplers or ():
-            hidden = larger(hidden, output_size=skipped[-1].shape[-2:])  # also where a level was odd
-    return hidden
+    return hidden, skipped
 
 
 def embedding_of(unet: Any, timesteps: Tensor, like: Tensor) -> Tensor:
