@@ -41,14 +41,9 @@ def load_spatial(network: Any, option: str, where: str) -> str:
     """
     if torch.get_default_device().type == "meta":
         return ""
-    what, get = "a UNet2DConditionModel", "stable-diffusion-v1-5/stable-diffusion-v1-5 --include 'unet/*'"
-    folder, weights = _find(option, where, ("", "unet"), what, get)
-    config = _config(folder, option, where, "UNet2DConditionModel")
-    _agree(config, network.reference_unet.config, _SPATIAL, option, where, "a UNet of another version")
-    state = _read(weights, option, where)
-    for unet in (network.denoiser, network.reference_unet):
-        _put(unet, state, _NEW, option, weights)
-    return file_hash(weights)
+    published = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    unets = (network.denoiser, network.reference_unet)
+    return _load_unet(unets, network.reference_unet.config, _SPATIAL, option, where, published)
 
 
 def load_unified(network: Any, option: str, where: str) -> str:
@@ -69,12 +64,8 @@ def load_unified(network: Any, option: str, where: str) -> str:
     """
     if torch.get_default_device().type == "meta":
         return ""
-    what, get = "a UNet2DConditionModel", "stabilityai/stable-diffusion-2-1-base --include 'unet/*'"
-    folder, weights = _find(option, where, ("", "unet"), what, get)
-    config = _config(folder, option, where, "UNet2DConditionModel")
-    _agree(config, network.denoiser.config, _UNIFIED, option, where, "a UNet of another version")
-    _put(network.denoiser, _read(weights, option, where), _NEW, option, weights)
-    return file_hash(weights)
+    published = "stabilityai/stable-diffusion-2-1-base"
+    return _load_unet((network.denoiser,), network.denoiser.config, _UNIFIED, option, where, published)
 
 
 def load_motion(network: Any, option: str, where: str) -> str:
@@ -136,6 +127,25 @@ _MOTION: Final = {
     "conv_in_channels": ("", ""),
 }
 """What has to agree: of the published config, of the network's, and the network's own option for it."""
+
+
+def _load_unet(
+    unets: tuple[nn.Module, ...],
+    own: Mapping[str, Any],
+    names: Mapping[str, tuple[str, str]],
+    option: str,
+    where: str,
+    published: str,
+) -> str:
+    """Put a published 2D UNet, whose sizes agree with `own` by `names`, into each of some; SHA-256 of its weights."""
+    get = f"{published} --include 'unet/*'"
+    folder, weights = _find(option, where, ("", "unet"), "a UNet2DConditionModel", get)
+    config = _config(folder, option, where, "UNet2DConditionModel")
+    _agree(config, own, names, option, where, "a UNet of another version")
+    state = _read(weights, option, where)
+    for unet in unets:
+        _put(unet, state, _NEW, option, weights)
+    return file_hash(weights)
 
 
 def _find(option: str, where: str, inside: tuple[str, ...], what: str, get: str) -> tuple[Path, Path]:

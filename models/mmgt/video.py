@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from itertools import chain
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
 from models.diffusion.noise.ddpm import DDPMNoise, Schedule
@@ -14,12 +13,14 @@ from models.video.audio_projection import AudioProjection
 from models.video.conditions import NAMES, VideoConditions, VideoInputs
 from models.video.lora import lora_parameters
 from models.video.masks import Masking, mask_pyramid
+from models.video.network import LatentNetwork, check_sizes
 from models.video.pose_guider import PoseGuider
 from models.video.unets import UNetSizes, level_sizes, motion_unet, reference_unet
 from settings.ranges import Count, Fps, NonNegative, Positive, Whole
 
 
 class MMGTVideo(
+    LatentNetwork,
     nn.Module,
     SavedNetwork,
     library_name="cospeech",
@@ -110,7 +111,7 @@ class MMGTVideo(
         _check(channels, heads, norm_groups, motion_heads, pose_channels, downscaling, window, motion_frames)
         self.latent_channels, self.latent_scale, self.downscaling = latent_channels, latent_scale, downscaling
         self.levels, self.motion_frames, self.window, self.fps = len(channels), motion_frames, window, fps
-        self.image_channels, self.audio_context, self.use_audio = image_channels, audio_context, use_audio
+        self.audio_context, self.use_audio = audio_context, use_audio
         self.masks, self.reference_pose, self.autoencoder = masks, reference_pose, autoencoder
         self.predict, self.sampling_steps, self.lora_rank = predict, sampling_steps, lora_rank
         self.guidance = {"reference": guidance_reference, "pose": guidance_pose, "audio": guidance_audio}
@@ -127,27 +128,11 @@ class MMGTVideo(
         own, there = self.reference_unet.state_dict(), self.denoiser.state_dict()
         self.reference_unet.load_state_dict({name: there.get(name, tensor) for name, tensor in own.items()})
         self.pose_guider = PoseGuider(pose_channels, channels[0])
-        if image_channels:
-            self.image_projection: Any = nn.Sequential(
-                nn.Linear(image_channels, cross_channels), nn.LayerNorm(cross_channels)
-            )
-        else:
-            self.image_token = nn.Parameter(torch.randn(1, cross_channels))
+        self.put_image_tokens(image_channels, cross_channels)
         if use_audio:
             self.audio_projection = AudioProjection(
                 audio_layers, audio_channels, audio_context, audio_tokens, cross_channels, audio_width
             )
-
-    def set_statistics(self, statistics: dict[str, Any]) -> None:
-        """Take the statistics of an index: those of hand-crafted speech features, where it reads them."""
-        if self.use_audio:
-            self.audio_projection.set_statistics(statistics)
-
-    def use_autoencoder(self, sha256: str, scale: float) -> None:
-        """Remember whose latents it learns, by the SHA-256 of the weights, and what those are multiplied with."""
-        self.autoencoder, self.latent_scale = sha256, scale
-        config: Any = self._hub_mixin_config
-        config |= {"autoencoder": sha256, "latent_scale": scale}  # saved as config.json
 
     def sizes(self, height: int, width: int) -> list[tuple[int, int]]:
         """Rows and columns of every level of the UNets for latents of a size, which nothing has to divide."""
@@ -175,15 +160,6 @@ class MMGTVideo(
             audio=self.encode_audio(inputs.audio),
             masks=self.encode_masks(inputs.masks, inputs.reference),
         )
-
-    def image_tokens(self, inputs: VideoInputs) -> Tensor:
-        """(B, K, D) of the image encoder's tokens; zeros where there are none, the learned one without an encoder."""
-        size = len(inputs.reference)
-        if not self.image_channels:
-            return self.image_token.expand(size, -1, -1)
-        if inputs.image is None:
-            return inputs.reference.new_zeros(size, 1, self.image_projection[0].out_features)
-        return self.image_projection(inputs.image)
 
     def encode_reference(self, inputs: VideoInputs, image: Tensor) -> Mapping[str, Tensor]:
         """The reference UNet's hidden states, (B, h w, c) by place."""
@@ -296,16 +272,9 @@ def _check(
     downscaling: int, window: int, motion_frames: int,
 ) -> None:  # fmt: skip
     """Raises ValueError for sizes that do not go together."""
-    for name, parts in (("heads", heads), ("norm_groups", norm_groups), ("motion_heads", motion_heads)):
-        odd = [width for width in channels if width % parts]
-        if odd:
-            raise ValueError(f"{name}={parts} has to divide every one of channels, and does not divide {odd[0]}")
+    check_sizes(channels, window, motion_frames, heads=heads, norm_groups=norm_groups, motion_heads=motion_heads)
     if 2 ** (len(pose_channels) - 1) != downscaling:
         raise ValueError(
             f"pose_channels has {len(pose_channels)} widths, so that the pose guider makes pictures "
             f"{2 ** (len(pose_channels) - 1)} times smaller, but latents are {downscaling} times smaller (downscaling)"
-        )
-    if window > motion_frames:
-        raise ValueError(
-            f"window={window} frames, but temporal attention has positions for motion_frames={motion_frames}"
         )

@@ -11,6 +11,7 @@ from models.layers.rotary import rotary_freqs, rotate
 from models.paha.univdm import UniVDM, UniVDMInputs
 from models.saved import SavedNetwork
 from models.video.audio_projection import AudioProjection
+from models.video.network import LatentNetwork
 from settings.ranges import Count, Fraction
 
 Region = Literal["face", "nonface"]
@@ -19,6 +20,7 @@ _ENCODER: Final = ("conv_in", "time_embedding", "down_blocks", "mid_block")
 
 
 class PCEClassifier(
+    LatentNetwork,
     nn.Module,
     SavedNetwork,
     library_name="cospeech",
@@ -81,10 +83,6 @@ class PCEClassifier(
         self.transformer = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
         self.head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, 1))
 
-    def set_statistics(self, statistics: dict[str, Any]) -> None:
-        """Take the statistics of an index: those of hand-crafted speech features, where it reads them."""
-        self.audio_projection.set_statistics(statistics)
-
     @torch.no_grad()
     def take_encoder(self, univdm: UniVDM) -> None:
         """Copy the encoder's weights, and those of the picture's tokens, from a trained UniVDM (PH-10)."""
@@ -134,7 +132,7 @@ class PCEClassifier(
 
     def _video(self, noisy: Tensor, levels: Tensor, inputs: UniVDMInputs) -> Tensor:
         """(B, T, width): frames in windows of as many as the encoder knows, each with its reference."""
-        image = self.image_token.expand(len(noisy), -1, -1) if not self.image_channels else self._image(inputs)
+        image = self.image_tokens(inputs)
         pooled = []
         for begin in range(0, noisy.shape[2], self.motion_frames):
             some = noisy[:, :, begin : begin + self.motion_frames]
@@ -144,11 +142,6 @@ class PCEClassifier(
             hidden = self.encoder.encode(sample, steps, image, None, None)
             pooled.append(_turned(hidden, begin).amax((-2, -1)))
         return self.video(torch.cat(pooled, 1))
-
-    def _image(self, inputs: UniVDMInputs) -> Tensor:
-        if inputs.image is None:
-            return inputs.reference.new_zeros(len(inputs.reference), 1, self.image_projection[0].out_features)
-        return self.image_projection(inputs.image)
 
 
 def _turned(hidden: Tensor, begin: int) -> Tensor:

@@ -14,9 +14,10 @@ _PLAIN = AttnProcessor2_0()
 
 
 class SlotAttention:
-    """Self-attention of a frame whose keys and values also hold the reference slot's tokens (PH-3, ours).
+    """Attention of a frame: its own, whose keys and values also hold the reference slot's tokens (PH-3, ours), and
+    diffusers' cross-attention to the tokens of the picture.
 
-    The slot itself then sees itself twice, which is plain self-attention.
+    The slot itself sees itself twice, which is plain self-attention.
     """
 
     def __call__(
@@ -28,34 +29,12 @@ class SlotAttention:
         *,
         frames: int,
     ) -> Tensor:
-        """Hidden states (B (1 + T), S, c), the slot first, to the same.
-
-        Args:
-            attn: the attention, with its weights.
-            hidden_states: (B (1 + T), S, c).
-            encoder_hidden_states: None, as this is self-attention.
-            attention_mask: none in this UNet.
-            frames: 1 + T.
-        """
-        slot = hidden_states[::frames].repeat_interleave(frames, 0)
-        context = torch.cat([hidden_states, slot], 1)
+        """Hidden states (B (1 + T), S, c), the slot first, to the same; `frames` is 1 + T."""
+        context = encoder_hidden_states
+        if context is None:
+            slot = hidden_states[::frames].repeat_interleave(frames, 0)
+            context = torch.cat([hidden_states, slot], 1)
         return _PLAIN(attn, hidden_states, encoder_hidden_states=context, attention_mask=attention_mask)
-
-
-class TokenAttention:
-    """diffusers' cross-attention, to the tokens of the reference picture."""
-
-    def __call__(
-        self,
-        attn: Attention,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        *,
-        frames: int,
-    ) -> Tensor:
-        """Hidden states (N, S, c) and tokens (N, K, D) to (N, S, c)."""
-        return _PLAIN(attn, hidden_states, encoder_hidden_states=encoder_hidden_states, attention_mask=attention_mask)
 
 
 class SpeechAttention(nn.Module):
@@ -183,8 +162,7 @@ def unified_unet(
     )
     for name, module in unet.named_modules():
         if ".attentions." in name and name.endswith((".attn1", ".attn2")):
-            processor: Any = SlotAttention() if name.endswith("1") else TokenAttention()
-            module.set_processor(processor)  # type: ignore[operator]
+            module.set_processor(SlotAttention())  # type: ignore[operator]
     blocks: list[Any] = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
     for block in blocks:
         for motion in block.motion_modules:

@@ -12,6 +12,7 @@ from models.diffusion.preconditioning import preconditioning
 from models.paha.unet import unified_unet
 from models.saved import SavedNetwork
 from models.video.audio_projection import AudioProjection
+from models.video.network import LatentNetwork, check_sizes
 from models.video.unets import UNetSizes
 from settings.ranges import Count, Fps, NonNegative, Positive, Whole
 
@@ -39,6 +40,7 @@ class UniVDMInputs:
 
 
 class UniVDM(
+    LatentNetwork,
     nn.Module,
     SavedNetwork,
     library_name="cospeech",
@@ -112,18 +114,13 @@ class UniVDM(
         autoencoder: str = "",
     ):
         super().__init__()
-        dividing = (("head_channels", head_channels), ("norm_groups", norm_groups), ("motion_heads", motion_heads))
-        for name, parts in dividing:
-            odd = [width for width in channels if width % parts]
-            if odd:
-                raise ValueError(f"{name}={parts} has to divide every one of channels, and does not divide {odd[0]}")
-        if window > motion_frames:
-            raise ValueError(
-                f"window={window} frames, but temporal attention has positions for motion_frames={motion_frames}"
-            )
+        check_sizes(
+            channels, window, motion_frames,
+            head_channels=head_channels, norm_groups=norm_groups, motion_heads=motion_heads,
+        )  # fmt: skip
         self.latent_channels, self.latent_scale, self.downscaling = latent_channels, latent_scale, downscaling
         self.motion_frames, self.window, self.fps = motion_frames, window, fps
-        self.image_channels, self.audio_context, self.autoencoder = image_channels, audio_context, autoencoder
+        self.audio_context, self.autoencoder = audio_context, autoencoder
         self.predict, self.sampling_steps = predict, sampling_steps
         self.guidance = {"reference": guidance_reference, "audio": guidance_audio}
         self.noise = DDPMNoise(noise_schedule, train_steps, zero_terminal_snr)
@@ -136,25 +133,10 @@ class UniVDM(
             motion_layers=motion_layers,
             frames=motion_frames,
         )
-        if image_channels:
-            self.image_projection: Any = nn.Sequential(
-                nn.Linear(image_channels, cross_channels), nn.LayerNorm(cross_channels)
-            )
-        else:
-            self.image_token = nn.Parameter(torch.randn(1, cross_channels))
+        self.put_image_tokens(image_channels, cross_channels)
         self.audio_projection = AudioProjection(
             audio_layers, audio_channels, audio_context, audio_tokens, cross_channels, audio_width
         )
-
-    def set_statistics(self, statistics: dict[str, Any]) -> None:
-        """Take the statistics of an index: those of hand-crafted speech features, where it reads them."""
-        self.audio_projection.set_statistics(statistics)
-
-    def use_autoencoder(self, sha256: str, scale: float) -> None:
-        """Remember whose latents it learns, by the SHA-256 of the weights, and what those are multiplied with."""
-        self.autoencoder, self.latent_scale = sha256, scale
-        config: Any = self._hub_mixin_config
-        config |= {"autoencoder": sha256, "latent_scale": scale}  # saved as config.json
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the activations of all layers in the backward pass, to save memory."""
@@ -206,12 +188,3 @@ class UniVDM(
             audio,
             None if "audio" not in left_out else ~left_out["audio"],
         )
-
-    def image_tokens(self, inputs: UniVDMInputs) -> Tensor:
-        """(B, K, D) of the image encoder's tokens; zeros where there are none, the learned one without an encoder."""
-        size = len(inputs.reference)
-        if not self.image_channels:
-            return self.image_token.expand(size, -1, -1)
-        if inputs.image is None:
-            return inputs.reference.new_zeros(size, 1, self.image_projection[0].out_features)
-        return self.image_projection(inputs.image)

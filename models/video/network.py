@@ -1,0 +1,54 @@
+"""What networks of latent video share: whose latents they know, statistics of speech, tokens of the picture."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class LatentNetwork:
+    """Mixed into a network with `audio_projection`, where it hears, and `image_channels`."""
+
+    def set_statistics(self: Any, statistics: dict[str, Any]) -> None:
+        """Take the statistics of an index: those of hand-crafted speech features, where it reads them."""
+        if hasattr(self, "audio_projection"):
+            self.audio_projection.set_statistics(statistics)
+
+    def use_autoencoder(self: Any, sha256: str, scale: float) -> None:
+        """Remember whose latents it learns, by the SHA-256 of the weights, and what those are multiplied with."""
+        self.autoencoder, self.latent_scale = sha256, scale
+        self._hub_mixin_config |= {"autoencoder": sha256, "latent_scale": scale}  # saved as config.json
+
+    def put_image_tokens(self: Any, image_channels: int, channels: int) -> None:
+        """Make what brings the image encoder's tokens to those that are read, or one learned token without one."""
+        self.image_channels = image_channels
+        if image_channels:
+            self.image_projection = nn.Sequential(nn.Linear(image_channels, channels), nn.LayerNorm(channels))
+        else:
+            self.image_token = nn.Parameter(torch.randn(1, channels))
+
+    def image_tokens(self: Any, inputs: Any) -> Tensor:
+        """(B, K, D) of the image encoder's tokens; zeros where there are none, the learned one without an encoder.
+
+        Args:
+            inputs: with `reference` (B, ...) and `image` (B, K, A) or None.
+        """
+        size = len(inputs.reference)
+        if not self.image_channels:
+            return self.image_token.expand(size, -1, -1)
+        if inputs.image is None:
+            return inputs.reference.new_zeros(size, 1, self.image_projection[0].out_features)
+        return self.image_projection(inputs.image)
+
+
+def check_sizes(channels: Sequence[int], window: int, motion_frames: int, **parts: int) -> None:
+    """Raises ValueError where parts, by their names, do not divide every width, or a window has no positions."""
+    for name, part in parts.items():
+        odd = [width for width in channels if width % part]
+        if odd:
+            raise ValueError(f"{name}={part} has to divide every one of channels, and does not divide {odd[0]}")
+    if window > motion_frames:
+        raise ValueError(
+            f"window={window} frames, but temporal attention has positions for motion_frames={motion_frames}"
+        )
