@@ -119,6 +119,7 @@ class ClipInfo(BaseModel):
     captions: list[Caption] = []
     licence: str | None = None
     consent: bool | str | None = None
+    generated: str | None = Field(default=None, description="SHA-256 of the network that made the frames, if one did")
     split: str = "train"
     version: int = Field(default=VERSION, description="of the preprocessing that wrote it")
     extra: dict[str, Any] = Field(default={}, description="figures of the quality filter, phonemes, ...")

@@ -44,7 +44,7 @@ def cut_window(clip: LoadedClip, start: int, length: int | None) -> Window:
             if axis == 0 and rate is None:
                 array = array[start : start + frames]
             elif axis is not None:
-                array = _cut(array, axis, rate or info.fps, info.fps, start, frames)
+                array = cut_array(array, axis, rate or info.fps, info.fps, start, frames)
             arrays[field_name] = array
         if name in clip.whole:
             arrays |= {f"whole.{place.field}": values[place.name] for place in key.in_full if place.name in values}
@@ -53,7 +53,7 @@ def cut_window(clip: LoadedClip, start: int, length: int | None) -> Window:
     return Window(info, start, frames, arrays)
 
 
-def _cut(values: np.ndarray, axis: int, rate: float, fps: float, start: int, frames: int) -> np.ndarray:
+def cut_array(values: np.ndarray, axis: int, rate: float, fps: float, start: int, frames: int) -> np.ndarray:
     """What of an array of so many steps a second along an axis belongs to some frames."""
     count = round(frames / fps * rate)
     first = max(0, min(round(start / fps * rate), values.shape[axis] - count))  # two roundings may step over the end

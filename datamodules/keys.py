@@ -296,6 +296,29 @@ _TABLE: Final = (
         compressed=False,
     ),
     Key(
+        "pair.npz",
+        {
+            "generated": Array((1,), "uint8", "1 where a network made the frames, 0 where they were filmed", 0, 1),
+            "reference": Array(("C", "h", "w"), "float16", "latents of the pair's picture, unscaled", usual={"C": 4}),
+            "tokens": Array(
+                ("A",), "float16", "embedding of that picture by an image encoder", optional=True, usual={"A": 768},
+                channels="image_channels",
+            ),
+            "box": Array(
+                (4,), "float32", "the face in both clips of the pair: left, top, right, bottom as fractions of the frame",
+                0, 1,
+            ),
+            "plain": Array(
+                ("T", "C", "h", "w"), "float16", "latents that have not passed decoder and video encoder, unscaled",
+                optional=True, usual={"C": 4},
+            ),
+            "network": _HASH,
+        },
+        "make pairs with `python -m preprocessing.negatives`",
+        fields={"plain": None},
+        compressed=False,
+    ),
+    Key(
         "implicit.npz",
         {
             "motion": Array(("T", 768), "float32", "motion features of implicit_motion.base (IM-4)"),

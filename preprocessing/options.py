@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+from preprocessing.runs.tasks import task_of
 from preprocessing.steps import CROP, FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
 from settings import Choice, ConfigError
 from settings.ranges import Count, Fps, Fraction, NonNegative, Pixels, Positive, Seed, Whole
@@ -104,22 +105,8 @@ class Options:
         return {name: value for name, value in asdict(self).items() if name not in HOW_ONLY}
 
     def task(self) -> tuple[int, int]:
-        """(index, count) of this task, from the options or from SLURM's job array; (0, 1) without either.
-
-        Raises:
-            ConfigError: an index outside the count, or one given without the other.
-        """
-        index, count = self.task_index, self.task_count
-        if index is None and count is None and "SLURM_ARRAY_TASK_ID" in os.environ:
-            first, step = (int(os.environ.get(f"SLURM_ARRAY_TASK_{name}", d)) for name, d in (("MIN", 0), ("STEP", 1)))
-            index = (int(os.environ["SLURM_ARRAY_TASK_ID"]) - first) // max(step, 1)
-            count = int(os.environ.get("SLURM_ARRAY_TASK_COUNT", 1))
-        if (index is None) != (count is None):
-            raise ConfigError("'task_index' and 'task_count' are needed both, or neither")
-        index, count = index or 0, 1 if count is None else count
-        if not 0 <= index < count:
-            raise ConfigError(f"'task_index' must be from 0 to task_count - 1, got {index} of {count}")
-        return index, count
+        """(index, count) of this task (`preprocessing.runs.tasks.task_of`)."""
+        return task_of(self.task_index, self.task_count)
 
 
 def notes(options: Options) -> list[str]:

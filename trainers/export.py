@@ -13,7 +13,7 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
 
     Args:
         run: the run folder.
-        checkpoint: newest (the newest whole one), best, or a .ckpt, of one file or in pieces.
+        checkpoint: newest (the newest whole one), best, the number of a step, or a .ckpt, of one file or in pieces.
         averaged: the average of the weights (EMA) where the checkpoint has it, else the weights themselves.
         out: folder to write; left out, RUN/export.
 
@@ -24,7 +24,7 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
         ConfigError: no run there, no checkpoint, or one that does not belong to the run's config.
         CheckpointError: a checkpoint that cannot be read.
     """
-    from trainers.run.checkpoints import fill, network_weights, newest_whole
+    from trainers.run.checkpoints import fill, network_weights, newest_whole, path_of
     from trainers.run.exports import rebuilt, write_export
     from trainers.run.folder import RunFolder, read_config
 
@@ -34,6 +34,8 @@ def export(*, run: Path, checkpoint: str = "newest", averaged: bool = True, out:
         raise ConfigError(f"run={run} is no run folder: there is no {folder.config}")
     if checkpoint == "newest":
         file = newest_whole(folder.checkpoints)
+    elif checkpoint.isdecimal():
+        file = path_of(folder.checkpoints, int(checkpoint))
     else:
         file = folder.checkpoints / "best.ckpt" if checkpoint == "best" else Path(checkpoint)
     if file is None or not file.exists():

@@ -115,13 +115,20 @@ def read_frames(source: str | Path | bytes) -> Iterator[np.ndarray]:
         raise MediaError(f"{name} is not a video that can be read ({words(error)})") from None
 
 
-def encode_video(frames: Iterable[np.ndarray], fps: float, crf: int = 18, preset: str = "veryfast") -> bytes:
+def encode_video(
+    frames: Iterable[np.ndarray],
+    fps: float,
+    crf: int = 18,
+    preset: str = "veryfast",
+    metadata: dict[str, Any] | None = None,
+) -> bytes:
     """Frames as the bytes of an mp4 with constant frame rate and closed GOPs of at most 12 frames.
 
-    The same frames give the same bytes. Height and width must be even.
+    The same frames give the same bytes. Height and width must be even; `metadata` as in `write_video`.
     """
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
+        _describe(container, metadata)
         _encode(container, frames, fps, crf, preset)
     return buffer.getvalue()
 
@@ -153,8 +160,7 @@ def write_video(
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with av.open(str(temporary), "w", format="mp4", options={"movflags": "faststart"}) as container:
-            if metadata:
-                container.metadata["comment"] = json.dumps(metadata, ensure_ascii=False, sort_keys=True)
+            _describe(container, metadata)
             sound = None
             if audio is not None:
                 sound = container.add_stream("aac", rate=sample_rate, layout="mono", bit_rate=96_000)
@@ -176,6 +182,11 @@ def read_metadata(path: str | Path) -> dict[str, Any]:
     except json.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _describe(container: Any, metadata: dict[str, Any] | None) -> None:
+    if metadata:
+        container.metadata["comment"] = json.dumps(metadata, ensure_ascii=False, sort_keys=True)
 
 
 def _encode(container, frames, fps, crf, preset, sound=None, audio=None) -> None:

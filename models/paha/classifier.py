@@ -1,20 +1,20 @@
 """The classifiers of parts consistency enhancement (PCE): do a region and its speech go together? (PAHA, 4.1.3)"""
 
 import math
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.layers.rotary import rotary_freqs, rotate
+from models.paha.regions import Region
 from models.paha.univdm import UniVDM, UniVDMInputs
 from models.saved import SavedNetwork
 from models.video.audio_projection import AudioProjection
 from models.video.network import LatentNetwork
 from settings.ranges import Count, Fraction
 
-Region = Literal["face", "nonface"]
 _ENCODER: Final = ("conv_in", "time_embedding", "down_blocks", "mid_block")
 """What of UniVDM's network the video encoder is."""
 
@@ -98,66 +98,89 @@ class PCEClassifier(
         self.encoder.recompute = True
 
     def forward(
-        self, noisy: Tensor, levels: Tensor, inputs: UniVDMInputs, audio_frames: Tensor | None = None
+        self,
+        noisy: Tensor,
+        levels: Tensor,
+        inputs: UniVDMInputs,
+        video_frames: Tensor | None = None,
+        audio_frames: Tensor | None = None,
     ) -> Tensor:
-        """Scores (B,), logits: above zero where region and speech go together.
+        """Scores (K B,), logits: above zero where region and speech go together.
 
         Args:
             noisy: (B, C, T, h, w) noisy latents, of which what it does not judge is masked.
             levels: (B,) diffusion steps.
-            inputs: the reference, and speech (B, S, 2 m + 1, L, A) of as many frames as there are.
-            audio_frames: (B,) how many of the S count in each sample; all where None.
+            inputs: the reference, and speech (K B, S, 2 m + 1, L, A) of as many frames as there are: each video is
+                judged with K speeches, B of them one after the other.
+            video_frames: (B,) how many of the T count in each sample; all where None.
+            audio_frames: (K B,) how many of the S.
 
         Raises:
             ValueError: no speech.
         """
         if inputs.audio is None:
             raise ValueError("a classifier of picture and speech was given no speech")
-        video = self._video(noisy, levels, inputs)
-        audio = self.audio_projection(inputs.audio)[:, :, 0]
-        tokens = [self.cls.expand(len(noisy), 1, -1)]
-        for modality, each in zip(self.modality, (video, audio), strict=True):
+        video, audio = self._video(noisy, levels, inputs, video_frames), self.audio_projection(inputs.audio)[:, :, 0]
+        times = len(audio) // len(video)
+        video = video.repeat(times, 1, 1)
+        counted = None if video_frames is None else video_frames.repeat(times)
+        tokens, left_out = [self.cls.expand(len(video), 1, -1)], [video.new_zeros(len(video), 1, dtype=torch.bool)]
+        for modality, each, count in zip(self.modality, (video, audio), (counted, audio_frames), strict=True):
             at = torch.arange(each.shape[1], device=each.device)
             tokens.append(each + modality + _sinusoids(at, each.shape[-1]).to(each.dtype))
-        sequence = torch.cat(tokens, 1)
-        left_out = None
-        if audio_frames is not None:
-            at = torch.arange(sequence.shape[1], device=sequence.device)
-            left_out = at >= 1 + video.shape[1] + audio_frames[:, None]
-        return self.head(self.transformer(sequence, src_key_padding_mask=left_out)[:, 0])[:, 0]
+            behind = at[None] >= (each.shape[1] if count is None else count[:, None])
+            left_out.append(behind.expand(len(video), -1))
+        masked = None if video_frames is None and audio_frames is None else torch.cat(left_out, 1)
+        return self.head(self.transformer(torch.cat(tokens, 1), src_key_padding_mask=masked)[:, 0])[:, 0]
 
     def loss(self, noisy: Tensor, levels: Tensor, inputs: UniVDMInputs) -> Tensor:
         """(B,): less where they go together better, what guidance follows downwards (PH-15)."""
         return F.softplus(-self(noisy, levels, inputs))
 
-    def _video(self, noisy: Tensor, levels: Tensor, inputs: UniVDMInputs) -> Tensor:
-        """(B, T, width): frames in windows of as many as the encoder knows, each with its reference."""
-        image = self.image_tokens(inputs)
-        pooled = []
-        for begin in range(0, noisy.shape[2], self.motion_frames):
-            some = noisy[:, :, begin : begin + self.motion_frames]
-            each = levels[:, None].expand(-1, some.shape[2])
-            sample = torch.cat([inputs.reference[:, :, None], some], 2)
-            steps = torch.cat([torch.zeros_like(each[:, :1]), each], 1)
-            hidden = self.encoder.encode(sample, steps, image, None, None)
-            pooled.append(_turned(hidden, begin).amax((-2, -1)))
-        return self.video(torch.cat(pooled, 1))
+    def _video(self, noisy: Tensor, levels: Tensor, inputs: UniVDMInputs, video_frames: Tensor | None = None) -> Tensor:
+        """(B, T, width) of noisy latents (B, C, T, h, w): each frame pooled; zeros where frames do not count.
+
+        Frames go through the encoder in windows of one length, which is no more than it knows, all in one pass, each
+        with its reference; the last of a clip may begin before the one before it ends.
+        """
+        image, frames = self.image_tokens(inputs), noisy.shape[2]
+        all_count = video_frames is None or video_frames.is_meta  # a plan counts on
+        counted = [frames] * len(noisy) if all_count or video_frames is None else video_frames.tolist()
+        size = min(-(-frames // -(-frames // self.motion_frames)), *counted)
+        windows = [
+            (row, begin, min(begin, count - size))
+            for row, count in enumerate(counted)
+            for begin in range(0, count, size)
+        ]
+        rows, begins, firsts = torch.tensor(windows, device=noisy.device).unbind(1)
+        at = firsts[:, None] + torch.arange(size, device=noisy.device)
+        some = noisy.transpose(1, 2)[rows[:, None], at].transpose(1, 2)
+        steps = levels[rows, None].expand(-1, size)
+        hidden = self.encoder.encode(
+            torch.cat([inputs.reference[rows][:, :, None], some], 2),
+            torch.cat([torch.zeros_like(steps[:, :1]), steps], 1),
+            image[rows],
+            None,
+            None,
+        )
+        pooled = self.video(_turned(hidden, at).amax((-2, -1)))
+        fresh = at >= begins[:, None]
+        output = pooled.new_zeros(len(noisy), frames, pooled.shape[-1])
+        return output.index_put((rows[:, None].expand_as(at)[fresh], at[fresh]), pooled[fresh])
 
 
-def _turned(hidden: Tensor, begin: int) -> Tensor:
-    """Hidden states (B, T, c, h, w) turned by their place in time (from `begin` on), rows and columns."""
-    frames, channels, height, width = hidden.shape[1:]
+def _turned(hidden: Tensor, at: Tensor) -> Tensor:
+    """Hidden states (N, T, c, h, w) turned by their place in time, of frames (N, T), rows and columns."""
+    channels, height, width = hidden.shape[2:]
     part = channels // 3 // 2 * 2
-    sizes = (channels - 2 * part, part, part)
-    positions = [torch.arange(n, device=hidden.device) for n in (frames, height, width)]
-    positions[0] = positions[0] + begin
-    freqs = [rotary_freqs(at, size, hidden.device) for at, size in zip(positions, sizes, strict=True)]
-    shape = (frames, height, width, -1)
-    time, rows, columns = freqs[0][:, None, None], freqs[1][None, :, None], freqs[2][None, None]
-    turn = torch.cat([each.expand(shape) for each in (time, rows, columns)], -1).flatten(0, 2)
-    flat = hidden.permute(0, 1, 3, 4, 2).flatten(1, 3)[:, :, None].contiguous()
-    turned = rotate(flat, turn)[:, :, 0].unflatten(1, (frames, height, width))
-    return turned.permute(0, 1, 4, 2, 3)
+    rows, columns = (torch.arange(n, device=hidden.device) for n in (height, width))
+    places = (at[..., None, None], rows[:, None], columns)
+    output = []
+    shape = (*at.shape, height, width)
+    for axis, some in zip(places, hidden.permute(0, 1, 3, 4, 2).split((channels - 2 * part, part, part), -1)):
+        freqs = rotary_freqs(axis.expand(shape).flatten(), some.shape[-1], hidden.device)
+        output.append(rotate(some.reshape(1, -1, 1, some.shape[-1]).contiguous(), freqs).view(some.shape))
+    return torch.cat(output, -1).permute(0, 1, 4, 2, 3)
 
 
 def _sinusoids(at: Tensor, width: int) -> Tensor:

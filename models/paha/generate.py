@@ -1,6 +1,6 @@
 """Videos of any length from UniVDM, as latents: the last frame of a segment is the first of the next (PH-2)."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,7 +57,7 @@ def generate_latents(
     *,
     steps: int | None = None,
     guidance: Mapping[str, float] | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     window: int | None = None,
     sampling: Sampling | None = None,
 ) -> Iterator[Tensor]:
@@ -70,7 +70,7 @@ def generate_latents(
         source: the picture, and its speech; tensors on the network's device.
         steps: sampling steps; None takes the network's.
         guidance: weights by condition ("reference", "audio"); those that are not given are the network's.
-        seed: the same seed gives the same video; in a batch each draws from a stream of its own.
+        seed: the same seed gives the same video; in a batch each draws from a stream of its own. Several are one each.
         window: frames of a segment; None takes the network's.
         sampling: guidance by classifiers; None samples plainly.
 
@@ -90,7 +90,9 @@ def generate_latents(
     training = network.training
     network.eval()
     try:
-        streams = [torch.Generator().manual_seed(seed + number) for number in range(len(source.reference))]
+        count = len(source.reference)
+        seeds = range(seed, seed + count) if isinstance(seed, int) else seed
+        streams = [torch.Generator().manual_seed(each) for _, each in zip(range(count), seeds, strict=True)]
         first = source.first
         for begin, end in segments(source.frames, window):
             audio = None if source.speech is None else source.speech(begin, end)

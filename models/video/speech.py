@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,3 +61,17 @@ def windows_at(features: Tensor, frames: Tensor, context: int = 2) -> Tensor:
     around = torch.arange(-context, context + 1, device=features.device)
     rows = torch.arange(len(features), device=features.device)[:, None, None]
     return features[rows, (frames[..., None] + around).clamp(0, features.shape[1] - 1)]
+
+
+def speech_features(handcrafted: np.ndarray | None, layers: np.ndarray | None, frames: int) -> Tensor:
+    """Speech features of frames (F, L, A) as a network hears them.
+
+    Args:
+        handcrafted: (F, 35), for a network that hears these.
+        layers: (L, S, A) at 50 a second, for one that hears layers.
+        frames: F.
+    """
+    if layers is not None:
+        return layers_at_frames(torch.from_numpy(layers)[None], frames)[0]
+    assert handcrafted is not None
+    return torch.from_numpy(handcrafted)[:, None]

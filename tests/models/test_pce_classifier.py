@@ -60,17 +60,18 @@ def test_hidden_states_are_turned_by_their_place_before_they_are_pooled():
     from models.paha.classifier import _turned
 
     hidden = normal(1, 3, 16, 4, 5)
-    turned = _turned(hidden, 0)
+    at = torch.arange(3)[None]
+    turned = _turned(hidden, at)
     torch.testing.assert_close(turned[:, 0, :, 0, 0], hidden[:, 0, :, 0, 0])  # nothing at the first place
     torch.testing.assert_close(turned.norm(dim=2), hidden.norm(dim=2))
     moved = hidden.roll(1, -1)
-    assert differs(_turned(moved, 0).amax((-2, -1)), turned.amax((-2, -1))), "where something is, counts"
+    assert differs(_turned(moved, at).amax((-2, -1)), turned.amax((-2, -1))), "where something is, counts"
     assert torch.equal(moved.amax((-2, -1)), hidden.amax((-2, -1)))
-    later = _turned(hidden[:, 1:], 1)
+    later = _turned(hidden[:, 1:], at[:, 1:])
     torch.testing.assert_close(later, turned[:, 1:])
     for dimension in (1, 3, 4):  # along time, rows and columns alike
         same = hidden.narrow(dimension, 0, 1).expand_as(hidden)
-        assert differs(_turned(same, 0).select(dimension, 1), _turned(same, 0).select(dimension, 2))
+        assert differs(_turned(same, at).select(dimension, 1), _turned(same, at).select(dimension, 2))
 
 
 @pytest.mark.paper("PH-10")
@@ -81,12 +82,28 @@ def test_longer_clips_pass_the_encoder_in_windows_with_their_reference():
     network.encoder.encode = lambda *args: calls.append(args[:2]) or encode(*args)
     noisy, levels, given = asked(10)
     network(noisy, levels, given)
-    assert [sample.shape[2] for sample, _ in calls] == [5, 5, 3]
-    for number, (sample, steps) in enumerate(calls):
-        assert torch.equal(sample[:, :, 0], given.reference)
-        assert torch.equal(sample[:, :, 1:], noisy[:, :, 4 * number : 4 * number + 4])
-        assert (steps[:, 0] == 0).all()
-        assert torch.equal(steps[:, 1], levels)
+    (sample, steps) = calls[0]
+    assert len(calls) == 1, "all in one pass, so that sharded ranks take part in as many"
+    assert sample.shape[:3] == (3 * B, 4, 5), "three windows of four frames, none longer than the encoder knows"
+    for row in range(B):
+        for number, first in enumerate((0, 4, 6)):  # the last begins earlier, so that all are of one length
+            window = 3 * row + number
+            assert torch.equal(sample[window, :, 0], given.reference[row])
+            assert torch.equal(sample[window, :, 1:], noisy[row, :, first : first + 4])
+            assert steps[window].tolist() == [0] + 4 * [int(levels[row])]
+
+
+@torch.no_grad()
+def test_a_sample_is_judged_alone_as_beside_a_longer_one():
+    network = tiny()
+    noisy, levels, given = asked(10)
+    scores = network(noisy, levels, given, torch.tensor([4, 10]))
+    changed = noisy.clone()
+    changed[0, :, 4:] = 7.0
+    torch.testing.assert_close(network(changed, levels, given, torch.tensor([4, 10])), scores)
+    alone = UniVDMInputs(given.reference[:1], given.image[:1], given.audio[:1])
+    torch.testing.assert_close(network(noisy[:1, :, :4], levels[:1], alone), scores[:1], rtol=1e-4, atol=1e-5)
+    assert differs(network(noisy, levels, given), scores)
 
 
 @torch.no_grad()
@@ -94,10 +111,10 @@ def test_speech_that_does_not_count_changes_nothing():
     network = tiny()
     noisy, levels, given = asked(heard=9)
     counted = torch.tensor([5, 9])
-    score = network(noisy, levels, given, counted)
+    score = network(noisy, levels, given, audio_frames=counted)
     audio = given.audio.clone()
     audio[0, 5:] = 7.0
-    torch.testing.assert_close(network(noisy, levels, dataclasses.replace(given, audio=audio), counted), score)
+    torch.testing.assert_close(network(noisy, levels, dataclasses.replace(given, audio=audio), None, counted), score)
     alone = UniVDMInputs(given.reference[:1], given.image[:1], given.audio[:1, :5])
     torch.testing.assert_close(network(noisy[:1], levels[:1], alone), score[:1], rtol=1e-4, atol=1e-5)
 

@@ -6,13 +6,15 @@ from torch import Tensor
 
 from datamodules.media.picture import read_image
 from models.paha.generate import UniVDMSource, generate_latents
+from models.paha.regions import face_box
 from models.paha.univdm import UniVDM
 from models.video.speech import audio_windows
 from pretrained.exports import Export
 from settings import ConfigError
 from trainers.animation import frames
 from trainers.animation.files import Animation
-from trainers.animation.request import check_files, hashes, listen
+from trainers.animation.request import check_files, detect_first_pose, hashes, listen, read_first_pose
+from trainers.paha.guidance import Judges
 from trainers.paha.system import UniVDMOptions
 from trainers.stage.latents import Latents
 from trainers.video.animator import LatentAnimator, decoded
@@ -35,7 +37,7 @@ class UniVDMAnimator(LatentAnimator):
 
     def animate(self, options: UniVDMOptions) -> Animation:
         """Generate and write what was asked for."""
-        files = {"image": options.image, "audio": options.audio}
+        files = {"image": options.image, "audio": options.audio, "pose": options.pose}
         check_files(files)
         if options.image is None or options.audio is None:
             raise ConfigError("give image=PICTURE of the person and audio=FILE with the speech")
@@ -44,28 +46,62 @@ class UniVDMAnimator(LatentAnimator):
         assert speech is not None  # this network hears
         picture = self.scaled(picture, options.size, latents)
         total = self.frames_of(audio)
-        source = self._source(options, picture, speech, latents, total)
-        how = self.how(options)
-        pieces = generate_latents(self.network, source, seed=options.seed, **how)
+        source = self.source(picture, speech, latents, total, options.first_frame, options.image_encoder)
+        how, judges = self.how(options), Judges(options, self.network)
+        sampling = judges.sampling(source, self._face(options, picture, source)) if judges else None
+        pieces = generate_latents(self.network, source, seed=options.seed, sampling=sampling, **how)
         settings = {"seed": options.seed, "quality": options.quality, "first_frame": options.first_frame, **how}
+        settings |= {"guide": options.guide}
         output = decoded(latents, pieces, picture.shape[:2], options.decode_batch)
         sound = frames.sound_of(options.audio)
         return frames.write(options.out, output, self.fps, sound, self.model, hashes(files), settings, total)
 
-    def _source(
-        self, options: UniVDMOptions, picture: np.ndarray, speech: Tensor, latents: Latents, total: int
+    def source(
+        self,
+        picture: np.ndarray,
+        speech: Tensor | None,
+        latents: Latents,
+        total: int,
+        first_frame: str = "picture",
+        image_encoder: str | None = None,
+        image: Tensor | None = None,
     ) -> UniVDMSource:
+        """What a video is made from.
+
+        Args:
+            picture: (H, W, 3) uint8 RGB, of the size that the video shall have.
+            speech: (F, L, A) features of frames; None leaves speech out.
+            latents: of the network's autoencoder.
+            total: frames of the video.
+            first_frame: "picture" or "any".
+            image_encoder: that reads the picture, for networks that want it; left out, as the run says.
+            image: (1, A) what it has made of the picture, where that is known.
+        """
         pixels = torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].to(self.device)
-        reference, image = latents.of_pictures(pixels), self.embedding(picture, options.image_encoder)
+        reference = latents.of_pictures(pixels)
+        image = self.embedding(picture, image_encoder) if image is None else image.to(self.device)
 
         def heard(begin: int, end: int) -> Tensor:
+            assert speech is not None
             windows = audio_windows(speech[None], begin, end - begin, self.network.audio_context)
             return windows.float().to(self.device)
 
         return UniVDMSource(
             frames=total,
             reference=reference,
-            speech=heard,
+            speech=None if speech is None else heard,
             image=None if image is None else image[None],
-            first=reference if options.first_frame == "picture" else None,
+            first=reference if first_frame == "picture" else None,
         )
+
+    def _face(self, options: UniVDMOptions, picture: np.ndarray, source: UniVDMSource) -> Tensor:
+        """(1, 4) the box of the face in the picture."""
+        assert options.image is not None
+        given = options.pose
+        person = (
+            detect_first_pose(read_image(options.image), options.image) if given is None else read_first_pose(given)
+        )
+        rows, columns = source.reference.shape[-2:]
+        covered = (rows * self.network.downscaling, columns * self.network.downscaling)
+        box = face_box(torch.from_numpy(person)[None].float(), *picture.shape[:2], covered)
+        return box[None].to(self.device)

@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules.media.files import SAMPLE_RATE
 from models.video.audio_projection import HANDCRAFTED
 from models.video.latents import decode
+from models.video.speech import speech_features
 from pretrained.exports import Export, load_network
 from pretrained.hashes import short
 from settings import ConfigError
@@ -18,7 +19,6 @@ from settings.device import device_of
 from trainers.animation.hearing import handcrafted, layers_wanted
 from trainers.animation.request import check_fps, video_size
 from trainers.stage.latents import Latents
-from trainers.video.batch import speech_features
 from trainers.video.trained_size import trained_at
 
 DRAFT_STEPS: Final = 6

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -110,17 +109,3 @@ def image_tokens(batch: Any, network: Any) -> Tensor:
             f"{tokens.shape[-1]}: set stage.network.image_channels={tokens.shape[-1]}, or make it with another encoder"
         )
     return tokens
-
-
-def speech_features(handcrafted: np.ndarray | None, layers: np.ndarray | None, frames: int) -> Tensor:
-    """Speech features of frames (F, L, A) as a network hears them.
-
-    Args:
-        handcrafted: (F, 35), for a network that hears these.
-        layers: (L, S, A) at 50 a second, for one that hears layers.
-        frames: F.
-    """
-    if layers is not None:
-        return layers_at_frames(torch.from_numpy(layers)[None], frames)[0]
-    assert handcrafted is not None
-    return torch.from_numpy(handcrafted)[:, None]

@@ -15,6 +15,7 @@ from models.diffusion.chaining import seams
 from models.mmgt.video_generate import generate_latents
 from models.video.audio_projection import HANDCRAFTED
 from models.video.latents import decode
+from models.video.speech import speech_features
 from pretrained.exports import Export
 from settings import ConfigError
 from trainers.animation.hearing import layer_numbers
@@ -22,7 +23,6 @@ from trainers.evaluation.clips import joined
 from trainers.mmgt.system import VideoFigureOptions
 from trainers.mmgt.video_animation import VideoAnimator
 from trainers.mmgt.video_source import picture_source
-from trainers.video.batch import speech_features
 from trainers.video.trained_size import trained_at
 
 Drive = Literal["both", "pose", "audio", "speech_only"]

@@ -1,0 +1,1 @@
+"""Pairs of a filmed and a generated clip (PH-11)."""

@@ -1,0 +1,122 @@
+"""Which pairs there will be: of the index alone, the same for every task of an array."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+import numpy as np
+
+from datamodules.shards.cache import ShardFolder
+from datamodules.shards.index import Index, SampleEntry
+from datamodules.shards.table import ClipTable, select
+from models.paha.univdm import UniVDM
+from preprocessing.negatives.options import Options
+from settings import ConfigError
+
+NEEDED: Final = ("latents.npz", "speech.npz", "audio.flac")
+FACES: Final = ("face.npz", "pose.npz")
+"""What says where the face is, the first that all clips have."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One pair, by numbers of clips in the table and of frames in them.
+
+    Attributes:
+        id: of the pair; its clips are called so with "-real" and "-made" behind it.
+        clip: that is shown.
+        start: first frame of the part that is paired.
+        frames: of both.
+        reference: frame of the clip that is the picture.
+        heard: clip whose speech the generated one has.
+        heard_start: first frame of that speech.
+        seed: of the noise.
+    """
+
+    id: str
+    clip: int
+    start: int
+    frames: int
+    reference: int
+    heard: int
+    heard_start: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All pairs.
+
+    Attributes:
+        table: the clips.
+        keys: of a clip that are read.
+        shards: name of each shard to be made, and its pairs.
+        left_out: clips that make no pair, and why.
+    """
+
+    table: ClipTable
+    keys: tuple[str, ...]
+    shards: list[tuple[str, list[Pair]]]
+    left_out: dict[str, str]
+
+
+def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniVDM) -> Plan:
+    """Draw pairs, each clip's from a stream of its own: other clips beside it change nothing but whom it may hear.
+
+    Raises:
+        ConfigError: no clip has what is needed, or none is long enough.
+    """
+    needed = (*NEEDED, *(("image.npz",) if network.image_channels else ()))
+    entries = {sample.id: sample for shard in index.shards for sample in shard.samples}
+    left_out = {sample.id: reason for sample in entries.values() if (reason := _lacking(sample, needed))}
+    wanted = select(index, options.where, folder)
+    usable = set(wanted.ids) - set(left_out)
+    faces = next((key for key in FACES if all(key in entries[clip].keys for clip in usable)), FACES[-1])
+    table = ClipTable(index, lambda sample: sample.id in usable)
+    left_out = {clip: reason for clip, reason in left_out.items() if clip in set(wanted.ids)}
+    shortest = min(options.lengths)
+    able = [number for number in range(len(table)) if table.frames[number] >= shortest]
+    left_out |= {
+        table.ids[number]: f"shorter than {shortest} frames" for number in range(len(table)) if number not in set(able)
+    }
+    if not able:
+        reasons = next(iter(left_out.items()), ("no clip", "none passes the filters of 'where'"))
+        raise ConfigError(f"input={options.input}: no clip makes a pair; {reasons[0]}: {reasons[1]}")
+    by_split: defaultdict[str, list[int]] = defaultdict(list)
+    for number in able:
+        by_split[entries[table.ids[number]].split].append(number)
+    pairs = []
+    for number in able:
+        others = [other for other in by_split[entries[table.ids[number]].split] if other != number]
+        if not others:
+            left_out[table.ids[number]] = "no other clip of its split, whose speech it could have"
+            continue
+        pairs += [_draw(options, table, number, others, copy) for copy in range(options.pairs_per_clip)]
+    if not pairs:
+        raise ConfigError(f"input={options.input}: no split has two clips, of which one could have the other's speech")
+    count = options.pairs_per_shard
+    shards = [(f"shard-{n // count:06d}.tar", pairs[n : n + count]) for n in range(0, len(pairs), count)]
+    return Plan(table, (*needed, faces), shards, left_out)
+
+
+def _draw(options: Options, table: ClipTable, number: int, others: list[int], copy: int) -> Pair:
+    clip = table.ids[number]
+    drawn = blake2b(f"{options.seed} {clip} {copy}".encode(), digest_size=7).digest()
+    seed = int.from_bytes(drawn, "little")
+    rng = np.random.default_rng(seed)
+    heard = int(rng.choice(others))
+    there = min(table.frames[number], table.frames[heard])
+    frames = int(rng.choice([length for length in options.lengths if length <= there]))
+    start, heard_start = (int(rng.integers(table.frames[each] - frames + 1)) for each in (number, heard))
+    reference = int(rng.integers(table.frames[number])) if options.reference == "random" else start
+    return Pair(f"{clip}-{copy}", number, start, frames, reference, heard, heard_start, seed)
+
+
+def _lacking(sample: SampleEntry, needed: tuple[str, ...]) -> str | None:
+    for key in needed:
+        if key not in sample.keys:
+            return f"{key} is missing"
+    return None if any(key in sample.keys for key in FACES) else f"{' and '.join(FACES)} are missing"
