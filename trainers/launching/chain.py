@@ -160,6 +160,8 @@ def _stage_link(
         options: StageOptions = build(values, StageOptions)
     except ConfigError as error:
         raise ConfigError(f"{where}: {str(error).removeprefix('config: ')}") from None
+    if options.module is None and options.tasks:
+        raise ConfigError(f"{where}: a training is one job; 'tasks' is for commands that share their work")
     if options.module is not None:
         return _command_link(system, name, options, before, slurm, place)
     asked = _slurm(slurm, options.slurm, where)
@@ -202,6 +204,8 @@ def _command_link(
     folder = place.folder / name
     words = [f"output={json.dumps(str(folder / 'output'))}", *_words(overrides)]
     config = _resolved(str(options.module), options.config, words, where, place)
+    if options.tasks and "task_index" not in config:
+        raise ConfigError(f"{where}: {options.module} is one process, its work is not shared; leave 'tasks' out")
     return Link(
         name=name,
         job=f"{system}.{name}",
@@ -212,6 +216,8 @@ def _command_link(
         folder=folder,
         gives=str(place.cwd / Path(config["output"]).expanduser()),
         trains=False,
+        tasks=options.tasks,
+        at_once=options.at_once,
     )
 
 

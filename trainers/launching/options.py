@@ -109,6 +109,9 @@ class StageOptions:
             training, the output of another command, and `{preprocess}` the shards of the preprocessing.
         after: links that must have ended well before this one starts; null is the link before it. Links that are named
             in overrides are waited for in any case.
+        tasks: jobs of an array that share the work of such a command, where it can (preprocessing.negatives); 0 is a
+            single job.
+        at_once: how many of them may run at once; null is all.
         slurm: what differs from the launch's own `slurm`.
     """
 
@@ -116,6 +119,8 @@ class StageOptions:
     config: Path | None = None
     overrides: dict[str, Any] = field(default_factory=dict)
     after: list[str] | None = None
+    tasks: Annotated[int, Field(ge=0)] = 0
+    at_once: Annotated[int, Field(ge=1)] | None = None
     slurm: dict[str, Any] = field(default_factory=dict)
 
 

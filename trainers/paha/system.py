@@ -57,8 +57,8 @@ class UniVDMOptions(Guided, Layers, Speech, AnimateOptions):
 
     Args:
         image: picture of the person.
-        pose: where the person in the picture is, instead of looking for them (pose.npz of a clip, or DWPose's): guidance
-            has to know where the face is.
+        pose: where the person in the picture is, instead of looking for them (pose.npz of a clip, or DWPose's);
+            guidance has to know where the face is.
         first_frame: "picture" begins with the picture itself, "any" with whatever fits the speech (PH-2).
         autoencoder: the autoencoder whose latents the network knows; left out, as its run says.
         image_encoder: the image encoder, of networks that read one; left out, as the run says.
