@@ -243,13 +243,13 @@ def test_a_network_that_makes_nan_costs_its_pairs_which_are_named(vae, shards, t
 
 
 def test_clips_without_what_is_needed_are_named(run, vae, shards, tmp_path):
-    with pytest.raises(ConfigError, match="no clip makes a pair; .* shorter than 300 frames"):
+    with pytest.raises(ConfigError, match=r"no clip makes a pair; .* shorter than 300 frames"):
         make_negatives(options(run, vae, shards, tmp_path / "a", lengths=[300]))
     frames = shards.parent / "frames"
     with pytest.raises(ConfigError, match=r"no clip makes a pair; .* latents.npz is missing"):
         make_negatives(options(run, vae, frames, tmp_path / "b"))
+    other = save_autoencoder(tmp_path / "other", seed=1)
     with pytest.raises(ConfigError, match="another network than the one whose latents"):
-        other = save_autoencoder(tmp_path / "other", seed=1)
         make_negatives(options(run, other, shards, tmp_path / "c"))
     with pytest.raises(ConfigError, match="does not say which autoencoder"):
         make_negatives(options(run, vae, shards, tmp_path / "d", autoencoder=None))

@@ -146,7 +146,8 @@ def test_wrong_sound_is_a_negative_of_filmed_clips_alone(made, negatives):
     stage, given = made(negatives=negatives), pairs()
     spy = Spy(stage)
     loss = stage.step(given, "train")
-    assert len(spy.calls[0][0]) == B and len(spy.scores[0]) == 2 * B, "pictures are looked at once"
+    assert len(spy.calls[0][0]) == B, "pictures are looked at once"
+    assert len(spy.scores[0]) == 2 * B
     own, wrong = spy.scores[0].chunk(2)
     right = -own[[0, 2]].sigmoid().log()
     false = -(1 - wrong[[0, 2]].sigmoid()).log()
