@@ -20,7 +20,7 @@ export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-portrait demo-video demo-versa test test-slow proofs lint format bench clean
+.PHONY: help setup demo demo-portrait demo-video demo-paha demo-versa test test-slow proofs lint format bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ demo-portrait: $(READY)  ## A picture speaks: frames, motion, mp4, in about 25 m
 demo-video: $(READY)  ## A picture speaks and gestures by latent diffusion, all of MMGT, in some 40 minutes on two cores (VIDEOS= IMAGE= AUDIO=)
 	$(BIN)/python -m trainers.demo_video output=demo-video $(OWN)
 
+demo-paha: $(READY)  ## The same by one network and two classifiers that judge it, all of PAHA, in some 40 minutes (VIDEOS= IMAGE= AUDIO=)
+	$(BIN)/python -m trainers.demo_paha output=demo-paha $(OWN)
+
 demo-versa: $(READY)  ## Text and speech to whole-body motion: tokens, transformers, a skeleton video
 	$(BIN)/python -m trainers.demo_versa output=demo-versa
 
@@ -76,4 +79,4 @@ bench: $(READY)  ## Measure speed; results go to benchmarks/results/
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove the demo's results and the runs
-	rm -rf $(DEMO) demo-portrait demo-video demo-versa proofs runs
+	rm -rf $(DEMO) demo-portrait demo-video demo-paha demo-versa proofs runs

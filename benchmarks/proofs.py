@@ -107,6 +107,7 @@ PROOFS: Final[Mapping[str, Chain]] = {
     "demo": demo("trainers.demo", "generated.mp4"),
     "demo-portrait": demo("trainers.demo_portrait", "generated.mp4"),
     "demo-video": demo("trainers.demo_video", "generated.mp4"),
+    "demo-paha": demo("trainers.demo_paha", "guided.mp4"),
     "smga": smga_over_seeds,
     "versa": fusion_over_seeds,
 }

@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "demo": _one("trainers.demo", "demo", "the whole way: videos to a trained SMGA to an mp4"),
     "demo-portrait": _one("trainers.demo_portrait", "demo_portrait", "the whole way of a picture that speaks"),
     "demo-video": _one("trainers.demo_video", "demo_video", "the whole way of a picture in video by latent diffusion"),
+    "demo-paha": _one("trainers.demo_paha", "demo_paha", "the whole way of PAHA: one network, and classifiers that judge"),
     "demo-versa": _one("trainers.demo_versa", "demo_versa", "the whole way of text and speech to body motion"),
     "preprocess": _one(
         "preprocessing.run", "Options", "videos to shards", target="preprocessing.options"
@@ -49,6 +50,10 @@ COMMANDS: Final = {
     "features": _one(
         "preprocessing.features", "Options", "what a trained network makes of clips into shards",
         main="preprocessing.features.run", target="preprocessing.features.run",
+    ),
+    "negatives": _one(
+        "preprocessing.negatives", "Options", "pairs of filmed and generated clips, for classifiers",
+        main="preprocessing.negatives.run", target="preprocessing.negatives.options",
     ),
     "bank": _one("preprocessing.bank", "Options", "real 2D poses by motion token"),
     "synthetic": _one(

@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 
 from datamodules.media.files import write_video
+from trainers.demos import latents as demo_latents
 from trainers.demos import square as demo_square
 from trainers.demos import steps as demo_steps
 from trainers.demos import videos as demo_videos
 from trainers.evaluation.comparison import FEWEST
 from trainers.implicit_motion import demo as demo_portrait
 from trainers.mmgt import demo, demo_video
+from trainers.paha import demo as demo_paha
 
 
 class Started(NamedTuple):
@@ -42,8 +44,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     def speech_and_person(shards: Path, clip: tuple[str, str], output: Path) -> tuple[Path, Path, Path]:
         return output / "speech.wav", output / "first_pose.npz", output / "person.png"
 
-    monkeypatch.setattr(demo_square, "run_step", run_step)
-    for module in (demo, demo_portrait, demo_video):
+    for module in (demo_square, demo_latents):
+        monkeypatch.setattr(module, "run_step", run_step)
+    for module in (demo, demo_portrait, demo_video, demo_paha):
         monkeypatch.setattr(module, "run_step", run_step)
         monkeypatch.setattr(module, "held_out", lambda shards: ("test", "a"))
         monkeypatch.setattr(module, "speech_and_person", speech_and_person)
@@ -127,6 +130,29 @@ def test_a_video_is_made_in_the_order_in_which_its_parts_need_each_other(started
     clips = int(by_module(started, "preprocessing.synthetic")[0].value("test_clips")) * 4
     assert {command.value("clips") for command in measured} == {"10"}
     assert clips >= 10
+
+
+def test_classifiers_learn_from_what_the_network_made_before_they_guide_it(started, tmp_path):
+    out = tmp_path / "out"
+    assert demo_paha.demo_paha(output=out, univdm_steps=40, classifier_steps=30) == out / "guided.mp4"
+    assert [command.module for command in started] == [
+        "preprocessing.synthetic", "preprocessing.run", "trainers.fit", "preprocessing.features", "trainers.fit",
+        "preprocessing.negatives", *["trainers.fit"] * 2, *["trainers.animate"] * 2, *["trainers.evaluate"] * 3,
+        *["trainers.report"] * 4,
+    ]  # fmt: skip
+    _, univdm, face, rest = by_module(started, "trainers.fit")
+    pairs = by_module(started, "preprocessing.negatives")[0]
+    assert univdm.value("trainer.max_steps") == "40"
+    assert (univdm.value("data.shards"), pairs.value("input")) == (str(out / "latents"), str(out / "latents"))
+    assert pairs.value("run") == face.value("stage.univdm") == rest.value("stage.univdm") == univdm.value("run")
+    assert face.value("data.shards") == rest.value("data.shards") == pairs.value("output")
+    plain, guided = by_module(started, "trainers.animate")
+    assert (plain.value("guide"), guided.value("guide")) == (None, "dg")
+    assert (guided.value("pce_face"), guided.value("pce_nonface")) == (face.value("run"), rest.value("run"))
+    assert plain.value("seed") == guided.value("seed"), "the same noise"
+    *classifiers, video = by_module(started, "trainers.evaluate")
+    assert {command.value("data") for command in classifiers} == {str(out / "pairs")}
+    assert (video.value("run"), video.value("guides")) == (str(out / "univdm"), "[none,sg,dg]")
 
 
 def test_ones_own_picture_is_cut_for_the_video_and_looked_at(started, picture, speech, tmp_path, monkeypatch):

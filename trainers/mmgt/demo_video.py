@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from cospeech import shipped
 from settings.ranges import Count, Whole
-from trainers.demos.square import square_videos
+from trainers.demos.latents import FACE, latent_frames, train
 from trainers.demos.steps import (
     DemoError,
-    enough_to_judge,
     held_out,
     run_step,
     show_in_report,
@@ -23,11 +21,8 @@ from trainers.demos.steps import (
 )
 from trainers.evaluation.comparison import FEWEST
 
-CONFIGS: Final = shipped.folder("configs")
-SIDE: Final = 64  # pixels of the square frames that the tiny networks make
 STEPS: Final = 6  # of denoising, where clips are measured: frames take time
 SHOWN: Final = 10  # of denoising, for the video that is shown
-FACE: Final = 0.35  # height of the face in one's own videos, as in the portrait's demo
 
 
 def demo_video(
@@ -70,32 +65,15 @@ def demo_video(
         if file is not None and not file.is_file():
             raise DemoError(f"{name}={file}: no such file")
     output.mkdir(parents=True, exist_ok=True)
-    shards, latents = output / "shards", output / "latents"
-    autoencoder, smga, pose, speaking = (output / name for name in ("autoencoder", "smga", "video_pose", "video_audio"))
-    judged = enough_to_judge(speakers, clips_per_speaker)
-    source, options = square_videos(output, videos, speakers, clips_per_speaker, workers, FACE, judged)
-    run_step(
-        "Videos to square shards", "preprocessing.run",
-        [f"input={source}", f"output={shards}", f"workers={workers}", *options],
-    )  # fmt: skip
+    smga, pose, speaking = (output / name for name in ("smga", "video_pose", "video_audio"))
+    found = latent_frames(output, videos, speakers, clips_per_speaker, workers, autoencoder_steps)
+    shards, latents, autoencoder = found.shards, found.latents, found.autoencoder
     clip = held_out(shards)
-
-    def train(title: str, config: str, run: Path, data: Path, steps: int, *words: str) -> None:
-        own = [f"data.shards={data}", f"run={run}", f"trainer.max_steps={steps}", *words]
-        run_step(title, "trainers.fit", ["--config", str(CONFIGS / config / "tiny.yaml"), *own], threads=workers)
-
-    train("Training the autoencoder of frames", "video/autoencoder", autoencoder, shards, autoencoder_steps)
-    run_step(
-        "Latents of every frame", "preprocessing.features",
-        [f"input={shards}", f"output={latents}", f"network={autoencoder}"]
-        + [f"writer={{name: latents, size: [{SIDE}, {SIDE}]}}"],
-        threads=workers,
-    )  # fmt: skip
-    train("Training SMGA, speech to poses", "mmgt/smga", smga, shards, smga_steps)
+    train("Training SMGA, speech to poses", "mmgt/smga", smga, shards, smga_steps, workers)
     known = [f"stage.autoencoder={autoencoder}"]
-    train("Training poses to video", "mmgt/video_pose", pose, latents, pose_steps, *known)
+    train("Training poses to video", "mmgt/video_pose", pose, latents, pose_steps, workers, *known)
     known.append(f"stage.base={pose}")
-    train("Training speech into the video", "mmgt/video_audio", speaking, latents, audio_steps, *known)
+    train("Training speech into the video", "mmgt/video_audio", speaking, latents, audio_steps, workers, *known)
     speech, first, picture = speech_and_person(shards, clip, output)
     if picture is None:
         raise DemoError(f"the clips of {shards} have no video")
