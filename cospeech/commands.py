@@ -37,7 +37,7 @@ COMMANDS: Final = {
     "demo": _one("trainers.demo", "demo", "the whole way: videos to a trained SMGA to an mp4"),
     "demo-portrait": _one("trainers.demo_portrait", "demo_portrait", "the whole way of a picture that speaks"),
     "demo-video": _one("trainers.demo_video", "demo_video", "the whole way of a picture in video by latent diffusion"),
-    "demo-paha": _one("trainers.demo_paha", "demo_paha", "the whole way of PAHA: one network, and classifiers that judge"),
+    "demo-paha": _one("trainers.demo_paha", "demo_paha", "the whole way of PAHA: classifiers guide"),
     "demo-versa": _one("trainers.demo_versa", "demo_versa", "the whole way of text and speech to body motion"),
     "preprocess": _one(
         "preprocessing.run", "Options", "videos to shards", target="preprocessing.options"
