@@ -14,6 +14,7 @@ BENCHMARKS = (
     "mamba",
     "implicit_motion",
     "video",
+    "guidance",
     "versa_tokenizer",
     "versa",
     "smplx_fit",
