@@ -6,7 +6,8 @@ One segment is sampled in 30 steps, of which the first 15 are guided (PH-17), wi
 differential, in turn in one process; between them one evaluation of the network and one gradient of each classifier are
 timed alone. The first turn warms up and is not counted; figures are medians. `against the parts` is the time of a
 segment over that of its counted evaluations and gradients, each at its time alone in the same turn: what guidance costs
-beside them. The network is of the tiny config's size, with classifier-free guidance for the speech (twice the rows) or without.
+beside them. The network is of the tiny config's size, with classifier-free guidance for the speech (twice the rows) or
+without.
 Seeds are 0. Writes `benchmarks/results/guidance-DATE.json`.
 """
 
