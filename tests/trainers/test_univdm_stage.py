@@ -171,3 +171,22 @@ def test_all_of_the_network_is_trained(made):
     stage.step(of_its_own(stage, batch()), "train").backward()
     assert all(p.grad is not None for p in stage.network.parameters())
     assert stage.frozen() == {"autoencoder": stage.latents.sha256}
+
+
+@pytest.mark.paper("PH-21")
+@pytest.mark.parametrize("par", [True, False])
+@torch.no_grad()
+def test_a_validation_tells_the_error_of_hands_and_face_from_the_rest_with_par_and_without(made, par):
+    stage = made(par=par).eval()
+    given = of_its_own(stage, batch())
+    stage.step(given, "val")
+    assert set(stage.logged) == {name for name in stage.figures() if name.startswith("val/")}
+    parts = part_weights(given.pose, 6, 4, parts=2, whole=1) > 1
+    assert parts.any()
+    assert not parts.all()
+    low, high = sorted(stage.logged[f"val/rmse_{name}"] for name in ("parts", "rest"))
+    assert low < stage.logged["val/rmse"] < high
+    given.pose[..., 2] = 0.7  # nothing that may be relied on
+    stage.step(given, "val")
+    assert stage.logged["val/rmse_parts"] == 0
+    assert stage.logged["val/rmse_rest"] == pytest.approx(stage.logged["val/rmse"], rel=1e-5)

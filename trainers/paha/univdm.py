@@ -109,11 +109,19 @@ class UniVDMStage(LatentStage):
             first=first,
             given=given,
         )
-        places = None
-        if self.par:
-            pose = self.poses(batch, picked, latents)[:, :-1]
-            places = part_weights(pose, *latents.shape[-2:], **self.weights)
-        return Told(inputs, places, counted)
+        places, areas = None, {}
+        if self.par or not self.training:
+            pose, size = self.poses(batch, picked, latents)[:, :-1], latents.shape[-2:]
+            if self.par:
+                places = part_weights(pose, *size, **self.weights)
+            if not self.training:
+                parts = part_weights(pose, *size, reliable=self.weights["reliable"], parts=2, whole=1) > 1
+                areas = {"parts": parts, "rest": ~parts}
+        return Told(inputs, places, counted, areas)
+
+    def figures(self) -> tuple[str, ...]:
+        """In validation also the error inside the circles of hands and face (PH-7), and outside, with PAR or not."""
+        return (*super().figures(), "val/rmse_parts", "val/rmse_rest")
 
     def predict(self, noisy: Tensor, levels: Tensor, inputs: Any, left_out: dict[str, Tensor]) -> Tensor:
         """The network."""

@@ -1,6 +1,7 @@
 """What stages that denoise latents of frames share: a step, a validation, a sample, the autoencoder."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -26,11 +27,13 @@ class Told(NamedTuple):
         inputs: what the network is told.
         places: (B, 1, T, h, w) what each place counts; None where all count the same.
         counted: (B, T) bool, false for frames outside of the loss; None where all are in it.
+        areas: (B, 1, T, h, w) bool by name, in which a validation tells errors apart.
     """
 
     inputs: Any
     places: Tensor | None = None
     counted: Tensor | None = None
+    areas: Mapping[str, Tensor] = {}
 
 
 class LatentStage(LossStage):
@@ -137,6 +140,10 @@ class LatentStage(LossStage):
         if part == "val":
             error = network.preconditioning.x0(output.float(), noisy, scales) - x0
             self.log("val/rmse", error.square().mean((1, 2, 3, 4)).sqrt().mean(), batch_size=len(batch))
+            for name, area in told.areas.items():
+                inside = (error.square().mean(1, keepdim=True) * area).sum((1, 2, 3, 4))
+                there = area.sum((1, 2, 3, 4)).clamp(min=1)
+                self.log(f"val/rmse_{name}", (inside / there).sqrt().mean(), batch_size=len(batch))
         return loss
 
     def sample(self, batch: Any) -> dict[str, Tensor]:
