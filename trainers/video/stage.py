@@ -142,8 +142,10 @@ class LatentStage(LossStage):
             self.log("val/rmse", error.square().mean((1, 2, 3, 4)).sqrt().mean(), batch_size=len(batch))
             for name, area in told.areas.items():
                 inside = (error.square().mean(1, keepdim=True) * area).sum((1, 2, 3, 4))
-                there = area.sum((1, 2, 3, 4)).clamp(min=1)
-                self.log(f"val/rmse_{name}", (inside / there).sqrt().mean(), batch_size=len(batch))
+                there = area.sum((1, 2, 3, 4))
+                each = (inside / there.clamp(min=1)).sqrt()
+                # Of the samples that have such an area.
+                self.log(f"val/rmse_{name}", each.sum() / (there > 0).sum().clamp(min=1), batch_size=len(batch))
         return loss
 
     def sample(self, batch: Any) -> dict[str, Tensor]:
