@@ -168,6 +168,7 @@ def test_chain_that_slurm_takes_half_is_taken_back_and_can_be_submitted_again(
         ({"stages": {"code": toy()}}, ["stages.code"]),
         ({"stages": {"one": toy(overrides={"stage": {"widht": 1}})}}, ["stages.one.overrides.stage", "name of a"]),
         ({"stages": {"one": toy(overrides={"seeed": 1})}}, ["stages.one.overrides.seeed", "did you mean 'seed'"]),
+        ({"stages": {"one": toy(tasks=3)}}, ["stages.one", "a training is one job"]),
         ({"stages": {"one": toy(config="none.yaml")}}, ["stages.one", "no config file at", "none.yaml"]),
     ],
 )
@@ -353,6 +354,22 @@ def test_commands_between_trainings_are_links(tmp_path: Path, calls: Path, capfd
     head = script.partition("set -u")[0]
     assert "--array" not in head
     assert "COSPEECH_TASKS" not in head
+
+
+def test_a_command_that_shares_its_work_may_be_an_array(tmp_path: Path, calls: Path) -> None:
+    pairs = {
+        "module": "preprocessing.negatives",
+        "tasks": 5,
+        "at_once": 2,
+        "overrides": {"input": "{preprocess}", "run": "{base}", "checkpoint": 60000},
+    }
+    file = launch_file(tmp_path, preprocess={"overrides": {"input": "videos"}}, stages={"base": toy(), "pairs": pairs})
+    folder = tmp_path / "out"
+    assert main(["toy", "--config", str(file), f"folder={folder}"]) == 0
+    script = (folder / "pairs" / "preprocess.sbatch").read_text()
+    assert "#SBATCH --array=0-4%2\n" in script
+    assert "COSPEECH_TASKS=5\n" in script
+    assert yaml.safe_load((folder / "pairs" / "config.yaml").read_text())["checkpoint"] == 60000
 
 
 def test_a_dry_run_begins_with_a_summary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
