@@ -51,7 +51,7 @@ def part_weights(
     score = flat[..., 2] * (flat[..., 2] > reliable)
     area = _rectangle(flat, score, rows, columns).to(flat.dtype)
     weight = 1 + (whole - 1) * area
-    covering = _covering(flat, score, rows, columns, max(reliable / 2, 1e-3))
+    covering = _covering(flat, score, rows, columns)
     inside = covering > 0
     amount = covering.clamp(max=1) if capped else covering
     # Smoothed over half of a circle's radius (ours).
@@ -61,24 +61,24 @@ def part_weights(
     return small.unflatten(0, pose.shape[:2]).transpose(1, 2)
 
 
-def _covering(flat: Tensor, score: Tensor, rows: int, columns: int, nothing: float) -> Tensor:
-    """(N, rows, columns): the sum of the scores of those key points of hands and face whose circle covers a place.
-
-    What is below `nothing` is what rounding leaves of none.
-    """
+def _covering(flat: Tensor, score: Tensor, rows: int, columns: int) -> Tensor:
+    """(N, rows, columns): the sum of the scores of those key points of hands and face whose circle covers a place."""
     points = torch.cat([flat[:, FACE, :2], flat[:, HANDS, :2]], 1)
     scores = torch.cat([score[:, FACE], score[:, HANDS]], 1)
-    at = (points * points.new_tensor((columns, rows))).floor().long()
-    margin = torch.tensor((columns, rows), device=at.device)
-    there = ((at >= 0) & (at < margin)).all(-1)
-    index = (at[..., 1].clamp(0, rows - 1) * columns + at[..., 0].clamp(0, columns - 1)).where(there, 0)
-    impulses = flat.new_zeros(len(flat), rows * columns).scatter_add_(1, index, scores * there)
     radius = RADIUS * min(rows, columns)
     reach = int(radius)
-    offset = torch.arange(-reach, reach + 1, device=flat.device, dtype=flat.dtype)
-    disc = (offset[:, None] ** 2 + offset**2 <= radius**2).to(flat.dtype)
-    covering = F.conv2d(impulses.view(-1, 1, rows, columns), disc[None, None], padding=reach)[:, 0]
-    return covering.where(covering > nothing, 0)
+    offset = torch.arange(-reach, reach + 1, device=flat.device)
+    down, across = torch.meshgrid(offset, offset, indexing="ij")
+    disc = down**2 + across**2 <= radius**2
+    at = (points * points.new_tensor((columns, rows))).floor().long()
+    x, y = at[..., :1] + across[disc], at[..., 1:] + down[disc]  # (N, K, places of the disc)
+    # What is outside of the frame has no circle, also where that would reach into it.
+    size = torch.tensor((columns, rows), device=at.device)
+    there = ((at >= 0) & (at < size)).all(-1, keepdim=True)
+    there = there & (x >= 0) & (x < columns) & (y >= 0) & (y < rows)
+    place = torch.where(there, y * columns + x, 0).flatten(1)
+    amount = (scores[..., None] * there).flatten(1)
+    return flat.new_zeros(len(flat), rows * columns).scatter_add_(1, place, amount).unflatten(1, (rows, columns))
 
 
 def _rectangle(flat: Tensor, score: Tensor, rows: int, columns: int) -> Tensor:

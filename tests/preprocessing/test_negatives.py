@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from datamodules.clips import read_clips
-from datamodules.media.files import read_metadata
+from datamodules.media.files import read_frames, read_metadata
 from datamodules.shards.index import Index
 from models.paha.generate import UniVDMSource, generate_latents
 from models.paha.regions import face_box
@@ -91,7 +91,7 @@ def test_every_clip_has_its_pair_and_all_is_as_the_schema_says(made, shards):
     ids = [sample.id for shard in index.shards for sample in shard.samples]
     before = [sample.id for shard in Index.load(shards).shards for sample in shard.samples]
     assert ids == [f"{clip}-{copy}-{side}" for clip in before for copy in (0, 1) for side in ("real", "made")]
-    assert verify(str(made)) == []
+    assert list(verify(str(made))) == []
     assert index.statistics["handcrafted"]["std"] != [1.0] * 35
     splits = {sample.id: sample.split for shard in Index.load(shards).shards for sample in shard.samples}
     for info, values in read_clips(made, KEYS):
@@ -132,14 +132,14 @@ def test_the_generated_one_is_what_the_network_makes_of_the_picture_and_anothers
 @pytest.mark.paper("PH-11")
 def test_both_have_gone_through_decoder_video_encoder_and_encoder(made, vae):
     autoencoder, _ = load_autoencoder("it", str(vae))
-    for info, values in list(read_clips(made, KEYS))[:2]:
+    for _, values in list(read_clips(made, KEYS))[:2]:
         plain = torch.from_numpy(values["pair.npz"]["plain"]).float()
-        cached = torch.from_numpy(values["latents.npz"]["mean"]).float()
-        pixels = (decode(autoencoder, plain) * 255).round().to(torch.uint8)
-        mean, _ = encode(autoencoder, pixels)
-        # Only the video encoder stands between: near what decoding and encoding give, and not the same.
-        assert (cached - mean).abs().mean() < 0.5 * (plain - mean).abs().mean()
-        assert not torch.equal(cached, mean.half().float()), info.id
+        decoded = (decode(autoencoder, plain) * 255).round()
+        seen = torch.from_numpy(np.stack(list(read_frames(values["video.mp4"])))).permute(0, 3, 1, 2)
+        assert 0 < (seen - decoded).abs().mean() < 0.5 * (seen.roll(8, -1) - decoded).abs().mean()
+        mean, log_variance = encode(autoencoder, seen)
+        for name, expected in (("mean", mean), ("log_variance", log_variance)):
+            np.testing.assert_allclose(values["latents.npz"][name], expected, rtol=2e-3, atol=2e-3)
 
 
 def _folder(shards: Path):
@@ -267,7 +267,7 @@ def test_the_box_is_that_of_the_face_and_larger():
     poses[0, 30] = torch.tensor([0.4, 0.2, 0.9])
     poses[1, 40] = torch.tensor([0.6, 0.4, 0.9])
     poses[1, 50] = torch.tensor([0.9, 0.9, 0.2])  # not to be relied on
-    torch.testing.assert_close(face_box(poses, 10, 10, (10, 20)), torch.tensor([0.15, 0.15, 0.35, 0.45]))
+    torch.testing.assert_close(face_box(poses, 10, 10, (10, 20)), torch.tensor([0.175, 0.15, 0.325, 0.45]))
     with pytest.raises(ValueError, match="no face is seen"):
         face_box(poses * 0, 10, 10, (10, 10))
 
