@@ -103,5 +103,5 @@ class UniVDMAnimator(LatentAnimator):
         )
         rows, columns = source.reference.shape[-2:]
         covered = (rows * self.network.downscaling, columns * self.network.downscaling)
-        box = face_box(torch.from_numpy(person)[None].float(), *picture.shape[:2], covered)
+        box = face_box(torch.from_numpy(person)[None].float(), picture.shape[0], picture.shape[1], covered)
         return box[None].to(self.device)

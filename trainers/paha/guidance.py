@@ -79,7 +79,7 @@ class Judges:
 
     def scores(self, region: Region, latents: Tensor, level: int, source: UniVDMSource, box: Tensor) -> Tensor:
         """What a classifier says of scaled latents (B, C, T, h, w) of the whole video at a noise level, (B,) logits."""
-        seen = region_mask(box, *latents.shape[-2:], region)
+        seen = region_mask(box, latents.shape[-2], latents.shape[-1], region)
         judged = _judge(self.classifiers[region], source, seen, 0, latents.shape[2], scores=True)
         with torch.no_grad():
             return judged(latents, torch.full((len(latents),), level, device=latents.device))

@@ -75,13 +75,13 @@ class PCEStage(LossStage):
         self.negatives, self.lengths, self.mask = negatives, lengths, mask
         self.shifts = (shift_least, shift_most)
         source = _univdm(univdm)
-        options: dict[str, Any] = {} if source is None else source._hub_mixin_config
+        options: Any = {} if source is None else source._hub_mixin_config
         self.network = build_network(PCEClassifier, network, univdm=options, region=self.region)
         if source is not None:
             self.network.take_encoder(source)
         self.univdm = univdm
-        self.measured = torch.nn.ModuleDict({f"accuracy_{name}": MeanMetric() for name in QUARTERS})
-        self.area = BinaryAUROC()
+        self.measured: Any = torch.nn.ModuleDict({f"accuracy_{name}": MeanMetric() for name in QUARTERS})
+        self.area: Any = BinaryAUROC()
         _, layers, channels = self.network.audio_projection.shape
         self.speech_layers = None if layers == 1 else (layers, channels)
 
@@ -113,7 +113,7 @@ class PCEStage(LossStage):
         x0 = (sampled(mean, log_variance, random.normal(*mean.shape[1:])) * network.latent_scale).transpose(1, 2)
         levels = network.noise.draw(random)
         noisy = network.noise.add(x0, random.normal(*x0.shape[1:]), levels)
-        seen = region_mask(pair["box"], *x0.shape[-2:], self.region)
+        seen = region_mask(pair["box"], x0.shape[-2], x0.shape[-1], self.region)
         chance = random.uniform()
         if self.training:
             seen = torch.where((chance < self.mask)[:, None, None, None, None], seen, torch.ones_like(seen))
@@ -160,7 +160,7 @@ class PCEStage(LossStage):
             quarter = levels[counts] * len(QUARTERS) // self.network.noise.train_steps
             for number, name in enumerate(QUARTERS):
                 if (quarter == number).any():
-                    self.measured[f"accuracy_{name}"].update(hit[quarter == number])  # type: ignore[operator]
+                    self.measured[f"accuracy_{name}"].update(hit[quarter == number])
 
 
 class PCEFaceStage(PCEStage):
