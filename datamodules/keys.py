@@ -305,7 +305,7 @@ _TABLE: Final = (
                 channels="image_channels",
             ),
             "box": Array(
-                (4,), "float32", "the face in both clips of the pair: left, top, right, bottom as fractions of the frame",
+                (4,), "float32", "the face in both clips of a pair: left, top, right, bottom as fractions of the frame",
                 0, 1,
             ),
             "plain": Array(
