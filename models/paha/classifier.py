@@ -152,8 +152,12 @@ class PCEClassifier(
             for row, count in enumerate(counted)
             for begin in range(0, count, size)
         ]
-        rows, begins, firsts = torch.tensor(windows, device=noisy.device).unbind(1)
-        at = firsts[:, None] + torch.arange(size, device=noisy.device)
+        device = noisy.device
+        rows, begins, firsts = torch.tensor(windows, device="cpu").unbind(1)
+        at = firsts[:, None] + torch.arange(size, device="cpu")
+        fresh = (at >= begins[:, None]).flatten().nonzero()[:, 0]
+        places = (rows[:, None].expand_as(at).flatten()[fresh].to(device), at.flatten()[fresh].to(device))
+        rows, at, fresh = rows.to(device), at.to(device), fresh.to(device)
         some = noisy.transpose(1, 2)[rows[:, None], at].transpose(1, 2)
         steps = levels[rows, None].expand(-1, size)
         hidden = self.encoder.encode(
@@ -164,9 +168,8 @@ class PCEClassifier(
             None,
         )
         pooled = self.video(_turned(hidden, at).amax((-2, -1)))
-        fresh = at >= begins[:, None]
         output = pooled.new_zeros(len(noisy), frames, pooled.shape[-1])
-        return output.index_put((rows[:, None].expand_as(at)[fresh], at[fresh]), pooled[fresh])
+        return output.index_put(places, pooled.flatten(0, 1)[fresh])
 
 
 def _turned(hidden: Tensor, at: Tensor) -> Tensor:

@@ -167,7 +167,7 @@ def test_a_stage_with_two_optimisers_has_two_parts() -> None:
     assert plan(config("stage=toy_gan", "data=toy", path=None), gpus=2).fits
 
 
-HEAVY = ("mmgt/video_pose/paper", "mmgt/video_audio/paper", "paha/univdm/paper")
+HEAVY = ("mmgt/video_pose/paper", "mmgt/video_audio/paper", "paha/univdm/paper", "paha/pce")
 """Configs whose networks take long to count."""
 
 
@@ -183,7 +183,8 @@ def test_every_stage_can_be_planned(path: Path, strategy: str) -> None:
     if "smga" in str(path):
         words = SMALL
     else:
-        words = ("data.global_batch=null", f"data.batch_size={2 if 'univdm' in str(path) else 4}")
+        size = {"univdm": 2, "pce_face": 1, "pce_nonface": 1}.get(path.parent.name, 4)
+        words = ("data.global_batch=null", f"data.batch_size={size}")
     output = plan(config(f"strategy={strategy}", *words, path=str(path)), gpus=16, gpu="a100")
     assert output.fits
     assert [row["gpus"] for row in output.scaling] == [1, 8, 16]

@@ -105,10 +105,11 @@ class PCEStage(LossStage):
     def step(self, batch: Any, part: str) -> Tensor:
         """The loss of one batch (Eq. 7); validation sees its own region alone, and the same noise every time."""
         random, network = self.generator(batch), self.network
-        there, pair = batch.lengths, batch.arrays["pair"]
+        cached, pair, there = batch.arrays["latents"], batch.arrays["pair"], batch.lengths
+        if there is None:  # a plan's
+            there = torch.full(cached["mean"].shape[:1], cached["mean"].shape[1], device=cached["mean"].device)
         parts = draw_parts(random, there, self.lengths)
         rows = torch.arange(len(there), device=parts.video_at.device)[:, None]
-        cached = batch.arrays["latents"]
         mean, log_variance = (cached[name][rows, parts.video_at] for name in ("mean", "log_variance"))
         x0 = (sampled(mean, log_variance, random.normal(*mean.shape[1:])) * network.latent_scale).transpose(1, 2)
         levels = network.noise.draw(random)
@@ -149,11 +150,11 @@ class PCEStage(LossStage):
 
     def _log(self, part: str, loss: Tensor, scores: Tensor, target: Tensor, weight: Tensor, levels: Tensor) -> None:
         counts = weight > 0
-        hit = ((scores > 0) == target.bool())[counts].float()
-        size = int(counts.sum()) if not counts.is_meta else len(counts)
+        size = len(counts) if counts.is_meta else int(counts.sum())
         self.log(f"{part}/loss", loss, batch_size=max(size, 1))
         if counts.is_meta or not size:
             return
+        hit = ((scores > 0) == target.bool())[counts].float()
         self.log(f"{part}/accuracy", hit.mean(), batch_size=size)
         if part == "val":
             self.area.update(scores[counts], target[counts].long())

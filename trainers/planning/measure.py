@@ -22,6 +22,8 @@ from trainers.stages import STAGES
 logger = get_logger(__name__)
 
 SIXTEEN = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16, "16": torch.float16}
+READ = ("latent_channels", "downscaling", "image_channels")
+"""Attributes of networks that say what a batch has to hold."""
 WEIGHTS = {"64-true": torch.float64, "64": torch.float64}
 
 
@@ -125,7 +127,9 @@ def _run(
     stage = build_stage(values["stage"], device, precision)
     if values["gradient_checkpointing"]:
         stage.enable_gradient_checkpointing()
-    reads = {**values["stage"], "speech_layers": stage.speech_layers}
+    # A network that is built on another one has sizes that its own config does not say.
+    known = {name: value for name in READ if (value := getattr(stage.network, name, None)) is not None}
+    reads = {**known, **values["stage"], "speech_layers": stage.speech_layers}
     batch = sample_batch(stage.needs, values["data"], reads, size, device)
     leave_out = under.leave_out if isinstance(under, LiveBytes) else lambda *tensors: None
     copied = 0

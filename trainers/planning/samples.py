@@ -45,8 +45,8 @@ def sample_batch(
     def random_array(place: WindowArray, sizes: Mapping[str, int]) -> Tensor:
         array = place.array
         shape = [size if isinstance(size, int) else {**array.usual, **sizes}[size] for size in array.shape]
-        if place.field in ("latents.mean", "latents.log_variance") and stage.get("latent_channels"):
-            shape[1] = int(stage["latent_channels"])
+        if place.field.startswith(("latents.", "pair.")) and "C" in array.shape and stage.get("latent_channels"):
+            shape[array.shape.index("C")] = int(stage["latent_channels"])
         if array.channels in values and isinstance(array.shape[-1], str):
             shape[-1] = int(values[array.channels])
         if place.field == "speech_layers" and (read := stage.get("speech_layers")):

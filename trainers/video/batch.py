@@ -90,7 +90,7 @@ def speech_of(batch: Any, network: Any) -> Tensor:
         return batch.speech[:, :, None]
     found = None if batch.speech_layers is None else (batch.speech_layers.shape[1], batch.speech_layers.shape[3])
     if found == (layers, channels):
-        return layers_at_frames(batch.speech_layers, batch.pose.shape[1])
+        return layers_at_frames(batch.speech_layers, batch.speech.shape[1])
     has = "none of a pretrained speech model" if found is None else f"{found[0]} layers of {found[1]}"
     raise ConfigError(
         f"stage.network reads {layers} layers of {channels} speech features (audio_layers, audio_channels), but the "
