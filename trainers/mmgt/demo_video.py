@@ -21,7 +21,7 @@ from trainers.demos.steps import (
 )
 from trainers.evaluation.comparison import FEWEST
 
-STEPS: Final = 6  # of denoising, where clips are measured: frames take time
+STEPS: Final = 5  # of denoising, where clips are measured: frames take time
 SHOWN: Final = 10  # of denoising, for the video that is shown
 
 
@@ -34,9 +34,9 @@ def demo_video(
     speakers: Count = 4,
     clips_per_speaker: Count = 12,
     workers: Whole = 2,
-    autoencoder_steps: Count = 550,
-    smga_steps: Count = 900,
-    pose_steps: Count = 550,
+    autoencoder_steps: Count = 500,
+    smga_steps: Count = 700,
+    pose_steps: Count = 500,
     audio_steps: Count = 450,
 ) -> Path:
     """Go the whole way; what is finished already is not done again. Under 40 minutes on two cores.
@@ -88,7 +88,7 @@ def demo_video(
     run_step("A picture and speech to a video", "trainers.animate", words, threads=workers)
     split = ["splits=[test]"] if clip[0] == "test" else []  # of people that training saw
     # By true poses, then by speech alone: with moving masks or poses the lips would be told.
-    for run, seconds, more in ((pose, 1.2, []), (speaking, 2.0, ["drive=speech_only"])):
+    for run, seconds, more in ((pose, 1.2, []), (speaking, 1.6, ["drive=speech_only"])):
         asked = [f"run={run}", f"data={shards}", f"clips={FEWEST}", f"seconds={seconds}", f"steps={STEPS}", "seeds=[0]"]
         run_step(f"Measuring {run.name}", "trainers.evaluate", [*asked, *split, *more], threads=workers)
     show_in_report(speaking, result)
