@@ -23,8 +23,8 @@ from trainers.evaluate import evaluate, main
 from trainers.evaluation import tables
 from trainers.evaluation.clips import EvaluationClip, load_clips, visible
 from trainers.evaluation.comparison import spread, without_clips
+from trainers.evaluation.pose_figures import FIGURES, measure
 from trainers.mmgt.evaluation import baselines
-from trainers.mmgt.evaluation.figures import FIGURES, measure
 from trainers.mmgt.evaluation.gestures import DIFFERENT, PAPER, PAPER_SOURCE, batches, evaluate_gestures
 from trainers.mmgt.system import GestureOptions
 

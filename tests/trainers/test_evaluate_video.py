@@ -24,8 +24,9 @@ from tests.models.filled import filled
 from tests.shards import write_shards
 from trainers.evaluate import evaluate, main
 from trainers.evaluation.faces import face_crop
+from trainers.evaluation.talks import load_talks
 from trainers.evaluation.videos import load_shots, read_shots
-from trainers.mmgt.evaluation.video_model import VideoModel, load_talks
+from trainers.mmgt.evaluation.video_model import VideoModel
 from trainers.mmgt.evaluation.video_paper import PAPER
 from trainers.mmgt.video_animation import VideoAnimator
 from trainers.run.exports import find_export
@@ -248,7 +249,7 @@ def answers(run, tmp_path_factory) -> dict[str, dict]:
         patch.setattr("trainers.evaluation.faces.FaceFinder.__call__", face)
         for where in (
             "trainers.evaluation.pretrained",
-            "trainers.mmgt.evaluation.video_figures",
+            "trainers.evaluation.video_figures",
         ):  # large crops take long
             patch.setattr(f"{where}.face_crop", partial(face_crop, side=40))
         for name, answer in (("copy", copy), ("noise", noise)):

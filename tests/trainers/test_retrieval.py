@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from models.human.keypoints import LEFT_HAND, LIPS, RIGHT_HAND
-from trainers.mmgt.evaluation.retrieval import own_frame_retrieval, spaced_frames
+from trainers.evaluation.retrieval import own_frame_retrieval, spaced_frames
 
 FRAMES = 60
 

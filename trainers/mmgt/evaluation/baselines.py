@@ -9,6 +9,7 @@ import numpy as np
 from datamodules.clips import read_clips
 from datamodules.shards.index import Index
 from trainers.evaluation.clips import KEYS, MISSING, EvaluationClip, ids_of, joined
+from trainers.evaluation.exchange import exchanged
 
 
 def mean_pose(clips: Sequence[EvaluationClip], statistics: dict[str, Any]) -> list[np.ndarray]:
@@ -38,20 +39,6 @@ def other_speech(clips: Sequence[EvaluationClip], seed: int) -> list[np.ndarray]
     With a single clip its own speech, turned by half its length.
     """
     return exchanged([clip.speech for clip in clips], seed)
-
-
-def exchanged(features: Sequence[np.ndarray], seed: int) -> list[np.ndarray]:
-    """The same of arrays (T, ...) by themselves."""
-    if len(features) == 1:
-        return [np.roll(features[0], len(features[0]) // 2, 0)]
-    order = np.random.default_rng(seed).permutation(len(features))
-    partner = dict(zip(order, np.roll(order, 1), strict=True))
-    return [fitted(features[partner[number]], len(own)) for number, own in enumerate(features)]
-
-
-def fitted(values: np.ndarray, frames: int) -> np.ndarray:
-    """An array brought to a number of frames: repeated from its start, or cut."""
-    return np.resize(values, (frames, *values.shape[1:])) if len(values) < frames else values[:frames]
 
 
 class NearestNeighbour:

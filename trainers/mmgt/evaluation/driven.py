@@ -12,18 +12,15 @@ from datamodules.clips import read_clips
 from datamodules.media.fitting import Fit, FitMode
 from datamodules.media.video import read_window
 from settings import ConfigError
-from trainers.evaluation.clips import EvaluationClip
-from trainers.evaluation.comparison import Figure
 from trainers.evaluation.evaluator import describe, load_evaluator
+from trainers.evaluation.exchange import exchanged
+from trainers.evaluation.pose_figures import measure_talks
+from trainers.evaluation.talks import Talk
 from trainers.mmgt.animation import SMGAAnimator
-from trainers.mmgt.evaluation import figures
-from trainers.mmgt.evaluation.baselines import exchanged
-from trainers.mmgt.evaluation.video_model import Talk
 from trainers.mmgt.system import VideoFigureOptions
 from trainers.run.exports import find_export
 
 SMGA: Final = "mmgt.smga"
-OF_POSES: Final = ("fgd", "diversity", "bas", "bas_distance")
 
 
 def frames_at(
@@ -74,11 +71,6 @@ class Poses:
         )
         self.evaluator = describe(encoder)
 
-    @property
-    def figures(self) -> dict[str, Figure]:
-        """Those of poses that stand in a table of videos."""
-        return {name: figures.FIGURES[name] for name in OF_POSES}
-
     def of(self, talks: Sequence[Talk], seeds: Sequence[int]) -> dict[tuple[str, int], list[np.ndarray]]:
         """Poses (T, 134, 3) of every clip, by row ("model", "shuffled_audio") and seed."""
         own = [self.animator.hear(dict(talk.speech), talk.info.id) for talk in talks]
@@ -98,18 +90,10 @@ class Poses:
         generated_poses: Mapping[tuple[str, int], Sequence[np.ndarray]],
     ) -> dict[str, Any]:
         """FGD, Diversity and BAS of a row's poses; nothing for rows that have none of their own."""
-        from metrics.beats import audio_onsets
-
         poses = [talk.pose for talk in talks] if row == "truth" else generated_poses.get((row, seed))
         if poses is None:
             return {}
-        clips = [
-            EvaluationClip(talk.info, talk.pose, np.zeros((0, 0)), audio_onsets(talk.sound))
-            for talk in talks
-            if talk.sound is not None
-        ]
-        found = figures.measure(poses, clips, self.encoder)
-        return {name: found[name] for name in OF_POSES}
+        return measure_talks(poses, [talk.pose for talk in talks], talks, self.encoder)
 
 
 def made_poses(

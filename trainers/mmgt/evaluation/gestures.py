@@ -14,10 +14,10 @@ from settings import ConfigError, get_logger
 from trainers.evaluation.clips import KEYS, EvaluationClip, load_clips, present_splits
 from trainers.evaluation.comparison import spread, verdict
 from trainers.evaluation.evaluator import describe, load_evaluator
+from trainers.evaluation.pose_figures import FIGURES, measure
 from trainers.evaluation.tables import meanings
 from trainers.mmgt.animation import SMGAAnimator
 from trainers.mmgt.evaluation import baselines
-from trainers.mmgt.evaluation.figures import FIGURES, measure
 from trainers.mmgt.system import GestureOptions
 
 logger = get_logger(__name__)

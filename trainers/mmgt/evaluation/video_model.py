@@ -1,91 +1,23 @@
 """A trained network of MMGT's second stage as it is measured: a clip's first frame, poses and speech in, frames out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.clip import ClipInfo
-from datamodules.clips import read_clips
-from datamodules.media.fitting import Fit, FitMode
 from models.diffusion.chaining import seams
 from models.mmgt.video_generate import generate_latents
-from models.video.audio_projection import HANDCRAFTED
 from models.video.latents import decode
-from models.video.speech import speech_features
 from pretrained.exports import Export
 from settings import ConfigError
-from trainers.animation.hearing import layer_numbers
-from trainers.evaluation.clips import joined
+from trainers.evaluation.talks import IMAGE, PICTURE, SPEECH, Talk, heard
 from trainers.mmgt.system import VideoFigureOptions
 from trainers.mmgt.video_animation import VideoAnimator
 from trainers.mmgt.video_source import picture_source
 from trainers.video.trained_size import trained_at
 
 Drive = Literal["both", "pose", "audio", "speech_only"]
-PICTURE: Final = ("video.mp4", "pose.npz")
-IMAGE: Final = ("image.npz",)
-SPEECH: Final = ("speech.npz", "audio.flac")
-
-
-@dataclass(frozen=True)
-class Talk:
-    """What of a clip, or its first seconds, is there beside its frames.
-
-    Attributes:
-        info: its clip.json.
-        pose: (T, 134, 3) true pose, as fractions of the fitted frame.
-        speech: its speech.npz, cut alike; empty where it has none.
-        sound: (N,) at 16 kHz; None where it has none.
-        image: (A,) the image encoder's embedding of the first frame; None where it has none.
-    """
-
-    info: ClipInfo
-    pose: np.ndarray
-    speech: Mapping[str, np.ndarray]
-    sound: np.ndarray | None
-    image: np.ndarray | None
-
-    @property
-    def frames(self) -> int:
-        """T."""
-        return len(self.pose)
-
-
-def load_talks(
-    shards: str,
-    ids: list[str],
-    seconds: float | None,
-    size: tuple[int, int] | None,
-    how: FitMode,
-    keys: Sequence[str] = (),
-) -> list[Talk]:
-    """The clips with these ids, without their frames.
-
-    Args:
-        shards: folder or URL.
-        ids: of the clips.
-        seconds: only the first seconds of each; None is all.
-        size, how: how frames are fitted, as in `trainers.evaluation.videos.read_shots`; poses go with them.
-        keys: to read beside pose.npz: those of `SPEECH`, `IMAGE`.
-    """
-    talks = []
-    for info, values in read_clips(shards, ("pose.npz", *keys), where={"id": ids}):
-        frames = info.frames if seconds is None else min(info.frames, round(seconds * info.fps))
-        fit = Fit.of(info.height, info.width, size or (info.height, info.width), how)
-        speech = dict(values.get("speech.npz", {}))
-        if "handcrafted" in speech:
-            speech["handcrafted"] = speech["handcrafted"][:frames]
-        if "layers" in speech:
-            speech["layers"] = speech["layers"][:, : round(frames / info.fps * 50)]
-        sound = values.get("audio.flac")
-        sound = None if sound is None else sound[: round(frames / info.fps * 16_000)]
-        image = values["image.npz"]["tokens"][0].astype(np.float32) if "image.npz" in values else None
-        talks.append(Talk(info, fit.moved(joined(values["pose.npz"])[:frames]), speech, sound, image))
-    return talks
 
 
 class VideoModel:
@@ -132,19 +64,7 @@ class VideoModel:
         Raises:
             ConfigError: the shards hold others.
         """
-        _, layers, channels = self.network.audio_projection.shape
-        if channels == HANDCRAFTED:
-            return speech_features(talk.speech["handcrafted"], None, talk.frames).numpy()
-        stored = talk.speech["layer_ids"].tolist() if "layers" in talk.speech else []
-        wanted = layer_numbers(self.animator.export.settings) or stored
-        there = (len(wanted), talk.speech["layers"].shape[-1]) if stored and set(wanted) <= set(stored) else None
-        if there != (layers, channels):
-            raise ConfigError(
-                f"{talk.info.id} holds {f'layers {stored}' if stored else 'no layers'} of a speech network; "
-                f"{self.name} listens to {layers} layers of {channels}: give data=SHARDS that hold them"
-            )
-        picked = talk.speech["layers"][[stored.index(number) for number in wanted]]
-        return speech_features(None, picked.astype(np.float32), talk.frames).numpy()
+        return heard(self.network, self.animator.export.settings, talk.speech, talk.frames, talk.info.id, self.name)
 
     def seams(self, frames: int) -> list[int]:
         """Frames of a video of so many at which a window takes over."""

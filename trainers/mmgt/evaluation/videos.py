@@ -1,8 +1,7 @@
 """Measuring the networks of MMGT's second stage: their videos, baselines, ablations, the paper's tables (MMGT-23)."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,15 +13,16 @@ from pretrained.exports import Export
 from settings import ConfigError, get_logger
 from trainers.evaluation.best import best_checkpoint
 from trainers.evaluation.clips import ids_of, present_splits
-from trainers.evaluation.comparison import spread, verdict
-from trainers.evaluation.lip_reader import LipReader
-from trainers.evaluation.pretrained import Pretrained
+from trainers.evaluation.exchange import exchanged
+from trainers.evaluation.pose_figures import OF_VIDEOS
 from trainers.evaluation.tables import meanings
+from trainers.evaluation.talks import PICTURE, SPEECH, Talk, load_talks
+from trainers.evaluation.video_figures import Yardsticks
+from trainers.evaluation.video_rows import Answer, check_fps, described, figures_of, spread_of, yardsticks_of
 from trainers.evaluation.videos import Shot, read_shots
-from trainers.mmgt.evaluation.baselines import NearestNeighbour, exchanged
+from trainers.mmgt.evaluation.baselines import NearestNeighbour
 from trainers.mmgt.evaluation.driven import Poses, frames_at
-from trainers.mmgt.evaluation.video_figures import SYNCNET, Tally, Yardsticks, combined
-from trainers.mmgt.evaluation.video_model import PICTURE, SPEECH, Talk, VideoModel, load_talks
+from trainers.mmgt.evaluation.video_model import VideoModel
 from trainers.mmgt.evaluation.video_paper import DIFFERENT, PAPER, PAPER_SOURCE, TITLES
 from trainers.mmgt.system import VideoFigureOptions
 from trainers.run.exports import find_export
@@ -37,23 +37,7 @@ LABELS: Final = {
     "reconstruction": "autoencoder's own (ceiling)",
     "truth": "truth",
 }
-DECIDING: Final = ("psnr_mouth_hands", "lip_correlation")  # figures in which the model has to beat every baseline
 _WINDOW: Final = 80  # frames that the nearest speech is looked for in
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One row of the table.
-
-    Attributes:
-        frames: gives the frames (T, 3, H, W) of a clip by its number, its true frames and a seed.
-        chance: whether a seed changes anything.
-        model: whose windows it was made in; None where in none.
-    """
-
-    frames: Callable[[int, Shot, int], Tensor]
-    chance: bool = False
-    model: VideoModel | None = None
 
 
 def measure_videos(export: Export, options: VideoFigureOptions, folder: Path) -> dict[str, Any]:
@@ -72,11 +56,19 @@ def measure_videos(export: Export, options: VideoFigureOptions, folder: Path) ->
     _check(models, options)
     keys = tuple(dict.fromkeys(key for one in models.values() for key in one.keys))
     index = Index.load(options.shards)
-    _check_fps(index, models, options)
+    check_fps(index, options.shards, {name: one.network for name, one in models.items()})
     splits = {split: ids_of(index, split, keys, options.clips) for split in present_splits(index, options, keys)}
     heard = all(set(ids) <= set(ids_of(index, split, (*PICTURE, *SPEECH))) for split, ids in splits.items())
     poses = Poses(options, folder, model.network.fps) if model.drive == "audio" else None
-    yardsticks = _yardsticks(model, options)
+    yardsticks = yardsticks_of(
+        options.weights,
+        options.shards,
+        model.size,
+        model.fit,
+        options.reader_steps,
+        model.drive in ("both", "pose"),
+        options.progress,
+    )
     read = tuple(dict.fromkeys([key for key in keys if key not in PICTURE] + (list(SPEECH) if heard else [])))
     results = {}
     for split, ids in splits.items():
@@ -85,7 +77,7 @@ def measure_videos(export: Export, options: VideoFigureOptions, folder: Path) ->
         results[split] = _measure_split(models, labels, options, talks, yardsticks, poses, index)
         results[split]["seen_in_training"] = split == "train"
         logger.info("%s: %d clips, %.0f s", split, len(talks), time.perf_counter() - started)
-    figures = yardsticks.figures if poses is None else {**yardsticks.figures, **poses.figures}
+    figures = yardsticks.figures if poses is None else {**yardsticks.figures, **OF_VIDEOS}
     return {
         "drive": model.drive,
         "checkpoint": best_checkpoint(export),
@@ -111,48 +103,13 @@ def _measure_split(
         for name, answer in _answers(models, options, talks, generated_poses, index).items()
         if name in options.beside or options.wants(name)
     }
-    tallies = {
-        (name, seed): Tally(yardsticks, is_truth=name == "truth")
-        for name, answer in answers.items()
-        for seed in (options.seeds if answer.chance else options.seeds[:1])
-    }
-    options.progress.expect(len(tallies) * len(talks))
-    numbers = {talk.info.id: number for number, talk in enumerate(talks)}
     model = models["model"]
-    for shot in read_shots(options.shards, list(numbers), options.seconds, model.size, model.fit):
-        number = numbers[shot.info.id]
-        for (name, seed), tally in tallies.items():
-            answer = answers[name]
-            windows = model.seams(len(shot.frames)) if name == "truth" else None
-            if answer.model is not None:
-                windows = answer.model.seams(len(shot.frames))
-            tally.update(answer.frames(number, shot, seed), shot, talks[number].sound, windows)
-            options.progress.advance(1, "clips made")
-    figures = {key: tally.compute() for key, tally in tallies.items()}
+    shots = read_shots(options.shards, [talk.info.id for talk in talks], options.seconds, model.size, model.fit)
+    figures = figures_of(answers, shots, talks, yardsticks, options.seeds, options.progress)
     if poses is not None:
         for name, seed in figures:
             figures[name, seed] |= poses.measure(name, seed, talks, generated_poses)
-    systems = {}
-    for name in dict.fromkeys(name for name, _ in figures):
-        own = [figures[key] for key in figures if key[0] == name]
-        # What needs no chance is the same for every seed.
-        systems[name] = spread(combined(own if answers[name].chance else own * len(options.seeds)))
-    ordered = {name: systems[name] for name in labels if name in systems}
-    rivals = {name: own for name, own in ordered.items() if name != "reconstruction"}
-    about = yardsticks.figures
-    return {
-        "clips": len(talks),
-        "ids": [talk.info.id for talk in talks],
-        "seconds": float(sum(talk.frames / talk.info.fps for talk in talks)),
-        "speakers": len({talk.info.speaker for talk in talks}),
-        "systems": ordered,
-        "labels": {name: labels[name] for name in ordered},
-        "verdicts": {
-            name: verdict(rivals, name, about[name], labels, len(talks))
-            for name in DECIDING
-            if name in rivals.get("model", {})
-        },
-    }
+    return described(talks, spread_of(figures, answers, options.seeds), labels, yardsticks.figures)
 
 
 def _answers(
@@ -168,7 +125,7 @@ def _answers(
         answers["shuffled_audio"] = _generated(models["model"], talks, generated_poses, "shuffled_audio")
     answers["source"] = Answer(lambda number, shot, seed: shot.frames[:1].expand_as(shot.frames))
     answers["reconstruction"] = Answer(lambda number, shot, seed: models["model"].reconstruct(shot.frames))
-    answers["truth"] = Answer(lambda number, shot, seed: shot.frames)
+    answers["truth"] = Answer(lambda number, shot, seed: shot.frames, seams=models["model"].seams)
     if options.wants("nearest_audio") and all("handcrafted" in talk.speech for talk in talks):
         nearest = _nearest(options, talks, models["model"], index)
         if nearest is not None:
@@ -201,7 +158,7 @@ def _generated(
             shot.frames[0], talk, poses, None if heard is None else heard[number], seed + 1000 * number
         )
 
-    return Answer(frames, chance=True, model=model)
+    return Answer(frames, chance=True, seams=model.seams)
 
 
 def _nearest(options: VideoFigureOptions, talks: Sequence[Talk], model: VideoModel, index: Index) -> Answer | None:
@@ -222,24 +179,6 @@ def _nearest(options: VideoFigureOptions, talks: Sequence[Talk], model: VideoMod
     return Answer(frames)
 
 
-def _yardsticks(model: VideoModel, options: VideoFigureOptions) -> Yardsticks:
-    """The lip reader, fitted, and the networks whose weights were given."""
-    import metrics
-
-    weights = dict(options.weights)
-    syncnet = weights.pop(SYNCNET, None)
-    pretrained = Pretrained(weights, others=(SYNCNET,))
-    lacking = [*pretrained.missing, *([] if syncnet else [f"Sync-C, Sync-D (weights.{SYNCNET})"])]
-    if lacking:
-        logger.info("left out, for want of weights: %s", "; ".join(lacking))
-    sync = None if syncnet is None else metrics.LipSync(syncnet)
-    options.progress.say("fitting the lip reader to training frames")
-    index = Index.load(options.shards)
-    splits = [split for split in ("train", "val", "test") if ids_of(index, split, PICTURE)][:1]
-    reader = LipReader.fit(options.shards, model.size, splits, options.reader_steps, how=model.fit)
-    return Yardsticks(pretrained, reader, sync, model.drive in ("both", "pose"))
-
-
 def _check(models: Mapping[str, VideoModel], options: VideoFigureOptions) -> None:
     """Whether all can stand in one table."""
     model = models["model"]
@@ -257,12 +196,3 @@ def _check(models: Mapping[str, VideoModel], options: VideoFigureOptions) -> Non
         raise ConfigError("drive=audio: say which network of mmgt.smga makes the poses of the speech, smga=RUN")
     if model.drive != "audio" and options.smga is not None:
         raise ConfigError(f"smga={options.smga}: poses are made of speech with drive=audio alone; here {model.drive}")
-
-
-def _check_fps(index: Index, models: Mapping[str, VideoModel], options: VideoFigureOptions) -> None:
-    for name, model in models.items():
-        if abs(index.fps - model.network.fps) > 1e-3:
-            raise ConfigError(
-                f"{options.shards} holds clips at {index.fps:g} frames a second, {name} was trained at "
-                f"{model.network.fps:g}"
-            )

@@ -1,6 +1,6 @@
-"""The figures of one set of poses against the truth."""
+"""The figures of one set of poses against the truth (MMGT-23, PH-20)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -10,6 +10,7 @@ from models.human.autoencoder import PoseAutoencoder
 from trainers.evaluation.clips import EvaluationClip, visible
 from trainers.evaluation.comparison import Figure
 from trainers.evaluation.per_clip import PerClip, combine, mean_over_clips
+from trainers.evaluation.talks import Talk
 
 FIGURES: Final[dict[str, Figure]] = {
     "fgd": Figure("FGD", "lower", "squared Frechet distance of pose-autoencoder features to the truth's"),
@@ -28,6 +29,8 @@ FIGURES: Final[dict[str, Figure]] = {
         "Rule: beats", "higher", "synthetic speakers: share of stress beats with a hand stroke within 0.12 s"
     ),
 }
+OF_VIDEOS: Final[Mapping[str, Figure]] = {name: FIGURES[name] for name in ("fgd", "diversity", "bas", "bas_distance")}
+"""Those that stand in a table of videos."""
 _POSE_UNIT: Final = 1e3
 
 
@@ -77,6 +80,28 @@ def measure(poses: Sequence[np.ndarray], clips: Sequence[EvaluationClip], encode
         "missed_points": missed.compute(),
     }
     return figures | _rule(poses, clips)
+
+
+def measure_talks(
+    poses: Sequence[np.ndarray], truth: Sequence[np.ndarray], talks: Sequence[Talk], encoder: PoseAutoencoder
+) -> dict[str, float]:
+    """FGD, Diversity and BAS of the poses in videos.
+
+    Args:
+        poses: one (T, 134, 3) per clip.
+        truth: likewise, of the true clips.
+        talks: the clips, with their sound.
+        encoder: the pose autoencoder of FGD and Diversity.
+    """
+    from metrics.beats import audio_onsets
+
+    clips = [
+        EvaluationClip(talk.info, true, np.zeros((0, 0)), audio_onsets(talk.sound))
+        for talk, true in zip(talks, truth, strict=True)
+        if talk.sound is not None
+    ]
+    found = measure(poses, clips, encoder)
+    return {name: found[name] for name in OF_VIDEOS}
 
 
 def _rule(poses: Sequence[np.ndarray], clips: Sequence[EvaluationClip]) -> dict[str, float]:

@@ -17,8 +17,8 @@ from trainers.evaluation.lip_reader import LipReader
 from trainers.evaluation.long_video import Trace
 from trainers.evaluation.per_clip import PerClip, mean_over_clips
 from trainers.evaluation.pretrained import Pretrained
+from trainers.evaluation.retrieval import SPACED, own_frame_retrieval
 from trainers.evaluation.videos import Meters, Shot
-from trainers.mmgt.evaluation.retrieval import SPACED, own_frame_retrieval
 
 SYNCNET: Final = "syncnet"
 FOREHEAD: Final = 0.35

@@ -1,0 +1,108 @@
+"""What of a clip is there beside its frames: pose, speech, sound; and what a network hears of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from datamodules.clip import ClipInfo
+from datamodules.clips import read_clips
+from datamodules.media.fitting import Fit, FitMode
+from models.video.audio_projection import HANDCRAFTED
+from models.video.speech import speech_features
+from settings import ConfigError
+from trainers.animation.hearing import layer_numbers
+from trainers.evaluation.clips import joined
+
+PICTURE: Final = ("video.mp4", "pose.npz")
+IMAGE: Final = ("image.npz",)
+SPEECH: Final = ("speech.npz", "audio.flac")
+
+
+@dataclass(frozen=True)
+class Talk:
+    """What of a clip, or its first seconds, is there beside its frames.
+
+    Attributes:
+        info: its clip.json.
+        pose: (T, 134, 3) true pose, as fractions of the fitted frame.
+        speech: its speech.npz, cut alike; empty where it has none.
+        sound: (N,) at 16 kHz; None where it has none.
+        image: (A,) the image encoder's embedding of the first frame; None where it has none.
+    """
+
+    info: ClipInfo
+    pose: np.ndarray
+    speech: Mapping[str, np.ndarray]
+    sound: np.ndarray | None
+    image: np.ndarray | None
+
+    @property
+    def frames(self) -> int:
+        """T."""
+        return len(self.pose)
+
+
+def load_talks(
+    shards: str,
+    ids: list[str],
+    seconds: float | None,
+    size: tuple[int, int] | None,
+    how: FitMode,
+    keys: Sequence[str] = (),
+) -> list[Talk]:
+    """The clips with these ids, without their frames.
+
+    Args:
+        shards: folder or URL.
+        ids: of the clips.
+        seconds: only the first seconds of each; None is all.
+        size, how: how frames are fitted, as in `trainers.evaluation.videos.read_shots`; poses go with them.
+        keys: to read beside pose.npz: those of `SPEECH`, `IMAGE`.
+    """
+    talks = []
+    for info, values in read_clips(shards, ("pose.npz", *keys), where={"id": ids}):
+        frames = info.frames if seconds is None else min(info.frames, round(seconds * info.fps))
+        fit = Fit.of(info.height, info.width, size or (info.height, info.width), how)
+        speech = dict(values.get("speech.npz", {}))
+        if "handcrafted" in speech:
+            speech["handcrafted"] = speech["handcrafted"][:frames]
+        if "layers" in speech:
+            speech["layers"] = speech["layers"][:, : round(frames / info.fps * 50)]
+        sound = values.get("audio.flac")
+        sound = None if sound is None else sound[: round(frames / info.fps * 16_000)]
+        image = values["image.npz"]["tokens"][0].astype(np.float32) if "image.npz" in values else None
+        talks.append(Talk(info, fit.moved(joined(values["pose.npz"])[:frames]), speech, sound, image))
+    return talks
+
+
+def heard(
+    network: Any, settings: Mapping[str, Any], speech: Mapping[str, np.ndarray], frames: int, clip: str, name: str
+) -> np.ndarray:
+    """Speech features (F, L, A) of a clip's frames as a network of latent video reads them.
+
+    Args:
+        network: with `audio_projection`.
+        settings: of its run, which say which layers.
+        speech: the clip's speech.npz.
+        frames: F.
+        clip: id of the clip, for the message.
+        name: of the network, likewise.
+
+    Raises:
+        ConfigError: the shards hold others.
+    """
+    _, layers, channels = network.audio_projection.shape
+    if channels == HANDCRAFTED:
+        return speech_features(speech["handcrafted"], None, frames).numpy()
+    stored = speech["layer_ids"].tolist() if "layers" in speech else []
+    wanted = layer_numbers(settings) or stored
+    there = (len(wanted), speech["layers"].shape[-1]) if stored and set(wanted) <= set(stored) else None
+    if there != (layers, channels):
+        raise ConfigError(
+            f"{clip} holds {f'layers {stored}' if stored else 'no layers'} of a speech network; {name} listens to "
+            f"{layers} layers of {channels}: give data=SHARDS that hold them"
+        )
+    picked = speech["layers"][[stored.index(number) for number in wanted]]
+    return speech_features(None, picked.astype(np.float32), frames).numpy()
