@@ -1,58 +1,40 @@
 """Reading off frames how far a mouth is open, with a small network that is fitted to the clips' own training frames."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from datamodules.media.fitting import FitMode
 from datamodules.shards.index import Index
 from metrics.lips import NEEDED
 from models.human.keypoints import FACE, lip_opening
 from settings import ConfigError, get_logger
-from trainers.evaluation.clips import ids_of
+from trainers.evaluation.clips import evenly, ids_of
 from trainers.evaluation.faces import box_around, face_crop
+from trainers.evaluation.frame_reader import CLIPS, FRAMES, FrameReader
 from trainers.evaluation.per_clip import correlation
 from trainers.evaluation.videos import read_shots
 
 SIDE: Final = 48  # pixels of the crops it looks at
 STEPS: Final = 400
-CLIPS: Final = 48
-FRAMES: Final = 100  # of a clip, evenly taken
-_BATCH: Final = 64
-_RATE: Final = 2e-3
-_SHIFT: Final = 3  # pixels that a crop is moved by while fitting: a generated head is not quite where the true one is
 _KEYS: Final = ("video.mp4", "pose.npz")
 logger = get_logger(__name__)
 
 
-class LipReader(nn.Module):
+class LipReader(FrameReader):
     """Crops of faces (N, 3, 48, 48) in [0, 1] to the opening of the lips (N,), as `lip_opening` has it (ours).
 
-    A yardstick of its own for each data set and size: it reads what a viewer of these frames could, without a face
-    detector, which finds no mouth in a small or drawn face. What it reads off true frames that it was not fitted to is
-    the most that generated ones can reach. It is fitted to moved, blurred and darkened crops, so that it does not hang
-    on what an autoencoder changes.
+    It is fitted to moved crops, too: a generated head is not quite where the true one is.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        widths = (16, 32, 48, 64)
-        layers: list[nn.Module] = []
-        for given, wanted in zip((3, *widths), widths, strict=False):
-            layers += [nn.Conv2d(given, wanted, 3, stride=2, padding=1), nn.GroupNorm(4, wanted), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(64), nn.SiLU(), nn.Linear(64, 1))
-        self.register_buffer("mean", torch.zeros(()))
-        self.register_buffer("std", torch.ones(()))
+    side: ClassVar = SIDE
+    shift: ClassVar = 3
 
     def forward(self, crops: Tensor) -> Tensor:
-        return self.layers(crops * 2 - 1)[:, 0] * self.std + self.mean
+        return self.numbers(crops)[:, 0]
 
     @classmethod
     def fit(
@@ -81,9 +63,8 @@ class LipReader(nn.Module):
         """
         index = Index.load(shards)
         ids = [one for split in splits for one in ids_of(index, split, _KEYS)]
-        ids = [ids[i] for i in np.linspace(0, len(ids) - 1, min(clips, len(ids))).round().astype(int)]
         crops, openings = [], []
-        for shot in read_shots(shards, ids, None, size, how):
+        for shot in read_shots(shards, evenly(ids, clips), None, size, how):
             assert shot.pose is not None
             at = np.linspace(0, len(shot.frames) - 1, min(FRAMES, len(shot.frames))).round().astype(int)
             cut, opening = crops_of(shot.frames, shot.pose), openings_of(shot.pose)
@@ -98,26 +79,9 @@ class LipReader(nn.Module):
     @classmethod
     def fit_crops(cls, crops: Tensor, openings: Tensor, steps: int = STEPS, seed: int = 0) -> "LipReader":
         """A reader fitted to crops (N, 3, 48, 48) in [0, 1] with openings (N,)."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            reader = cls()
-            reader(crops[:2])
-        reader.mean.fill_(openings.mean())
-        reader.std.fill_(openings.std(unbiased=False).clamp(min=1e-6))
-        random = torch.Generator().manual_seed(seed)
-        optimizer = torch.optim.AdamW(reader.parameters(), lr=_RATE, weight_decay=1e-2)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=max(steps, 2))
-        wanted = (openings.float() - reader.mean) / reader.std
-        for _ in range(steps):
-            some = torch.randint(len(crops), (_BATCH,), generator=random)
-            read = (reader(_varied(crops[some], random)) - reader.mean) / reader.std
-            loss = F.smooth_l1_loss(read, wanted[some])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+        reader = cls.fitted(crops, openings[:, None], steps, seed)
         logger.info("lip reader: fitted to %d frames", len(crops))
-        return reader.eval().requires_grad_(False)
+        return reader
 
     @torch.no_grad()
     def read(self, frames: Tensor, pose: Tensor) -> np.ndarray:
@@ -151,14 +115,3 @@ def crops_of(frames: Tensor, pose: Tensor) -> Tensor | None:
     """One square around the face wherever it goes, of every frame: (T, 3, 48, 48) in [0, 1]; None without a face."""
     box = box_around(pose[:, FACE], frames.shape[3] / frames.shape[2])
     return None if box is None else face_crop(frames, box, SIDE)
-
-
-def _varied(crops: Tensor, random: torch.Generator) -> Tensor:
-    """Crops (N, 3, S, S) moved, blurred and made lighter or darker, as a generator might give them."""
-    x, y = torch.randint(2 * _SHIFT + 1, (2,), generator=random).tolist()
-    moved = F.pad(crops, (_SHIFT,) * 4, mode="replicate")[..., y : y + SIDE, x : x + SIDE]
-    blurred = F.avg_pool2d(F.pad(moved, (1,) * 4, mode="replicate"), 3, 1)
-    share = torch.rand(len(crops), 1, 1, 1, generator=random)
-    gain = 1 + 0.2 * (torch.rand(len(crops), 3, 1, 1, generator=random) - 0.5)
-    noise = 0.02 * torch.randn(crops.shape, generator=random)
-    return ((moved + share * (blurred - moved)) * gain + noise).clamp(0, 1)
