@@ -47,8 +47,11 @@ class UniVDMAnimator(LatentAnimator):
         picture = self.scaled(picture, options.size, latents)
         total = self.frames_of(audio)
         source = self.source(picture, speech, latents, total, options.first_frame, options.image_encoder)
-        how, judges = self.how(options), Judges(options, self.network)
-        sampling = judges.sampling(source, self._face(options, picture, source)) if judges else None
+        options.check_guidance()
+        how, sampling = self.how(options), None
+        if options.guide != "none":
+            judges = Judges(options, self.network)
+            sampling = judges.sampling(source, self._face(options, picture, source), options.guide)
         pieces = generate_latents(self.network, source, seed=options.seed, sampling=sampling, **how)
         settings = {"seed": options.seed, "quality": options.quality, "first_frame": options.first_frame, **how}
         settings |= {"guide": options.guide}

@@ -1,22 +1,23 @@
-"""PAHA: its stages, and what animates them, with its options."""
+"""PAHA: its stages, and what animates and measures them, with their options."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 from settings import ConfigError
-from settings.ranges import Count, Fraction, NonNegative
+from settings.ranges import Count, Fraction, NonNegative, Positive, Seed
 from trainers.animation.options import AnimateOptions, Layers, Speech
+from trainers.evaluation.options import Beside, ByNetwork, EvaluateOptions, OfVideos
 from trainers.record import Record, Tool
+
+Guide = Literal["none", "sg", "dg"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Guided:
-    """Guidance by classifiers of regions (PH-15 .. PH-18).
+class Classifiers:
+    """Classifiers of regions, and how far they guide (PH-15 .. PH-18).
 
     Args:
-        guide: "none"; "sg", sequential, which moves each step of sampling by the classifiers' gradients; "dg",
-            differential, which adds what differs between the two corrections.
         pce_face: the paha.pce_face that judges the face: run folder, saved network or hub name; without it sg corrects
             the rest alone.
         pce_nonface: the paha.pce_nonface that judges the rest.
@@ -29,7 +30,6 @@ class Guided:
             (ours).
     """
 
-    guide: Literal["none", "sg", "dg"] = "none"
     pce_face: str | None = None
     pce_nonface: str | None = None
     guide_rate: Fraction = 0.5
@@ -39,16 +39,35 @@ class Guided:
     differential: Literal["residual", "literal"] = "residual"
     gradients: Literal["sequential", "together"] = "sequential"
 
+    @property
+    def given(self) -> list[str]:
+        """The classifiers that are there, by their options."""
+        return [name for name in ("pce_face", "pce_nonface") if getattr(self, name) is not None]
+
+    def check_guide(self, guide: Guide, option: str) -> None:
+        """Raises ConfigError for classifiers that a kind of guidance lacks; `option` asked for it."""
+        if guide == "sg" and not self.given:
+            raise ConfigError(f"{option} needs pce_face=RUN, pce_nonface=RUN or both")
+        if guide == "dg" and len(self.given) < 2:
+            raise ConfigError(f"{option} compares two classifiers: give both pce_face=RUN and pce_nonface=RUN")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guided(Classifiers):
+    """Guidance of a video.
+
+    Args:
+        guide: "none"; "sg", sequential, which moves each step of sampling by the classifiers' gradients; "dg",
+            differential, which adds what differs between the two corrections.
+    """
+
+    guide: Guide = "none"
+
     def check_guidance(self) -> None:
         """Raises ConfigError for classifiers that are missing, or that would not be asked."""
-        given = {"pce_face": self.pce_face, "pce_nonface": self.pce_nonface}
-        there = [name for name, run in given.items() if run is not None]
-        if self.guide == "none" and there:
-            raise ConfigError(f"{there[0]} is given, but guide=none asks no classifier: set guide=sg or guide=dg")
-        if self.guide == "sg" and not there:
-            raise ConfigError("guide=sg needs pce_face=RUN, pce_nonface=RUN or both")
-        if self.guide == "dg" and len(there) < 2:
-            raise ConfigError("guide=dg compares two classifiers: give both pce_face=RUN and pce_nonface=RUN")
+        if self.guide == "none" and self.given:
+            raise ConfigError(f"{self.given[0]} is given, but guide=none asks no classifier: set guide=sg or guide=dg")
+        self.check_guide(self.guide, f"guide={self.guide}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +100,87 @@ class UniVDMOptions(Guided, Layers, Speech, AnimateOptions):
     decode_batch: Count = 8
 
 
+@dataclass(frozen=True, kw_only=True)
+class UniVDMFigureOptions(Classifiers, Beside, OfVideos, ByNetwork, EvaluateOptions):
+    """Videos from a clip's first frame and speech, without guidance and with it (PH-18, PH-20, PH-21).
+
+    Args:
+        guides: kinds of guidance that get a row, beside none, which always has one; left out, all for which the
+            classifiers are given.
+        judge_face: a paha.pce_face that says how well generated faces suit their speech, trained with another seed than
+            the one that guides; left out, the one that guides.
+        judge_nonface: likewise of the rest.
+        judge_levels: noise levels at which they are asked, as shares of all; the score is the mean.
+        poses: what reads poses off the videos: "reader" is a small network fitted to training frames of the shards, for
+            tiny or drawn people; "mediapipe" and "dwpose" are those of preprocessing, for frames as large as a paper's
+            (DWPose from weights.dwpose).
+        first_frame: "picture" begins with the clip's first frame, "any" with whatever fits the speech (PH-2).
+        autoencoder: the autoencoder whose latents the network knows; left out, as its run says.
+        steps: denoising steps; left out, the network's own.
+        guidance_reference: weight of guidance by the picture, 1 is none; left out, the network's own.
+        guidance_audio: by the speech.
+        reader_steps: of fitting the network that reads lips off frames; some twenty seconds on a core.
+        pose_steps: of the one that reads poses; some two minutes.
+        seeds: as everywhere; one where it is left out, since every frame is many steps of a network.
+        clips: likewise 12; a verdict needs 10.
+        seconds: likewise 4.
+    """
+
+    guides: list[Guide] | None = None
+    judge_face: str | None = None
+    judge_nonface: str | None = None
+    judge_levels: list[Fraction] = field(default_factory=lambda: [0.05, 0.15, 0.25, 0.35, 0.45])
+    poses: Literal["reader", "mediapipe", "dwpose"] = "reader"
+    first_frame: Literal["picture", "any"] = "picture"
+    autoencoder: str | None = None
+    steps: Count | None = None
+    guidance_reference: NonNegative | None = None
+    guidance_audio: NonNegative | None = None
+    reader_steps: Count = 400
+    pose_steps: Count = 600
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    clips: Count | None = 12
+    seconds: Positive | None = 4.0
+
+    def rows(self) -> list[Guide]:
+        """The kinds of guidance that get a row. Raises ConfigError for classifiers that one of them lacks."""
+        guides: list[Guide] = ["sg", "dg"]
+        if self.guides is None:
+            return guides[: len(self.given)]
+        for guide in self.guides:
+            self.check_guide(guide, f"guides=[{guide}]")
+        return [guide for guide in guides if guide in self.guides]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFigureOptions(EvaluateOptions):
+    """What a classifier tells apart on held-out pairs: filmed from generated, right from wrong sound (PH-10 .. PH-14).
+
+    Args:
+        length: frames of picture and of sound; left out, the least that it was trained with, or as many as all pairs
+            have.
+        shifts: seconds that wrong sound is away.
+        draws: noise levels that are drawn of each quarter, for each seed.
+        clips: at most so many pairs of a split, taken evenly; none is all.
+    """
+
+    length: Count | None = None
+    shifts: list[Positive] = field(default_factory=lambda: [0.2, 0.5, 1.0, 2.0])
+    draws: Count = 4
+    clips: Count | None = 48
+
+
+_PAIR_EVALUATOR: Final = Tool("trainers.paha.evaluation.pairs:measure_pairs", PairFigureOptions)
 STAGES: Final = {
     "paha.univdm": Record(
-        "trainers.paha.univdm:UniVDMStage", animator=Tool("trainers.paha.animation:UniVDMAnimator", UniVDMOptions)
+        "trainers.paha.univdm:UniVDMStage",
+        animator=Tool("trainers.paha.animation:UniVDMAnimator", UniVDMOptions),
+        evaluator=Tool(
+            "trainers.paha.evaluation.videos:measure_videos",
+            UniVDMFigureOptions,
+            measured_by="human.pose_autoencoder",
+        ),
     ),
-    "paha.pce_face": Record("trainers.paha.pce:PCEFaceStage"),
-    "paha.pce_nonface": Record("trainers.paha.pce:PCENonfaceStage"),
+    "paha.pce_face": Record("trainers.paha.pce:PCEFaceStage", evaluator=_PAIR_EVALUATOR),
+    "paha.pce_nonface": Record("trainers.paha.pce:PCENonfaceStage", evaluator=_PAIR_EVALUATOR),
 }

@@ -1,0 +1,1 @@
+"""How good UniVDM is, with guidance and without, and what its classifiers tell apart."""
