@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from trainers.evaluation.comparison import FEWEST, Figure
-from trainers.evaluation.per_clip import OverClips, over_clips
+from trainers.evaluation.per_clip import GROUPS, OverClips, over_clips
 from trainers.paha.evaluation.pair_scores import OTHER, Scores, shift_name
 
 CHANCE: Final = 0.5
@@ -40,7 +40,7 @@ def figures_about(shifts: Sequence[float]) -> dict[str, Figure]:
             "higher",
             f"filmed clips with their own sound against the same {seconds:g} s earlier or later; {area}",
         )
-    found["auc_other"] = Figure("AUC, another's sound", "higher", f"likewise against another clip's sound; {area}")
+    found[f"auc_{OTHER}"] = Figure("AUC, another's sound", "higher", f"likewise against another clip's sound; {area}")
     found["auc_plain"] = Figure(
         "AUC, filmed (uncompressed) or generated",
         "near",
@@ -77,11 +77,18 @@ def figures_of(scores: Scores, clips: Sequence[str], bands: Sequence[int]) -> di
     """
     rows = [np.flatnonzero(np.array(clips) == clip) for clip in dict.fromkeys(clips)]
 
-    def of(function: Callable[[np.ndarray], float]) -> OverClips:
+    def of(function: Callable[[np.ndarray], float], there: np.ndarray | None = None) -> OverClips:
+        """Over clips; `there` (P, ...) has numbers where a pair shows it at all."""
+
         def some(numbers: np.ndarray) -> float:
             return function(np.concatenate([rows[n] for n in numbers])) if len(numbers) else float("nan")
 
-        return over_clips(some, len(rows))
+        found = over_clips(some, len(rows))
+        if there is None:
+            return found
+        shows = np.array([bool(np.isfinite(there[at]).any()) for at in rows])
+        shown = np.array([shows[group::GROUPS].any() for group in range(len(found.shown))])
+        return OverClips(float(found), found.without, shown)
 
     real, made, plain = (each[:, bands] for each in (scores.real, scores.made, scores.plain))
     wrong = {name: each[:, bands] for name, each in scores.wrong.items()}
@@ -99,12 +106,11 @@ def figures_of(scores: Scores, clips: Sequence[str], bands: Sequence[int]) -> di
     found = {
         "accuracy": of(lambda at: float(np.mean([(real[at] > 0).mean(), (made[at] <= 0).mean()]))),
         "auc_generated": of(lambda at: area(real[at], made[at])),
-        "auc_sound": of(lambda at: area(*sounds(list(wrong), at))),
-        "chosen_sound": of(chosen),
-        **{f"auc_{name}": of(_each(sounds, name)) for name in wrong if name != OTHER},
-        "auc_other": of(_each(sounds, OTHER)),
-        "auc_plain": of(lambda at: area(plain[at], made[at])),
-        "auc_compression": of(lambda at: area(plain[at], real[at])),
+        "auc_sound": of(lambda at: area(*sounds(list(wrong), at)), np.stack(list(wrong.values()), 1)),
+        "chosen_sound": of(chosen, np.stack(list(wrong.values()), 1)),
+        **{f"auc_{name}": of(_each(sounds, name), each) for name, each in wrong.items()},
+        "auc_plain": of(lambda at: area(plain[at], made[at]), plain),
+        "auc_compression": of(lambda at: area(plain[at], real[at]), plain),
     }
     return {name: value for name, value in found.items() if value == value}
 
@@ -113,16 +119,15 @@ def _each(sounds: Callable[..., tuple[np.ndarray, np.ndarray]], name: str) -> Ca
     return lambda at: area(*sounds([name], at))
 
 
-def told_apart(figure: Mapping[str, Any], name: str, clips: int, where: str) -> dict[str, Any]:
+def told_apart(figure: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
     """Whether a figure is told from chance.
 
     Args:
         figure: as `trainers.evaluation.comparison.spread` gives it.
         name: of the figure.
-        clips: how many were measured.
         where: at which noise, to read.
     """
-    mean, low, high = figure["mean"], figure["low"], figure["high"]
+    mean, low, high, clips = figure["mean"], figure["low"], figure["high"], int(figure["over_clips"].shown.sum())
     beside = f"{mean:.3g} {where}"
     if clips < FEWEST:
         return _said("too few clips", f"too few clips for a verdict ({clips}; {FEWEST} or more are needed): {beside}")

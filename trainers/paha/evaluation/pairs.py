@@ -88,10 +88,9 @@ def _measure_split(
         for name, some in bands.items():
             found[name].append(dict(figures_of(scores, clips, some)))
     systems = {name: spread(combined(figures)) for name, figures in found.items() if options.wants(name)}
-    low, people = QUARTERS[0], len(set(clips))
-    judged = systems.get(low, {})
+    judged = systems.get(QUARTERS[0], {})
     return {
-        "clips": people,
+        "clips": len(set(clips)),
         "pairs": len(pairs),
         "ids": [pair.id for pair in pairs],
         "length": length,
@@ -99,5 +98,5 @@ def _measure_split(
         "speakers": len({pair.real.info.speaker for pair in pairs}),
         "systems": systems,
         "labels": {name: LABELS[name] for name in systems},
-        "verdicts": {name: told_apart(figure, name, people, "at low noise") for name, figure in judged.items()},
+        "verdicts": {name: told_apart(figure, name, "at low noise") for name, figure in judged.items()},
     }
