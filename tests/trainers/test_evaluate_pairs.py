@@ -2,7 +2,6 @@
 
 import json
 from itertools import product
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
