@@ -222,7 +222,7 @@ def by_hand(univdm, judge, region, latents, talk, shot, number, folder) -> float
     from diffusers import AutoencoderKL
 
     vae = AutoencoderKL.from_pretrained(folder / "vae")
-    reference = encode(vae, shot.frames[:1])[0] * univdm.latent_scale
+    reference = encode(vae, shot.frames[:1])[0] * vae.config.scaling_factor
     box = face_box(torch.from_numpy(talk.pose[:1]), *SIZE, SIZE)[None]
     seen = region_mask(box, *latents.shape[-2:], region)
     speech = torch.from_numpy(talk.speech["handcrafted"])[None]
