@@ -173,15 +173,11 @@ def test_seconds_are_of_whole_segments_with_and_without_decoding_once_warm(measu
         return clock[0]
 
     monkeypatch.setattr(video_model, "now", now)
-    monkeypatch.setattr(video_model, "alone", lambda work, device: 2.0 if work() is not None else 0.0)
     systems = measure(tmp_path, guided=False)["splits"]["val"]["systems"]
     assert systems["model"]["segment_seconds"]["mean"] == 7
     assert systems["model"]["sampling_seconds"]["mean"] == 5
-    assert systems["model"]["over_parts"]["mean"] == 5 / (2 * 2), "two evaluations of two seconds"
     assert not set(cost.FIGURES) & set(systems["truth"])
     assert not {"sg", "dg"} & set(systems)
-    found = {"sampling_seconds": 9.0, "evaluations": 3.0, "gradients": 2.0}
-    assert cost.over_parts(found, 2.0, 1.5) == 1
     costs = [cost.Cost(4.0, 3.0, 30, 0), cost.Cost(6.0, 3.0, 30, 0), cost.Cost(1.0, 0.5, 30, 0)]
     assert cost.whole(costs, [(0, 6), (5, 11), (10, 12)])["segment_seconds"] == 5
     assert cost.whole(costs[:1], [(0, 3)])["segment_seconds"] == 4

@@ -56,7 +56,10 @@ class Judges:
         options = self.options
 
         def sample(sampler: DDIM, begin: int, end: int) -> Callable[[Tensor], Tensor]:
-            judges = self.losses(source, box, begin, end)
+            judges = {
+                region: _judge(classifier, source, masks[region], begin, end)
+                for region, classifier in self.classifiers.items()
+            }
             return RegionalGuidance(
                 sampler,
                 judges.get("nonface"),
@@ -69,14 +72,6 @@ class Judges:
             ).run
 
         return sample
-
-    def losses(self, source: UniVDMSource, box: Tensor, begin: int, end: int) -> dict[Region, Judge]:
-        """Each classifier's loss of some frames of a video, of which it sees its own region."""
-        height, width = source.reference.shape[-2:]
-        return {
-            region: _judge(classifier, source, region_mask(box, height, width, region), begin, end)
-            for region, classifier in self.classifiers.items()
-        }
 
 
 def _judge(classifier: PCEClassifier, source: UniVDMSource, seen: Tensor, begin: int, end: int) -> Judge:

@@ -1,9 +1,9 @@
 """What a segment costs: network evaluations, gradients, seconds (PH-18)."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -22,19 +22,12 @@ FIGURES: Final = {
         "Evaluations", "near", "of the network in a segment; twice with classifier-free guidance, which asks it twice"
     ),
     "gradients": Figure("Gradients", "near", "of classifiers in a segment"),
-    "over_parts": Figure(
-        "Time over its parts",
-        "lower",
-        "seconds of sampling over those that as many evaluations and gradients take by themselves; 1 is no more",
-    ),
 }
-REPEATED: Final = 5
-"""How often a part is timed; the middle counts."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one segment."""
+    """Of one segment, by the names of `FIGURES`."""
 
     segment_seconds: float
     sampling_seconds: float
@@ -78,16 +71,6 @@ def now(device: torch.device) -> float:
     return time.perf_counter()
 
 
-def alone(work: Callable[[], Any], device: torch.device) -> float:
-    """Seconds that something takes by itself, when it is warm."""
-    taken = []
-    for _ in range(REPEATED):
-        start = now(device)
-        work()
-        taken.append(now(device) - start)
-    return sorted(taken)[REPEATED // 2]
-
-
 def whole(costs: Sequence[Cost], spans: Sequence[tuple[int, int]]) -> dict[str, float]:
     """The mean of the whole segments among those of a video; of all where it is one that is shorter.
 
@@ -97,15 +80,4 @@ def whole(costs: Sequence[Cost], spans: Sequence[tuple[int, int]]) -> dict[str, 
     """
     longest = max(end - begin for begin, end in spans)
     some = [cost for cost, (begin, end) in zip(costs, spans, strict=True) if end - begin == longest]
-    return {each.name: sum(getattr(cost, each.name) for cost in some) / len(some) for each in fields(Cost)}
-
-
-def over_parts(costs: Mapping[str, float], evaluation: float, gradient: float) -> float:
-    """Seconds of sampling over what its parts take by themselves.
-
-    Args:
-        costs: of a segment.
-        evaluation: seconds of one.
-        gradient: seconds of one, the mean of the classifiers'.
-    """
-    return costs["sampling_seconds"] / (costs["evaluations"] * evaluation + costs["gradients"] * gradient)
+    return {name: sum(getattr(cost, name) for cost in some) / len(some) for name in FIGURES}

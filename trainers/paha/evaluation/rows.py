@@ -17,7 +17,7 @@ from trainers.paha.evaluation.scores import RISES, SCORES, Jury
 from trainers.paha.evaluation.video_model import UniVDMModel
 from trainers.paha.system import Guide, UniVDMFigureOptions
 
-_TIMES = ("segment_seconds", "sampling_seconds", "over_parts")
+_TIMES = ("segment_seconds", "sampling_seconds")
 
 
 class Rows:

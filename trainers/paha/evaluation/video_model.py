@@ -1,23 +1,21 @@
 """A trained UniVDM as it is measured: a clip's first frame and speech in, latents and frames out."""
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from models.diffusion.guiders.regional import Judge
 from models.paha.generate import UniVDMSource, generate_latents, segments
 from models.paha.regions import face_box
-from models.paha.univdm import UniVDMInputs
 from models.video.latents import decode
 from pretrained.exports import Export
 from settings import ConfigError
 from trainers.evaluation.talks import IMAGE, PICTURE, SPEECH, Talk, heard
 from trainers.paha.animation import UniVDMAnimator
-from trainers.paha.evaluation.cost import Cost, alone, counted, now, over_parts, whole
+from trainers.paha.evaluation.cost import Cost, counted, now, whole
 from trainers.paha.guidance import Judges
 from trainers.paha.system import Guide, UniVDMFigureOptions
 from trainers.video.trained_size import trained_at
@@ -162,27 +160,7 @@ class UniVDMModel:
                         counts.gradients - before[1],
                     )
                 )
-        found = whole(costs, spans)
-        found["over_parts"] = over_parts(found, *self._parts(source, guide, box, spans[0][1]))
-        return Made(torch.cat(frames), torch.cat(latents, 2) * network.latent_scale, found)
-
-    def _parts(self, source: UniVDMSource, guide: Guide, box: Tensor | None, frames: int) -> tuple[float, float]:
-        """Seconds of one evaluation and of one gradient, each by itself, of a segment of so many frames."""
-        network, device, reference = self.network, self.animator.device, source.reference
-        assert source.speech is not None
-        inputs = UniVDMInputs(reference, source.image, source.speech(0, frames), source.first)
-        z = torch.zeros(1, reference.shape[1], frames, *reference.shape[2:], device=device)
-        levels = torch.zeros(1, dtype=torch.long, device=device)
-        with torch.no_grad():
-            evaluation = alone(lambda: network(z, levels, inputs), device)
-        if guide == "none" or box is None:
-            return evaluation, 0.0
-        asked = z.requires_grad_()
-        taken = [
-            alone(partial(_gradient, judge, asked, levels), device)
-            for judge in self.judges.losses(source, box, 0, frames).values()
-        ]
-        return evaluation, sum(taken) / len(taken)
+        return Made(torch.cat(frames), torch.cat(latents, 2) * network.latent_scale, whole(costs, spans))
 
     @torch.no_grad()
     def encoded(self, frames: Tensor) -> Tensor:
@@ -197,7 +175,3 @@ class UniVDMModel:
         size = (frames.shape[2], frames.shape[3])
         parts = self.encoded(frames)[0].transpose(0, 1).split(self.options.batch)
         return torch.cat([self.latents.decode(part, size).float().cpu() for part in parts])
-
-
-def _gradient(judge: Judge, z: Tensor, levels: Tensor) -> Tensor:
-    return torch.autograd.grad(judge(z, levels).sum(), z)[0]
