@@ -147,7 +147,7 @@ class Asker:
         level = levels[rows].to(device)
         noisy = network.noise.add(x0.to(device), noise[rows].transpose(1, 2).to(device), level)
         box = torch.stack([pairs[row].box for row in rows]).to(device)
-        seen = region_mask(box, *noisy.shape[-2:], network.region)
+        seen = region_mask(box, noisy.shape[-2], noisy.shape[-1], network.region)
         reference = torch.stack([pairs[row].reference for row in rows]).to(device) * network.latent_scale
         images = [pairs[row].image for row in rows]
         image = None

@@ -94,7 +94,7 @@ class Jury:
             levels = torch.full((len(z),), round(share * (noise.train_steps - 1)), device=z.device)
             noisy = noise.add(z, torch.randn(z.shape, generator=random).to(z), levels)
             for region, classifier in self.classifiers.items():
-                seen = region_mask(box, *z.shape[-2:], region)
+                seen = region_mask(box, z.shape[-2], z.shape[-1], region)
                 reference = (source.reference * seen[:, :, 0]).expand(len(z), -1, -1, -1)
                 logits = classifier(noisy * seen, levels, UniVDMInputs(reference, image, speech))
                 scores[region].append(float(logits.mean()))
