@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from models.diffusion.chaining import NoiseTape, windows
+from models.diffusion.guiders.regional import Sampling
 from models.mmgt.video import MMGTVideo
 from models.mmgt.video_sample import sample_window
 from models.video.conditions import VideoInputs, joined
@@ -56,6 +58,7 @@ def generate_latents(
     seed: int = 0,
     window: int | None = None,
     overlap: int | None = None,
+    sampling: Sampling | None = None,
 ) -> Iterator[Tensor]:
     """Latents of a video, in pieces (B, C, n, h, w) as they become final, so that memory does not grow with the length.
 
@@ -72,6 +75,7 @@ def generate_latents(
         seed: the same seed gives the same video; in a batch each draws from a stream of its own.
         window: frames at once; None takes the network's.
         overlap: frames that a window shares with the one before; None is a quarter of the window.
+        sampling: guidance by classifiers; None samples plainly.
 
     Raises:
         ValueError: no frames, a window longer than the network knows, an overlap not smaller than the window, or an
@@ -97,7 +101,10 @@ def generate_latents(
             noise = noises.read(begin, end).to(source.reference)
             noise = noise.unflatten(-1, (channels, height, width)).transpose(1, 2)
             known = None if latents is None or not shared else latents[:, :, -shared:]
-            latents = sample_window(network, conditions, noise, steps=steps, guidance=weights, known=known)
+            guided = None if sampling is None else partial(sampling, begin=begin, end=end)
+            latents = sample_window(
+                network, conditions, noise, steps=steps, guidance=weights, known=known, sampling=guided
+            )
             yield latents[:, :, shared:] / network.latent_scale
             done = end
     finally:

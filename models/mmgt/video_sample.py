@@ -1,12 +1,13 @@
 """One window of frames from a video network."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from models.diffusion.guiders.classifier_free import ClassifierFree
+from models.diffusion.guiders.regional import Sampler
 from models.diffusion.samplers.ddim import DDIM
 from models.mmgt.video import MMGTVideo
 from models.video.conditions import VideoConditions, VideoInputs
@@ -22,6 +23,7 @@ def sample_window(
     guidance: Mapping[str, float] | None = None,
     temporal: bool = True,
     known: Tensor | None = None,
+    sampling: Callable[[Sampler], Callable[[Tensor], Tensor]] | None = None,
 ) -> Tensor:
     """Scaled latents (B, C, T, h, w) of a window.
 
@@ -36,6 +38,7 @@ def sample_window(
         guidance: weights by condition; None takes the network's.
         temporal: false passes over the motion modules, and makes every frame for itself.
         known: (B, C, K, h, w) the first frames where they were made before: they are the predicted x0 in every step.
+        sampling: a sampler to what brings noise to x0, such as guidance by classifiers; None is the sampler itself.
     """
     poses = conditions.pose if isinstance(conditions, VideoConditions) else conditions.skeletons
     given = {
@@ -56,4 +59,5 @@ def sample_window(
         x0 = denoise(x, levels)
         return x0 if known is None else torch.cat([known, x0[:, :, known.shape[2] :]], 2)
 
-    return DDIM(go_on, network.noise, network.sampling_steps if steps is None else steps).run(noise)
+    sampler = DDIM(go_on, network.noise, network.sampling_steps if steps is None else steps)
+    return (sampler.run if sampling is None else sampling(sampler))(noise)

@@ -7,12 +7,9 @@ import torch
 from torch import Tensor
 
 from models.diffusion.guiders.classifier_free import ClassifierFree
+from models.diffusion.guiders.regional import Sampling
 from models.diffusion.samplers.ddim import DDIM
 from models.paha.univdm import UniVDM, UniVDMInputs
-
-Sampling = Callable[[DDIM, int, int], Callable[[Tensor], Tensor]]
-"""A sampler, and the first frame of a segment and that behind its last, to what brings noise to x0: how guidance by
-classifiers comes in (`models.diffusion.guiders.regional`)."""
 
 
 @dataclass(frozen=True)

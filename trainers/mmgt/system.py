@@ -8,6 +8,7 @@ from settings.ranges import Count, NonNegative, Positive, Seed
 from trainers.animation.options import AnimateOptions, Layers, Person, Sampling, Speech
 from trainers.evaluation.options import Beside, ByNetwork, EvaluateOptions, Neighbours, OfVideos, Sampled
 from trainers.record import Record, Tool
+from trainers.video.options import Guided
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,10 +17,11 @@ class SMGAOptions(Sampling, Layers, Person, Speech, AnimateOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions(Layers, Person, Speech, AnimateOptions):
+class VideoOptions(Guided, Layers, Person, Speech, AnimateOptions):
     """A picture that speaks and gestures, by latent video diffusion (MMGT-1, MMGT-22).
 
     Speech alone drives it by the poses and masks that SMGA makes of it; driving poses alone, or both together.
+    Classifiers of its latent space may guide it (PH-15 .. PH-18).
 
     Args:
         smga: the network of mmgt.smga that makes poses of the speech, where no driving poses are given (a run folder,

@@ -1,17 +1,22 @@
 """A picture and speech, or poses, to a video with MMGT's second stage (MMGT-1, MMGT-22)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from datamodules.media.files import SAMPLE_RATE
 from datamodules.media.picture import read_image
+from models.diffusion.guiders.regional import Sampling
 from models.mmgt.video import MMGTVideo
-from models.mmgt.video_generate import generate_latents
+from models.mmgt.video_generate import VideoSource, generate_latents
+from models.paha.regions import face_box
+from models.video.speech import audio_windows
 from preprocessing.videos.decode import SourceVideo
 from pretrained.exports import Export
 from settings import ConfigError, get_logger
@@ -31,9 +36,18 @@ from trainers.mmgt.system import VideoOptions
 from trainers.mmgt.video_source import picture_source
 from trainers.run.exports import find_export
 from trainers.video.animator import LatentAnimator, decoded
+from trainers.video.guidance import Judges
 
 SMGA: Final = "mmgt.smga"
 logger = get_logger(__name__)
+
+
+class Told(NamedTuple):
+    """What classifiers are told of a video (`trainers.video.guidance.Judged`)."""
+
+    reference: Tensor
+    image: Tensor | None
+    speech: Callable[[int, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -87,9 +101,12 @@ class VideoAnimator(LatentAnimator):
         source = picture_source(
             self.network, latents, picture, person, total, poses, speech, self.embedding(picture, options.image_encoder)
         )
-        how = self.how(options)
-        pieces = generate_latents(self.network, source, seed=options.seed, overlap=options.overlap, **how)
+        how, sampling = self.how(options), self._guided(options, source, speech, poses, person, picture.shape[:2])
+        pieces = generate_latents(
+            self.network, source, seed=options.seed, overlap=options.overlap, sampling=sampling, **how
+        )
         settings = {"seed": options.seed, "quality": options.quality, "retarget": options.retarget, **how}
+        settings |= {"guide": options.guide}
         # The video comes last: where it stands, the poses stand too.
         pose_file = write_poses(options.out.with_suffix(".npz"), poses[:total], picture.shape[:2], self.fps)
         with self._sound(options) as sound:
@@ -122,6 +139,45 @@ class VideoAnimator(LatentAnimator):
         assert audio is not None
         layers = layers_wanted(export, options.speech, smga.layer_channels, self.device.type)
         return smga.poses([person], [smga.listen(audio, layers)], seed=options.seed, shown=True)[0]
+
+    def _guided(
+        self,
+        options: VideoOptions,
+        source: VideoSource,
+        speech: Tensor | None,
+        poses: np.ndarray,
+        person: np.ndarray,
+        size: tuple[int, int],
+    ) -> Sampling | None:
+        """Guidance by classifiers (PH-15 .. PH-18): what is corrected follows the poses."""
+        options.check_guidance()
+        if options.guide == "none":
+            return None
+        if speech is None:
+            raise ConfigError(f"guide={options.guide}: classifiers judge picture and speech: give audio=FILE")
+        rows, columns = source.reference.shape[-2:]
+        covered = (rows * self.network.downscaling, columns * self.network.downscaling)
+
+        def box(some: np.ndarray) -> Tensor:
+            return face_box(torch.from_numpy(some.astype(np.float32)), size[0], size[1], covered).to(self.device)
+
+        def face(pose: np.ndarray) -> Tensor:
+            try:
+                return box(pose[None])
+            except ValueError:  # it is turned away
+                return box(person[None])
+
+        def faces(begin: int, end: int) -> Tensor:
+            return torch.stack([face(pose) for pose in poses[begin:end]])[None]
+
+        def heard(begin: int, end: int) -> Tensor:
+            windows = audio_windows(speech[None], begin, end - begin, self.network.audio_context)
+            return windows.float().to(self.device)
+
+        judged = Told(source.reference, source.image, heard)
+        return Judges(options, self.network).sampling(
+            judged, box(np.concatenate([person[None], poses]))[None], options.guide, faces
+        )
 
     def _length(self, poses: int, audio: np.ndarray) -> int:
         """Frames of poses and speech together: those of the shorter, which is said."""

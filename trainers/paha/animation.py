@@ -14,10 +14,10 @@ from settings import ConfigError
 from trainers.animation import frames
 from trainers.animation.files import Animation
 from trainers.animation.request import check_files, detect_first_pose, hashes, listen, read_first_pose
-from trainers.paha.guidance import Judges
 from trainers.paha.system import UniVDMOptions
 from trainers.stage.latents import Latents
 from trainers.video.animator import LatentAnimator, decoded
+from trainers.video.guidance import Judges
 
 
 class UniVDMAnimator(LatentAnimator):

@@ -4,70 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from settings import ConfigError
 from settings.ranges import Count, Fraction, NonNegative, Positive, Seed
 from trainers.animation.options import AnimateOptions, Layers, Speech
 from trainers.evaluation.options import Beside, ByNetwork, EvaluateOptions, OfVideos
 from trainers.record import Record, Tool
-
-Guide = Literal["none", "sg", "dg"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Classifiers:
-    """Classifiers of regions, and how far they guide (PH-15 .. PH-18).
-
-    Args:
-        pce_face: the paha.pce_face that judges the face: run folder, saved network or hub name; without it sg corrects
-            the rest alone.
-        pce_nonface: the paha.pce_nonface that judges the rest.
-        guide_rate: share of the steps that are guided, from the first on.
-        weight_nonface: how far the rest is moved.
-        weight_face: how far the face is.
-        weight_differential: of what differs, in dg.
-        differential: "residual" (ours), or "literal" as Eq. 12 is printed, which blows the latents up.
-        gradients: "sequential" takes the face's behind the rest's correction (the paper), "together" both at once
-            (ours).
-    """
-
-    pce_face: str | None = None
-    pce_nonface: str | None = None
-    guide_rate: Fraction = 0.5
-    weight_nonface: NonNegative = 1.0
-    weight_face: NonNegative = 0.1
-    weight_differential: NonNegative = 0.25
-    differential: Literal["residual", "literal"] = "residual"
-    gradients: Literal["sequential", "together"] = "sequential"
-
-    @property
-    def given(self) -> list[str]:
-        """The classifiers that are there, by their options."""
-        return [name for name in ("pce_face", "pce_nonface") if getattr(self, name) is not None]
-
-    def check_guide(self, guide: Guide, option: str) -> None:
-        """Raises ConfigError for classifiers that a kind of guidance lacks; `option` asked for it."""
-        if guide == "sg" and not self.given:
-            raise ConfigError(f"{option} needs pce_face=RUN, pce_nonface=RUN or both")
-        if guide == "dg" and len(self.given) < 2:
-            raise ConfigError(f"{option} compares two classifiers: give both pce_face=RUN and pce_nonface=RUN")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guided(Classifiers):
-    """Guidance of a video.
-
-    Args:
-        guide: "none"; "sg", sequential, which moves each step of sampling by the classifiers' gradients; "dg",
-            differential, which adds what differs between the two corrections.
-    """
-
-    guide: Guide = "none"
-
-    def check_guidance(self) -> None:
-        """Raises ConfigError for classifiers that are missing, or that would not be asked."""
-        if self.guide == "none" and self.given:
-            raise ConfigError(f"{self.given[0]} is given, but guide=none asks no classifier: set guide=sg or guide=dg")
-        self.check_guide(self.guide, f"guide={self.guide}")
+from trainers.video.options import Classifiers, Guide, Guided
 
 
 @dataclass(frozen=True, kw_only=True)

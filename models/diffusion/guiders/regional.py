@@ -25,6 +25,14 @@ class Sampler(Protocol):
         ...
 
 
+class Sampling(Protocol):
+    """How guidance comes into whatever makes videos window by window."""
+
+    def __call__(self, sampler: Sampler, begin: int, end: int) -> Callable[[Tensor], Tensor]:
+        """A window's sampler, its first frame and that behind its last, to what brings noise to x0."""
+        ...
+
+
 class Weights(NamedTuple):
     """How far guidance goes (PH-17)."""
 

@@ -10,8 +10,8 @@ from models.paha.generate import UniVDMSource
 from models.paha.regions import Region, region_mask
 from models.paha.univdm import UniVDM, UniVDMInputs
 from trainers.evaluation.comparison import Figure
-from trainers.paha.guidance import Judges, load_classifier
 from trainers.paha.system import UniVDMFigureOptions
+from trainers.video.guidance import Judges, load_classifier
 
 SCORES: Final[dict[Region, str]] = {"face": "score_face", "nonface": "score_nonface"}
 RISES: Final[dict[Region, str]] = {"face": "rises_face", "nonface": "rises_nonface"}

@@ -16,8 +16,8 @@ from settings import ConfigError
 from trainers.evaluation.talks import IMAGE, PICTURE, SPEECH, Talk, heard
 from trainers.paha.animation import UniVDMAnimator
 from trainers.paha.evaluation.cost import Cost, counted, now, whole
-from trainers.paha.guidance import Judges
 from trainers.paha.system import Guide, UniVDMFigureOptions
+from trainers.video.guidance import Judges
 from trainers.video.trained_size import trained_at
 
 
