@@ -166,7 +166,8 @@ def _side(
     plain = pair.get("plain")
     return Side(
         info,
-        *(torch.from_numpy(latents[key][:count]) for key in ("mean", "log_variance")),
+        torch.from_numpy(latents["mean"][:count]),
+        torch.from_numpy(latents["log_variance"][:count]),
         torch.from_numpy(speech[:count]).float(),
         None if plain is None else torch.from_numpy(plain[:count]),
     )

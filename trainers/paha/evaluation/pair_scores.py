@@ -180,6 +180,8 @@ def _joined(columns: Sequence[Sequence[dict[str, np.ndarray]]]) -> Scores:
 def together(parts: Sequence[Scores]) -> Scores:
     """Scores of more pairs."""
     return Scores(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("real", "made", "plain")),
+        np.concatenate([part.real for part in parts]),
+        np.concatenate([part.made for part in parts]),
+        np.concatenate([part.plain for part in parts]),
         {name: np.concatenate([part.wrong[name] for part in parts]) for name in parts[0].wrong},
     )
