@@ -65,7 +65,7 @@ def test_what_cannot_judge_it_is_refused_in_words(world, judges, tmp_path):  # n
     other = save_classifier(tmp_path / "noise", world["vae"], "face", zero_terminal_snr=True, predict="v")
     with pytest.raises(ConfigError, match=r"knows other noise .* zero_terminal_snr=true, the network .*=false"):
         make(world, tmp_path / "b.mp4", pce_face=other, **driven)
-    with pytest.raises(ConfigError, match="judges all but the face; one of paha.pce_face is needed"):
+    with pytest.raises(ConfigError, match=r"judges all but the face; one of paha\.pce_face is needed"):
         make(world, tmp_path / "d.mp4", pce_face=judges["pce_nonface"], **driven)
     deaf = save_classifier(tmp_path / "deaf", world["vae"], "face", audio_channels=7)
     with pytest.raises(ConfigError, match="hears 1 layers of 7"):
