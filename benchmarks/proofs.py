@@ -5,7 +5,7 @@
 Every proof is a chain of the project's own commands, with the output of each in a log beside it. What is finished is
 not done again: a proof that broke off goes on with the command that it stopped at. The figures of all runs, and their
 mean and standard deviation over trainings, are kept in `benchmarks/results/proof-NAME-DATE.json`. All of them take
-some two and a half hours on two cores.
+some ten hours on two cores: the three of latent video by far the most.
 """
 
 import json
@@ -22,6 +22,7 @@ from typing import Any, Final
 from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
 from benchmarks.ranks import ROOT
+from trainers.tracking.metrics_csv import read_metrics
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,61 @@ def fusion_over_seeds(options: Options) -> list[Step]:
     return steps
 
 
+def masks_over_seeds(options: Options) -> list[Step]:
+    """MMGT's `video_audio` on the networks of its demo, once a seed: with motion masks, still ones and none (MMGT-24),
+    by poses and masks that SMGA makes; with motion masks also by speech alone."""
+    output = options.folder / "run"
+    steps = demo("trainers.demo_video", "generated.mp4")(options)
+    for seed in options.seeds:
+        for masks in ("motion", "still", "none"):
+            run = options.folder / f"{masks}-{seed}"
+            steps += _trained(
+                "mmgt/video_audio", run, options, f"data.shards={output / 'latents'}", f"seed={seed}",
+                f"stage.autoencoder={output / 'autoencoder'}", f"stage.base={output / 'video_pose'}",
+                f"stage.network.masks={masks}",
+            )  # fmt: skip
+            by = [f"data={output / 'shards'}", "clips=10", "seconds=4", f"seeds=[{seed}]", "splits=[test]"]
+            smga = [f"smga={output / 'smga'}", "drive=audio"]
+            steps.append(Step(["trainers.evaluate", f"run={run}", *by, *smga], run / "evaluation" / "figures.json"))
+            if masks == "motion":
+                alone = options.folder / f"speech-{seed}" / "evaluation"
+                words = ["trainers.evaluate", f"run={run}", *by, "drive=speech_only", "steps=6", f"out={alone}"]
+                steps.append(Step(words, alone / "figures.json"))
+    return steps
+
+
+def parts_over_seeds(options: Options) -> list[Step]:
+    """PAHA's UniVDM on the latents of its demo, once a seed with re-weighted parts and once without (PH-21); then, of
+    each seed, pairs and classifiers of every kind of negatives, and what their guidance does."""
+    output = options.folder / "run"
+    steps = demo("trainers.demo_paha", "guided.mp4")(options)
+    known = [f"data.shards={output / 'latents'}", f"stage.autoencoder={output / 'autoencoder'}"]
+    for seed in options.seeds:
+        for par in ("true", "false"):
+            run = options.folder / f"par-{par}-{seed}"
+            steps += _trained("paha/univdm", run, options, *known, f"seed={seed}", f"stage.par={par}")
+        univdm, pairs = options.folder / f"par-true-{seed}", options.folder / f"pairs-{seed}"
+        make = [f"run={univdm}", f"input={output / 'latents'}", f"output={pairs}", f"seed={seed}"]
+        steps.append(
+            Step(["preprocessing.negatives", *make, "lengths=[12,18,24]", "steps=6"], pairs / "index.json"),
+        )
+        judges = {}
+        for negatives in ("distilled", "mismatched", "both"):
+            for region in ("face", "nonface"):
+                run = options.folder / f"{region}-{negatives}-{seed}"
+                own = [f"data.shards={pairs}", f"stage.univdm={univdm}", f"stage.negatives={negatives}", f"seed={seed}"]
+                steps += _trained(f"paha/pce_{region}", run, options, *own)
+                steps.append(_measured(run, f"data={pairs}"))
+                judges[negatives, region] = run
+        for negatives in ("distilled", "both"):
+            guided = options.folder / f"guided-{negatives}-{seed}" / "evaluation"
+            by = [f"pce_{region}={judges[negatives, region]}" for region in ("face", "nonface")]
+            words = ["trainers.evaluate", f"run={univdm}", f"data={output / 'latents'}", f"seeds=[{seed}]", "clips=10"]
+            words += ["seconds=2.4", "splits=[test]", *by, f"out={guided}"]
+            steps.append(Step(words, guided / "figures.json"))
+    return steps
+
+
 def _speakers(videos: Path, shards: Path, *words: str) -> list[Step]:
     output = ["preprocessing.synthetic", f"output={videos}", "workers=2", *words]
     read = [
@@ -109,6 +165,8 @@ PROOFS: Final[Mapping[str, Chain]] = {
     "demo-video": demo("trainers.demo_video", "generated.mp4"),
     "demo-paha": demo("trainers.demo_paha", "guided.mp4"),
     "smga": smga_over_seeds,
+    "masks": masks_over_seeds,
+    "parts": parts_over_seeds,
     "versa": fusion_over_seeds,
 }
 
@@ -138,10 +196,12 @@ def prove(name: str, options: Options) -> dict[str, Any]:
                 )  # fmt: skip
             minutes = round((time.monotonic() - begun) / 60, 1)
         commands.append({"command": " ".join(map(str, step.words)), "minutes": minutes})
-    runs = {
-        str(path.parent.parent.relative_to(options.folder)): figures_of(path)
-        for path in sorted(options.folder.glob("**/evaluation/figures.json"))
-    }
+    runs: dict[str, dict[str, float]] = {}
+    for kind, read in (("metrics.csv", validated), ("evaluation/figures.json", figures_of)):
+        for path in sorted(options.folder.glob(f"**/{kind}")):
+            folder = path.parents[kind.count("/")]
+            found = runs.setdefault(str(folder.relative_to(options.folder)), {})
+            found |= read(path)
     return {"commands": commands, "runs": runs, "trainings": over_trainings(runs)}
 
 
@@ -155,6 +215,14 @@ def figures_of(path: Path) -> dict[str, float]:
         for name, value in figures.items()
         if value.get("mean") is not None
     }
+
+
+def validated(path: Path) -> dict[str, float]:
+    """The figures of a run's last validation, by their names in its `metrics.csv`."""
+    found: dict[str, float] = {}
+    for row in read_metrics(path):
+        found |= {name: value for name, value in row.items() if name.startswith("val/")}
+    return found
 
 
 def over_trainings(runs: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, dict[str, float]]]:

@@ -26,6 +26,12 @@ def figures(value: float) -> str:
     return json.dumps({"splits": {"test": {"systems": {"model": {"lips": {"mean": value}, "none": {"mean": None}}}}}})
 
 
+def test_the_last_validation_of_a_run_counts(tmp_path: Path) -> None:
+    lines = ["step,train/loss,val/loss,val/auc", "1,3.0,,", "1,,2.0,0.5", "2,1.0,,", "2,,1.5,"]
+    (tmp_path / "metrics.csv").write_text("\n".join(lines) + "\n")
+    assert proofs.validated(tmp_path / "metrics.csv") == {"val/loss": 1.5, "val/auc": 0.5}
+
+
 def chain(options: Options) -> list[Step]:
     """Figures of one run a seed, by a command that writes what it reads."""
     steps = []
