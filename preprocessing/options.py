@@ -31,7 +31,8 @@ class Options:
         input: folder, glob in quotes, one video, or a manifest (.csv or .jsonl with a column `file`).
         output: folder for shards, index, summary and report.
         fps: frames a second of every clip.
-        size: longest side of the stored video in pixels, the side of the square where it is cropped; never enlarged.
+        size: longest side of the stored video in pixels; where it is cropped, the shortest side of the picture that is
+            cut, and so the side of the square; never enlarged.
         min_clip_seconds: shorter pieces are dropped.
         max_clip_seconds: longer pieces are cut; at most 30.
         scenes: what finds scene cuts.
@@ -42,7 +43,7 @@ class Options:
         smplx: SMPL-X fitter; it needs a licensed body model, so it is off unless `smplx=fit smplx.model=PATH`.
         speech: speech features, one or several; an empty list leaves them out.
         quality: quality filter and its thresholds.
-        crop: cut every video square around the person, as networks for square pictures want it, or leave it as it is.
+        crop: cut every video around the person, square or to a frame of one shape, or leave it as it is.
         splits: share of the sources for each split; a split column in the manifest wins.
         split_by: what stays together in one split.
         seed: of the splits.

@@ -15,16 +15,20 @@ from preprocessing.videos.span import Crop, Span
 REASONS: dict[str, str] = {
     "more_than_one_person": "more than one person is in the picture",
     "no_face": "no face was found in enough of the frames",
+    "partial_face": "the face leaves the picture, or only a part of it is found",
     "partial_body": "the body leaves the picture, or too little of it is seen",
+    "legs_seen": "more of the body is in the picture than from the waist up",
+    "not_facing": "the person does not face the camera",
     "hands_unseen": "the hands are not seen in enough of the frames",
     "unstable_detection": "the key points jump from frame to frame",
     "smplx_fit": "the fitted body is off in too many of the frames",
-    "scene_cut": "a cut left a piece too short to use",
+    "scene_cut": "a scene cut left it too short, or borders on it where such clips are not wanted",
     "past_end": "the span lies behind the end of the video, or reaches past it where such ones are not wanted",
     "too_short": "the video is shorter than the shortest clip",
     "no_audio": "the video has no sound over this clip",
     "silence": "the sound is silent or all but silent",
     "clipping": "the sound is overdriven",
+    "noise": "the sound is noisy: its quiet moments are hardly quieter than its loud ones",
     "no_speech": "the sound is not speech, or the mouth does not speak",
 }
 """Every reason for which a clip may be dropped, with its meaning; `summary.json` counts by these names."""

@@ -30,7 +30,14 @@ SPEECH = Registry(
     },
 )
 QUALITY = Registry("quality filter", {"default": "preprocessing.quality:Quality", "off": "preprocessing.steps:off"})
-CROP = Registry("crop", {"off": "preprocessing.steps:off", "square": "preprocessing.videos.square:SquareCrop"})
+CROP = Registry(
+    "crop",
+    {
+        "off": "preprocessing.steps:off",
+        "square": "preprocessing.videos.square:SquareCrop",
+        "frame": "preprocessing.videos.frame:FrameCrop",
+    },
+)
 
 
 def off() -> None:

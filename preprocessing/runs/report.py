@@ -21,13 +21,15 @@ from reports.charts import bars, histogram
 HISTOGRAMS: Final = {
     "pose_confidence": ("Confidence of nose, neck and face points", "mean score, 0 to 1"),
     "face_size": ("Size of the face", "heights of the picture"),
+    "frontal": ("Facing the camera", "share of the frames with a face"),
     "loudness": ("Loudness", "dB of full scale"),
+    "snr": ("Loud moments of the sound over quiet ones", "dB"),
     "seconds": ("Length of the clips", "seconds"),
     "hands": ("Hands in view", "share of the frames with a hand"),
     "lip_movement": ("Movement of the lips", "face heights"),
     "smplx_error": ("2D error of the SMPL-X fit", "body heights"),
 }
-SHARES: Final = ("pose_confidence", "hands")
+SHARES: Final = ("pose_confidence", "frontal", "hands")
 """Figures from 0 to 1."""
 _TINTS: Final = {"face_hands": (70, 200, 90), "lips": (230, 60, 60)}
 _BOX: Final = (255, 210, 0)

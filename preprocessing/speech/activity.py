@@ -42,6 +42,20 @@ def clipped_share(audio: np.ndarray, level: float = 0.99, run: int = 3) -> float
     return float(lengths[lengths >= run].sum() / max(len(audio), 1))
 
 
+def signal_to_noise(audio: np.ndarray) -> float:
+    """How far the loud moments of a sound (N,), 16 kHz, stand above its quiet ones, in dB, at most 60.
+
+    An estimate of the signal-to-noise ratio of speech, which always has pauses and stops: the energy of the speech
+    band in steps of 10 ms, its 95th percentile against its 10th, what is quiet being taken for noise that the loud
+    moments have in them, too. Noise alone has less than 0; music that plays under the speech counts as noise.
+    """
+    energy, _ = _band(audio)
+    if len(energy) < 20:
+        return 0.0
+    loud, quiet = np.percentile(energy, (95, 10))
+    return float(min(10 * np.log10(max(10 ** ((loud - quiet) / 10) - 1, 1e-3)), 60.0))
+
+
 def speech_share(audio: np.ndarray, swing: float = 8.5, colour: float = 0.15, level: float = -60.0) -> float:
     """Share of the sound that sounds like clear speech.
 

@@ -6,10 +6,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 
-from datamodules.keys import KEYS
-from datamodules.media.files import encode_video
 from models.human.keypoints import FACE
 from preprocessing.step import Draft
+from preprocessing.videos.crop import Box, crop_clip
 from settings import ConfigError
 from settings.ranges import Positive
 
@@ -82,14 +81,7 @@ class SquareCrop:
         square = Square.around(width, height, found[:2] if found else None, side)
         if square.side == width == height:
             return
-        draft.video = encode_video((square.cut(frame, square.side) for frame in draft.frames()), draft.fps)
-        draft.info.width = draft.info.height = square.side
-        for name, key in KEYS.items():
-            arrays = draft.arrays.get(name, {})
-            for part in [part for part, array in key.arrays.items() if array.picture and part in arrays]:
-                arrays[part] = _moved(arrays[part], square, width, height)
-        if "camera" in (smplx := draft.arrays.get("smplx.npz", {})):
-            smplx["camera"] = _camera(smplx["camera"], square, width)
+        crop_clip(draft, Box(square.left, square.top, square.side, square.side), square.side, square.side)
 
 
 def _face(draft: Draft, width: int, height: int) -> tuple[float, float, float] | None:
@@ -104,26 +96,3 @@ def _face(draft: Draft, width: int, height: int) -> tuple[float, float, float] |
     visible = (pose["scores"][:, FACE] > 0).all(1)
     tall = np.ptp(pose["keypoints"][visible][:, FACE, 1], axis=1) if visible.any() else np.ptp(points[:, 1:], axis=0)
     return float(x * width), float(y * height), float(np.median(tall) * height)
-
-
-def _moved(values: np.ndarray, square: Square, width: int, height: int) -> np.ndarray:
-    """Fractions of the whole picture as fractions of the square; rows of -1 stay."""
-    moved = values.astype(np.float32).copy()
-    missing = (values == -1).all(-1)
-    across = (0, 2) if values.shape[-1] == 4 else (0,)
-    down = (1, 3) if values.shape[-1] == 4 else (1,)
-    for axis in across:
-        moved[..., axis] = (values[..., axis] * width - square.left) / square.side
-    for axis in down:
-        moved[..., axis] = (values[..., axis] * height - square.top) / square.side
-    if values.shape[-1] == 3:  # depth of a landmark, as a fraction of the width
-        moved[..., 2] = values[..., 2] * width / square.side
-    moved[missing] = -1
-    return moved
-
-
-def _camera(camera: np.ndarray, square: Square, width: int) -> np.ndarray:
-    """Focal length and principal point as fractions of the square's side instead of the whole picture's width."""
-    moved = camera.astype(np.float32).copy() * width / square.side
-    moved[1:3] -= np.array([square.left, square.top], np.float32) / square.side
-    return moved

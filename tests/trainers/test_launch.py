@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from cospeech import __version__
+from cospeech import __version__, shipped
 from cospeech.names import PACKAGES
 from settings import ConfigError
 from trainers.launch import main
-from trainers.launching.options import SlurmOptions
+from trainers.launching.chain import LaunchContext, chain
+from trainers.launching.options import PreprocessOptions, SlurmOptions
 from trainers.launching.snapshot import take
 from trainers.run.folder import RunFolder, read_config
 
@@ -423,3 +424,13 @@ def test_a_batch_that_does_not_divide_is_refused_before_anything_is_submitted(
     words += ["stages.motion.slurm.gpus_per_node=6", f"folder={tmp_path / 'out'}", "--dry-run"]
     assert main(["implicit_motion", *words]) == 2
     assert "stages.motion': data.global_batch=64 does not divide by 6 ranks" in capsys.readouterr().err
+
+
+def test_preprocessing_by_a_shipped_preset(tmp_path: Path) -> None:
+    stages = {"smga": {"config": "smga/tiny.yaml", "overrides": {"data": {"shards": "{preprocess}"}}}}
+    preset = PreprocessOptions(config=Path("../preprocessing/half_body.yaml"), overrides={"input": "VIDEOS"})
+    file = shipped.folder("configs") / "mmgt" / "launch.yaml"
+    place = LaunchContext(file=file, folder=tmp_path / "out", code=shipped.ROOT, python=sys.executable, cwd=Path.cwd())
+    link, _ = chain("mmgt", stages, preset, SlurmOptions(), "trainers.fit", place)
+    assert link.config["quality"]["require"] == "waist_up"
+    assert link.config["crop"] == {"name": "frame", "width": 512, "height": 896, "min_inside": 0.9}
