@@ -41,9 +41,7 @@ def head(yaw: float, size: tuple[int, int], opening: np.ndarray) -> np.ndarray:
     faces = faces @ np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]).T
     width, height = size
     focal, depth = max(size), 80 - faces[..., 2]
-    return np.stack(
-        [focal * faces[..., 0] / depth + width / 2, height / 2 - focal * (faces[..., 1] + 14) / depth], -1
-    )
+    return np.stack([focal * faces[..., 0] / depth + width / 2, height / 2 - focal * (faces[..., 1] + 14) / depth], -1)
 
 
 def pose(yaw: float = 0.0, loud: np.ndarray | None = None, size: tuple[int, int] = SIZE) -> dict[str, np.ndarray]:

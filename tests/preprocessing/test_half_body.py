@@ -36,8 +36,7 @@ def verdict(draft: Draft, quality: Quality | None = None) -> str | None:
     try:
         (quality or QUALITY.build(resolved().quality))(draft)
     except Drop as drop:
-        assert drop.detail
-        return drop.reason
+        return drop.reason if drop.detail else "the figure that decided is not named"
     return None
 
 

@@ -68,9 +68,9 @@ def test_a_speaker_is_kept_with_all_figures():
     clip = speaker()
     assert reason(clip) is None
     want = {
-        "pose_confidence", "face", "face_size", "face_whole", "body", "legs", "hands", "left_hand", "right_hand", "frontal",
-        "shoulders", "jumps", "body_jumps", "jitter", "lip_movement", "people", "more_people", "loudness", "snr", "clipping",
-        "speech", "lip_audio_correlation",
+        "pose_confidence", "face", "face_size", "face_whole", "body", "legs", "hands", "left_hand", "right_hand",
+        "frontal", "shoulders", "jumps", "body_jumps", "jitter", "lip_movement", "people", "more_people", "loudness",
+        "snr", "clipping", "speech", "lip_audio_correlation",
     }  # fmt: skip
     assert set(clip.figures) == want
     assert all(np.isfinite(value) for value in clip.figures.values())
