@@ -54,7 +54,7 @@ class Quality:
         min_loudness: quietest sound that is none of silence, in dB of full scale.
         max_clipping: largest share of the samples that stand at full scale.
         min_snr: smallest distance of the loud from the quiet moments of the sound, in dB; none demands none. Clear
-            speech has 25 or more, speech under noise that is 10 dB weaker some 15.
+            speech has 35 or more, music 20, speech under noise that is 10 dB weaker some 18.
         require_speech: drop clips in which nobody speaks.
         min_lip_movement: smallest movement of the lips (standard deviation of their opening, in face heights) that is
             speaking.
