@@ -52,7 +52,7 @@ class PoseReader(FrameReader):
             shards: folder or URL.
             size: height and width of the frames; None leaves them theirs.
             splits: whose clips it is fitted to.
-            steps: of fitting; the default takes some two minutes on one core.
+            steps: of fitting; the default takes about a minute on one core.
             seed: of its weights and of what is drawn.
             how: frames of another shape come to the size.
             clips: at most so many, evenly taken.

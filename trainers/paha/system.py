@@ -61,7 +61,7 @@ class UniVDMFigureOptions(Classifiers, Beside, OfVideos, ByNetwork, EvaluateOpti
         guidance_reference: weight of guidance by the picture, 1 is none; left out, the network's own.
         guidance_audio: by the speech.
         reader_steps: of fitting the network that reads lips off frames; some twenty seconds on a core.
-        pose_steps: of the one that reads poses; some two minutes.
+        pose_steps: of the one that reads poses; about a minute on a core.
         seeds: as everywhere; one where it is left out, since every frame is many steps of a network.
         clips: likewise 12; a verdict needs 10.
         seconds: likewise 4.
