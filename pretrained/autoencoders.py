@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from settings import ConfigError
 from settings.hashes import file_hash
 
 CONFIG: Final = "config.json"
+KINDS: Final = ("AutoencoderKL", "AutoencoderKLTemporalDecoder")
+"""Classes of diffusers: Stable Diffusion's, and that of Stable Video Diffusion, whose decoder mixes frames."""
 WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
 STABLE_DIFFUSION: Final[dict[str, Any]] = {
     "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "norm_num_groups": 32, "sample_size": 256,
@@ -30,16 +33,17 @@ _GET: Final = (
 )
 
 
-def load_autoencoder(option: str, where: str) -> tuple[Any, str]:
-    """A diffusers AutoencoderKL (whose own types are not known to be modules), frozen, and the SHA-256 of its weights.
+def load_autoencoder(option: str, where: str, kinds: Sequence[str] = KINDS) -> tuple[Any, str]:
+    """A diffusers autoencoder (whose own types are not known to be modules), frozen, and the SHA-256 of its weights.
 
-    It is in full precision. On the meta device no weights are read and nothing is fetched; sizes are those of the
-    folder, else Stable Diffusion's.
+    It is an AutoencoderKL, or SVD's AutoencoderKLTemporalDecoder, in full precision. On the meta device no weights are
+    read and nothing is fetched; sizes are those of the folder, else Stable Diffusion's.
 
     Args:
         option: name of the option that says where it is, for messages.
         where: the folder that it is saved in, a pipeline's with `vae/`, a run's of video.autoencoder with `export/`, or
             a hub name of one of these.
+        kinds: classes of diffusers that will do.
 
     Raises:
         ConfigError: none there, another network, or one that is damaged.
@@ -47,8 +51,8 @@ def load_autoencoder(option: str, where: str) -> tuple[Any, str]:
     if torch.get_default_device().type == "meta":
         return freeze(_meta(Path(where).expanduser())), ""
     folder, weights = _find(option, where)
-    if (kind := _kind(folder)) != "AutoencoderKL":
-        raise ConfigError(f"{option}={where}: an AutoencoderKL is needed; {folder / CONFIG} is of {kind}")
+    if (kind := _kind(folder)) not in kinds:
+        raise ConfigError(f"{option}={where}: an {' or '.join(kinds)} is needed; {folder / CONFIG} is of {kind}")
     from diffusers.utils import logging
     from safetensors import SafetensorError
 
@@ -68,9 +72,7 @@ def load_autoencoder(option: str, where: str) -> tuple[Any, str]:
 
 def _read(folder: Path) -> tuple[Any, list[str]]:
     """The network that diffusers saved, and the tensors that do not fit it."""
-    from diffusers import AutoencoderKL
-
-    network, loading_info = AutoencoderKL.from_pretrained(
+    network, loading_info = _class(folder).from_pretrained(
         folder, use_safetensors=True, low_cpu_mem_usage=False, output_loading_info=True
     )
     return network, [*loading_info["missing_keys"], *loading_info["unexpected_keys"], *loading_info["mismatched_keys"]]
@@ -78,10 +80,9 @@ def _read(folder: Path) -> tuple[Any, list[str]]:
 
 def _read_ours(folder: Path) -> tuple[Any, list[str]]:
     """The same of a run's export (`models.video.autoencoder`), whose file is called as all of ours are."""
-    from diffusers import AutoencoderKL
     from safetensors.torch import load_file
 
-    network = AutoencoderKL.from_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    network = _class(folder).from_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     state, own = load_file(folder / OURS), network.state_dict()
     wrong = [name for name in {**own, **state} if name not in own or name not in state]
     wrong += [name for name in own if name in state and state[name].shape != own[name].shape]
@@ -94,9 +95,15 @@ def _meta(path: Path) -> Any:
     from diffusers import AutoencoderKL
 
     for folder in (path / inside for inside in _INSIDE):
-        if _kind(folder) == "AutoencoderKL":
-            return AutoencoderKL.from_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        if _kind(folder) in KINDS:
+            return _class(folder).from_config(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
     return AutoencoderKL(**STABLE_DIFFUSION)
+
+
+def _class(folder: Path) -> Any:
+    import diffusers
+
+    return getattr(diffusers, _kind(folder))
 
 
 def _kind(folder: Path) -> str:

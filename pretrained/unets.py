@@ -43,7 +43,7 @@ def load_spatial(network: Any, option: str, where: str) -> str:
         return ""
     published = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     unets = (network.denoiser, network.reference_unet)
-    return _load_unet(unets, network.reference_unet.config, _SPATIAL, option, where, published)
+    return load_unet(unets, network.reference_unet.config, _SPATIAL, option, where, published)
 
 
 def load_unified(network: Any, option: str, where: str) -> str:
@@ -65,7 +65,7 @@ def load_unified(network: Any, option: str, where: str) -> str:
     if torch.get_default_device().type == "meta":
         return ""
     published = "stabilityai/stable-diffusion-2-1-base"
-    return _load_unet((network.denoiser,), network.denoiser.config, _UNIFIED, option, where, published)
+    return load_unet((network.denoiser,), network.denoiser.config, _UNIFIED, option, where, published)
 
 
 def load_motion(network: Any, option: str, where: str) -> str:
@@ -129,22 +129,41 @@ _MOTION: Final = {
 """What has to agree: of the published config, of the network's, and the network's own option for it."""
 
 
-def _load_unet(
+def load_unet(
     unets: tuple[nn.Module, ...],
     own: Mapping[str, Any],
     names: Mapping[str, tuple[str, str]],
     option: str,
     where: str,
     published: str,
+    kind: str = "UNet2DConditionModel",
+    new: tuple[str, ...] = _NEW,
 ) -> str:
-    """Put a published 2D UNet, whose sizes agree with `own` by `names`, into each of some; SHA-256 of its weights."""
+    """Put a published UNet into each of some networks; nothing of it may be left over.
+
+    Args:
+        unets: what it is put into.
+        own: their config.
+        names: what has to agree: of the published config, of the own, and the network's option that sets it.
+        option: name of the option that says where it is, for messages.
+        where: its folder, that of a pipeline with `unet/`, or a hub name.
+        published: hub name of the usual one, for messages.
+        kind: diffusers' class.
+        new: parts of names of weights that the published one lacks.
+
+    Returns:
+        SHA-256 of the file of weights.
+
+    Raises:
+        ConfigError: none there, a UNet of another version, or a damaged file.
+    """
     get = f"{published} --include 'unet/*'"
-    folder, weights = _find(option, where, ("", "unet"), "a UNet2DConditionModel", get)
-    config = _config(folder, option, where, "UNet2DConditionModel")
+    folder, weights = _find(option, where, ("", "unet"), f"a {kind}", get)
+    config = _config(folder, option, where, kind)
     _agree(config, own, names, option, where, "a UNet of another version")
     state = _read(weights, option, where)
     for unet in unets:
-        _put(unet, state, _NEW, option, weights)
+        _put(unet, state, new, option, weights)
     return file_hash(weights)
 
 

@@ -1,4 +1,4 @@
-"""A tiny AutoencoderKL with random weights, saved as published ones are."""
+"""Tiny autoencoders with random weights, saved as published ones are."""
 
 from pathlib import Path
 
@@ -18,5 +18,16 @@ def save_autoencoder(folder: Path, seed: int = 0) -> Path:
         up_block_types=("UpDecoderBlock2D",) * 3,
         norm_num_groups=2,
         latent_channels=4,
+    ).save_pretrained(folder)
+    return folder
+
+
+def save_temporal_autoencoder(folder: Path, seed: int = 0) -> Path:
+    """Save SVD's kind, whose decoder mixes frames, that makes a latent of 4 x 4 pixels; gives the folder."""
+    from diffusers import AutoencoderKLTemporalDecoder
+
+    torch.manual_seed(seed)
+    AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 32, 32), down_block_types=("DownEncoderBlock2D",) * 3, latent_channels=4
     ).save_pretrained(folder)
     return folder

@@ -28,6 +28,34 @@ def windows(length: int, window: int, overlap: int | None = None) -> list[tuple[
     return spans
 
 
+def anchored_windows(length: int, window: int, overlap: int | None = None) -> list[tuple[int, int]]:
+    """The same of windows all of which show frame 0 in front: the others have one frame less of their own.
+
+    Args:
+        length: frames of the sequence.
+        window: frames at once, frame 0 among them.
+        overlap: frames, beside frame 0, that a window shares with the one before; None is a quarter of the window, as
+            far as that leaves one frame that is new.
+
+    Raises:
+        ValueError: an overlap that is negative or leaves nothing new, or a window that holds nothing but frame 0.
+    """
+    spans = [(0, min(window, length))]
+    own = window - 1
+    if length > window and own < 1:
+        raise ValueError(f"windows of {window} frame hold nothing but the first one: give 2 or more")
+    overlap = min(window // 4, max(0, own - 1)) if overlap is None else overlap
+    if not 0 <= overlap < max(own, 1):
+        raise ValueError(
+            f"overlap has to be from 0 to {max(own, 1) - 1} (the window has {window} frames, one of them the first of "
+            f"all), got {overlap}"
+        )
+    while spans[-1][1] < length:
+        end = min(spans[-1][1] + own - overlap, length)
+        spans.append((end - own, end))
+    return spans
+
+
 def seams(length: int, window: int, overlap: int | None = None) -> list[int]:
     """Frames at which a new window takes over: the first ones that it generated."""
     return [end for _, end in windows(length, window, overlap)[:-1]]

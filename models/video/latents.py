@@ -1,10 +1,14 @@
 """Frames to latents of a variational autoencoder and back, in chunks: the same for shards, training and sampling."""
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from models.video.temporal_decoding import decode_chunks, is_temporal
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -47,18 +51,46 @@ def decode(
     """Latents (..., C, h, w), not scaled, to frames (..., 3, H, W) in [0, 1].
 
     Args:
-        network: the autoencoder.
+        network: the autoencoder. Where its decoder mixes frames, those are the axis in front of C.
         latents: on any device.
         size: height and width of the frames that were encoded; what padding added is cut off. All is kept where None.
         chunk: frames that pass it together; as many as hold `CHUNK_PIXELS` where None.
     """
-    flat, factor = latents.flatten(0, -4), downscaling(network)
-    parts = []
-    for part in flat.split(chunk or _chunk(flat.shape[-2] * factor, flat.shape[-1] * factor)):
-        pictures = network.decode(part.to(network.device).to(network.dtype)).sample
-        pictures = pictures if size is None else cropped(pictures, size)
-        parts.append((pictures / 2 + 0.5).clamp(0, 1))
-    return torch.cat(parts).unflatten(0, latents.shape[:-3])
+    flat, before = latents.flatten(0, -4), latents.shape[:-3]
+    if not is_temporal(network):
+        return torch.cat(list(decode_pieces(network, [flat], size, chunk))).unflatten(0, before)
+    videos = flat.unflatten(0, (-1, before[-1]))
+    return torch.cat([f for video in videos for f in decode_pieces(network, [video], size, chunk)]).unflatten(0, before)
+
+
+@torch.no_grad()
+def decode_pieces(
+    network: "AutoencoderKL", pieces: Iterable[Tensor], size: tuple[int, int] | None = None, chunk: int | None = None
+) -> Iterator[Tensor]:
+    """The same of a video whose latents (n, C, h, w) come in pieces: its frames (m, 3, H, W), as they become final."""
+    if is_temporal(network):
+        decoded = (frames[0] for frames in _mixed(network, pieces, chunk))
+    else:
+        decoded = _each(network, pieces, chunk)
+    for frames in decoded:
+        frames = frames if size is None else cropped(frames, size)
+        yield (frames / 2 + 0.5).clamp(0, 1)
+
+
+def _each(network: "AutoencoderKL", pieces: Iterable[Tensor], chunk: int | None) -> Iterator[Tensor]:
+    """By a decoder that sees frames alone."""
+    for piece in pieces:
+        for part in piece.split(chunk or _chunk_of(network, piece)):
+            yield network.decode(part.to(network.device).to(network.dtype)).sample
+
+
+def _mixed(network: Any, pieces: Iterable[Tensor], chunk: int | None) -> Iterator[Tensor]:
+    """By a decoder that mixes them; (1, m, 3, H, W)."""
+    latents = iter(pieces)
+    first = next(latents, None)
+    if first is not None:
+        many = (piece[None] for piece in chain([first], latents))
+        yield from decode_chunks(network, many, chunk or max(2, _chunk_of(network, first)))
 
 
 def sampled(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
@@ -90,6 +122,11 @@ def latent_size(network: "AutoencoderKL", height: int, width: int) -> tuple[int,
     """Rows and columns of latents of a picture: ceil(H / f) and ceil(W / f)."""
     factor = downscaling(network)
     return -(-height // factor), -(-width // factor)
+
+
+def _chunk_of(network: "AutoencoderKL", latents: Tensor) -> int:
+    factor = downscaling(network)
+    return _chunk(latents.shape[-2] * factor, latents.shape[-1] * factor)
 
 
 def _chunk(height: int, width: int) -> int:

@@ -20,10 +20,19 @@ class LatentNetwork:
         self.autoencoder, self.latent_scale = sha256, scale
         self._hub_mixin_config |= {"autoencoder": sha256, "latent_scale": scale}  # saved as config.json
 
-    def put_image_tokens(self: Any, image_channels: int, channels: int) -> None:
-        """Make what brings the image encoder's tokens to those that are read, or one learned token without one."""
+    def put_image_tokens(self: Any, image_channels: int, channels: int, plain: bool = False) -> None:
+        """Make what brings the image encoder's tokens to those that are read, or one learned token without one.
+
+        Args:
+            image_channels: of the encoder's tokens; 0 is none.
+            channels: of those that are read.
+            plain: tokens go in as they are until that is trained, for UNets that were trained on them (SVD's).
+        """
         self.image_channels = image_channels
-        if image_channels:
+        if image_channels and plain:
+            self.image_projection = nn.Sequential(nn.Linear(image_channels, channels, bias=False))
+            nn.init.eye_(self.image_projection[0].weight)
+        elif image_channels:
             self.image_projection = nn.Sequential(nn.Linear(image_channels, channels), nn.LayerNorm(channels))
         else:
             self.image_token = nn.Parameter(torch.randn(1, channels))

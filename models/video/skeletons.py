@@ -65,13 +65,14 @@ LAYERS: Final = (
 
 
 @torch.no_grad()
-def draw_skeletons(pose: Tensor, height: int, width: int) -> Tensor:
+def draw_skeletons(pose: Tensor, height: int, width: int, layers: Sequence[Strokes] = LAYERS) -> Tensor:
     """Pictures of poses (MMGT-14).
 
     Args:
-        pose: (..., 134, 3) x and y as fractions of the frame, score.
+        pose: (..., 134, 3) x and y as fractions of the frame, score; further points for layers that have them.
         height: rows H.
         width: columns W.
+        layers: what is drawn, the lowest first.
 
     Returns:
         (..., 3, H, W) in [0, 1], on black. Points with a score below 0.3, or far outside, are not drawn; limbs that
@@ -81,7 +82,7 @@ def draw_skeletons(pose: Tensor, height: int, width: int) -> Tensor:
     pictures = flat.new_zeros(len(flat), 3, height, width)
     if not pose.is_meta:  # where there are no numbers there is nothing to draw
         for frames, canvas in zip(*(x.split(_at_once(height, width)) for x in (flat, pictures)), strict=True):
-            _draw(canvas, frames)
+            _draw(canvas, frames, layers)
     return pictures.view(*pose.shape[:-2], 3, height, width)
 
 
@@ -90,17 +91,17 @@ def _at_once(height: int, width: int) -> int:
     return max(1, min(64, 4 * BUDGET // (height * width)))
 
 
-def _draw(canvas: Tensor, pose: Tensor) -> None:
+def _draw(canvas: Tensor, pose: Tensor, layers: Sequence[Strokes]) -> None:
     """Puts poses (N, 134, 3) on a canvas (N, 3, H, W)."""
     height, width = canvas.shape[-2:]
     visible = (pose[..., 2] >= THRESHOLD) & pose.isfinite().all(-1) & ((pose[..., :2] - 0.5).abs() <= FAR).all(-1)
     xy = torch.where(visible[..., None], pose[..., :2], 0) * torch.tensor((width, height), device=pose.device)
     scale = min(height, width) / REFERENCE_SIZE
-    radii = [max(THINNEST, layer.radius * scale) for layer in LAYERS]
-    ends = [(torch.tensor(layer.starts), torch.tensor(layer.ends)) for layer in LAYERS]
+    radii = [max(THINNEST, layer.radius * scale) for layer in layers]
+    ends = [(torch.tensor(layer.starts), torch.tensor(layer.ends)) for layer in layers]
     ends = [(a.to(pose.device), b.to(pose.device)) for a, b in ends]
     boxes = torch.stack([_box(xy, visible, torch.cat(both)) for both in ends]).tolist()  # the one look at numbers
-    for layer, radius, (a, b), (x0, y0, x1, y1) in zip(LAYERS, radii, ends, boxes, strict=True):
+    for layer, radius, (a, b), (x0, y0, x1, y1) in zip(layers, radii, ends, boxes, strict=True):
         left, right = max(0, int(x0 - radius - 1)), min(width, int(x1 + radius + 2))
         top, bottom = max(0, int(y0 - radius - 1)), min(height, int(y1 + radius + 2))
         if left >= right or top >= bottom:

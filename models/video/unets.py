@@ -21,6 +21,9 @@ from models.video.slots import Bank, put_slots
 Attend = Callable[[Any, int, Tensor], Tensor]
 """What follows the resnet of a layer: the block, which of its layers, hidden states (N, c, h, w) to the same."""
 
+Resnet = Callable[[nn.Module], Callable[..., Tensor]]
+"""How a resnet is called with hidden states and times: SVD's want to know more."""
+
 
 @dataclass(frozen=True)
 class UNetSizes:
@@ -223,12 +226,14 @@ def size_name(height: int, width: int) -> str:
     return f"{height}x{width}"
 
 
-def walk(unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recompute: bool) -> Tensor:
+def walk(
+    unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recompute: bool, layer: Resnet = lambda resnet: resnet
+) -> Tensor:
     """All layers between the first and the last convolution, for hidden states (N, c, h, w) and times (N, E)."""
-    hidden, skipped = walk_down(unet, hidden, embedding, attend, recompute)
+    hidden, skipped = walk_down(unet, hidden, embedding, attend, recompute, layer)
     for block in unet.up_blocks:
         for index, resnet in enumerate(block.resnets):
-            hidden = run(_joined(resnet), hidden, skipped.pop(), embedding, recompute=recompute)
+            hidden = run(_joined(layer(resnet)), hidden, skipped.pop(), embedding, recompute=recompute)
             hidden = attend(block, index, hidden)
         for larger in block.upsamplers or ():
             hidden = larger(hidden, output_size=skipped[-1].shape[-2:])  # also where a level was odd
@@ -236,21 +241,21 @@ def walk(unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recompute
 
 
 def walk_down(
-    unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recompute: bool
+    unet: Any, hidden: Tensor, embedding: Tensor, attend: Attend, recompute: bool, layer: Resnet = lambda resnet: resnet
 ) -> tuple[Tensor, list[Tensor]]:
     """The layers down to the middle, and it: its hidden states, and what the way up takes, the last first."""
     skipped = [hidden]
     for block in unet.down_blocks:
         for index, resnet in enumerate(block.resnets):
-            hidden = attend(block, index, run(resnet, hidden, embedding, recompute=recompute))
+            hidden = attend(block, index, run(layer(resnet), hidden, embedding, recompute=recompute))
             skipped.append(hidden)
         for smaller in block.downsamplers or ():
             hidden = smaller(hidden)
             skipped.append(hidden)
     middle = unet.mid_block
-    hidden = run(middle.resnets[0], hidden, embedding, recompute=recompute)
+    hidden = run(layer(middle.resnets[0]), hidden, embedding, recompute=recompute)
     for index, resnet in enumerate(middle.resnets[1:]):
-        hidden = run(resnet, attend(middle, index, hidden), embedding, recompute=recompute)
+        hidden = run(layer(resnet), attend(middle, index, hidden), embedding, recompute=recompute)
     return hidden, skipped
 
 
@@ -274,5 +279,5 @@ def motion_layer(module: nn.Module, frames: int) -> Callable[..., Tensor]:
     return lambda hidden: module(hidden, num_frames=frames)
 
 
-def _joined(resnet: nn.Module) -> Callable[..., Tensor]:
+def _joined(resnet: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return lambda hidden, skipped, embedding: resnet(torch.cat([hidden, skipped], 1), embedding)

@@ -290,6 +290,28 @@ def test_each_condition_has_a_weight_of_its_own(weights):
     assert calls == [2 * sum(share != 0 for share in shares)]
 
 
+@pytest.mark.paper("VA-11")
+@pytest.mark.parametrize("second", [None, 3.0])
+def test_a_weight_may_differ_from_frame_to_frame(second):
+    """none + w (all - none), with a weight for each frame, beside a condition that has one for all."""
+    ramp, calls = torch.linspace(1, 3, 4)[:, None, None], []
+
+    def predict(x, levels, given, left_out):
+        calls.append(len(x))
+        told = 7 + 10.0 * ~left_out["a"] + 100.0 * ~left_out["b"]
+        return told[:, None, None, None, None].expand_as(x)
+
+    x = normal(2, 3, 4, 2, 2)
+    weights = {"a": ramp, "b": ramp if second is None else second}
+    output = ClassifierFree(**weights).prepare(predict, ())(x, torch.tensor([1.0, 2.0]))
+    expected = 7 + 10 * ramp + 100 * weights["b"]
+    torch.testing.assert_close(output, expected.expand_as(x))
+    assert calls == [4 if second is None else 6]
+    one = ClassifierFree(a=torch.ones(4, 1, 1), b=torch.ones(4, 1, 1)).prepare(predict, ())
+    one(x, torch.tensor([1.0, 2.0]))
+    assert calls[1:] == [2], "weights of 1 are no guidance"
+
+
 def test_without_guidance_nothing_is_left_out():
     def predict(x, levels, given, left_out):
         assert left_out == {}

@@ -14,7 +14,7 @@ from pretrained import autoencoders
 from pretrained.autoencoders import CONFIG, OURS, WEIGHTS, load_autoencoder
 from pretrained.hub import HubError
 from settings import ConfigError
-from tests.autoencoders import save_autoencoder
+from tests.autoencoders import save_autoencoder, save_temporal_autoencoder
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,28 @@ def test_what_a_run_exports_is_read_here_and_by_diffusers(tmp_path):
         load_autoencoder("network", str(tmp_path))
 
 
+@pytest.mark.paper("VA-11")
+@pytest.mark.parametrize("inside", ["", "vae"])
+def test_svds_kind_is_read_strictly(tmp_path, inside):
+    folder = save_temporal_autoencoder(tmp_path / inside)
+    network, sha256 = load_autoencoder("network", str(tmp_path))
+    assert type(network).__name__ == "AutoencoderKLTemporalDecoder"
+    assert sha256 == hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    assert not any(p.requires_grad for p in network.parameters())
+    state = load_file(folder / WEIGHTS)
+    assert state.keys() == network.state_dict().keys()
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in state.items())
+    with torch.device("meta"):
+        planned, _ = load_autoencoder("network", str(tmp_path))
+    assert type(planned) is type(network)
+    with pytest.raises(ConfigError, match="an AutoencoderKL is needed; .* is of AutoencoderKLTemporalDecoder"):
+        load_autoencoder("network", str(tmp_path), ("AutoencoderKL",))
+    state.pop("decoder.time_conv_out.bias")
+    save_file(state, folder / WEIGHTS)
+    with pytest.raises(ConfigError, match=r"does not fit its config\.json: decoder\.time_conv_out\.bias"):
+        load_autoencoder("network", str(tmp_path))
+
+
 def test_a_run_that_has_not_ended_is_named(tmp_path):
     (tmp_path / "config.yaml").write_text("stage: {name: video.autoencoder}")
     with pytest.raises(ConfigError, match=r"no export yet; .*trainers\.export --run"):
@@ -118,7 +140,7 @@ def _other(folder: Path) -> None:
     [
         (_lacking, r"does not fit its config\.json: quant_conv"),
         (_cut, "cannot be read"),
-        (_other, "an AutoencoderKL is needed; .* is of UNet2DModel"),
+        (_other, "an AutoencoderKL or AutoencoderKLTemporalDecoder is needed; .* is of UNet2DModel"),
         (lambda folder: (folder / CONFIG).write_text("no json"), "is of no network of diffusers"),
         (lambda folder: (folder / WEIGHTS).unlink(), "no saved AutoencoderKL there"),
         (shutil.rmtree, "no such folder"),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datamodules.media.files import SAMPLE_RATE
 from models.video.audio_projection import HANDCRAFTED
-from models.video.latents import decode
+from models.video.latents import decode_pieces
 from models.video.speech import speech_features
 from pretrained.exports import Export, load_network
 from pretrained.hashes import short
@@ -132,7 +132,6 @@ class LatentAnimator:
 @torch.no_grad()
 def decoded(latents: Latents, pieces: Iterator[Tensor], size: tuple[int, int], batch: int) -> Iterator[np.ndarray]:
     """Frames (H, W, 3) uint8 of pieces of latents (1, C, n, h, w), not scaled, one after another."""
-    for piece in pieces:
-        for part in piece[0].transpose(0, 1).split(batch):
-            pixels = (decode(latents.network, part, size) * 255).round().to(torch.uint8)
-            yield from pixels.permute(0, 2, 3, 1).cpu().numpy()
+    in_time = (piece[0].transpose(0, 1) for piece in pieces)
+    for part in decode_pieces(latents.network, in_time, size, batch):
+        yield from (part * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

@@ -231,7 +231,7 @@ class AutoencoderStage(Stage):
 
 def _from_base(base: str, options: Mapping[str, Any]) -> VideoAutoencoder:
     """The autoencoder of `stage.base`. Raises ConfigError for options that say other sizes than it has."""
-    vae, _ = load_autoencoder("stage.base", base)
+    vae, _ = load_autoencoder("stage.base", base, ("AutoencoderKL",))
     defaults = inspect.signature(VideoAutoencoder).parameters
     for name, value in options.items():
         own = vae.config.get(name)

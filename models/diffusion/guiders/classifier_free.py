@@ -8,6 +8,7 @@ from torch import Tensor
 from models.diffusion.conditions import stacked
 from models.diffusion.guiders import Conditioned, Denoiser
 
+Weight = float | Tensor
 
 class ClassifierFree:
     """Goes further in the direction in which each condition leads.
@@ -17,17 +18,18 @@ class ClassifierFree:
     what has no weight is not asked for: with all weights 1 that is one plain prediction.
 
     Args:
-        weights: of each condition by name. 1 is as the network was trained, 0 leaves the condition out.
+        weights: of each condition by name. 1 is as the network was trained, 0 leaves the condition out. A tensor is
+            multiplied with x0: (T, 1, 1) has a weight for each frame of (B, C, T, h, w), as SVD has it.
     """
 
-    def __init__(self, **weights: float):
+    def __init__(self, **weights: Weight):
         if not weights:
             raise ValueError("classifier-free guidance needs the weight of at least one condition")
         self.names = list(weights)
-        given = [1.0, *weights.values(), 0.0]
+        given: list[Weight] = [1.0, *weights.values(), 0.0]
         # Prediction k has the first k conditions; it counts by the weight of the k-th less that of the next.
         shares = [given[k] - given[k + 1] for k in range(len(weights) + 1)]
-        self.parts = [(k, share) for k, share in enumerate(shares) if share != 0][::-1]
+        self.parts = [(k, share) for k, share in enumerate(shares) if _counts(share)][::-1]
         """(how many of the conditions it has, share) of each prediction that is asked for, most conditions first."""
 
     def prepare(self, predict: Conditioned, conditions: Any) -> Denoiser:
@@ -43,8 +45,13 @@ class ClassifierFree:
             output = predict(stacked(x, passes), levels.repeat(passes), conditions, left_out).chunk(passes)
             if passes == 1:
                 return output[0]
+            shares = [share.to(x) if isinstance(share, Tensor) else share for _, share in self.parts]
             if passes == 2:
-                return torch.lerp(output[1], output[0], self.parts[0][1])
-            return sum((share * x0 for (_, share), x0 in zip(self.parts, output, strict=True)), torch.zeros_like(x))
+                return torch.lerp(output[1], output[0], shares[0])
+            return sum((share * x0 for share, x0 in zip(shares, output, strict=True)), torch.zeros_like(x))
 
         return denoise
+
+
+def _counts(share: Weight) -> bool:
+    return bool((share != 0).any()) if isinstance(share, Tensor) else share != 0
