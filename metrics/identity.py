@@ -1,72 +1,17 @@
 """Is it still the same person? CSIM by ArcFace."""
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from metrics.faces import ARCFACE_SIDE, arcface_crops
 from metrics.frames import as_bytes
 from metrics.sources import Sourced, source_of
-from pretrained.weights import Published, advice, find_file
-from settings import ConfigError
-
-R50: Final = Published(
-    "ArcFace ResNet-50 of WebFace600K",
-    ("w600k_r50.onnx",),
-    "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43",
-    "insightface, buffalo_l.zip of https://github.com/deepinsight/insightface/releases/tag/v0.7",
-)
-R100: Final = Published(
-    "ArcFace ResNet-100 of Glint360K",
-    ("glintr100.onnx",),
-    "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf",
-    "insightface, antelopev2.zip of https://github.com/deepinsight/insightface/releases/tag/v0.7",
-)
-
-
-class ArcFace:
-    """insightface's ArcFace in onnxruntime: faces (N, 112, 112, 3) uint8 RGB to embeddings (N, 512).
-
-    Args:
-        weights: `w600k_r50.onnx` or `glintr100.onnx`, a folder that holds one of them, or a hub name.
-
-    Raises:
-        ConfigError: no such file, or one with other inputs and outputs.
-    """
-
-    def __init__(self, weights: str | Path) -> None:
-        import onnxruntime
-
-        self.path, self.source = find_file(weights, R50, R100)
-        there = onnxruntime.get_available_providers()
-        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
-        try:
-            self._session = onnxruntime.InferenceSession(str(self.path), providers=providers)
-        except Exception as error:  # onnxruntime has a dozen kinds of its own for damaged files, with no common parent
-            raise ConfigError(
-                f"{self.path} is not an ONNX file that can be used ({str(error).splitlines()[0]}); "
-                f"{advice((R50, R100))}"
-            ) from None
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or list(inputs[0].shape[1:]) != [3, ARCFACE_SIDE, ARCFACE_SIDE]:
-            raise ConfigError(f"{self.path} has other inputs or outputs than ArcFace has; {advice((R50, R100))}")
-        self._input = inputs[0].name
-        self._batch = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else 32
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return ArcFace, (self.path,)
-
-    def __call__(self, faces: np.ndarray) -> np.ndarray:
-        """Embeddings (N, D) of faces (N, 112, 112, 3), uint8 RGB; not scaled to length 1."""
-        scaled = (faces.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5
-        starts = range(0, len(scaled), self._batch)
-        return np.concatenate(
-            [self._session.run(None, {self._input: scaled[at : at + self._batch]})[0] for at in starts]
-        )
+from models.human.aligned_face import ARCFACE_SIDE, arcface_crops
+from pretrained.faces import ArcFace
 
 
 class CSIM(Sourced, Metric):
@@ -112,7 +57,7 @@ class CSIM(Sourced, Metric):
                 `generated_points`.
             reference: (1, 3, H, W), one picture for all frames, or (T, 3, H, W), likewise.
             generated_points: (T, 5, 2) eyes, nose and corners of the mouth as fractions of the frame, as
-                `metrics.faces.five_points` gives them; NaN where there is no face.
+                `models.human.aligned_face.five_points` gives them; NaN where there is no face.
             reference_points: (1, 5, 2) or (T, 5, 2), likewise.
 
         Raises:

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 from skimage.transform import SimilarityTransform
 
 from metrics import CSIM
-from metrics.faces import ARCFACE_POINTS, arcface_crops, five_points, similarity
-from metrics.identity import ArcFace
+from models.human.aligned_face import ARCFACE_POINTS, arcface_crops, five_points, similarity
+from pretrained.faces import ArcFace
 from settings import ConfigError
 
 SIZE = 3 * 112 * 112

@@ -36,7 +36,8 @@ class Pretrained:
     """
 
     def __init__(self, weights: Mapping[str, str], others: Sequence[str] = ()):
-        from metrics import expression, fid, fvd, identity, lpips
+        from metrics import expression, fid, fvd, lpips
+        from pretrained.faces import ArcFace
 
         unknown = [name for name in weights if name not in WEIGHTS]
         if unknown:
@@ -45,7 +46,7 @@ class Pretrained:
             "alexnet": lpips.lpips_network,
             "inception": fid.Inception,
             "i3d": fvd.I3D,
-            "arcface": identity.ArcFace,
+            "arcface": ArcFace,
             "deep3d": expression.Deep3D,
         }
         self.networks = {name: makers[name](path) for name, path in weights.items()}
@@ -111,7 +112,7 @@ class Pretrained:
             generated, truth: (T, 3, H, W) uint8 or float in [0, 1].
             pose: (T, 134, 3) of the true frames, where the generated heads are meant to be where the true ones are.
         """
-        from metrics.faces import five_of, five_points
+        from models.human.aligned_face import five_of, five_points
 
         some, true_some = generated[::EVERY], truth[::EVERY]
         made_faces, true_faces = self.faces(some), self.faces.of_truth(truth)

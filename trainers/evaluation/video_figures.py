@@ -169,7 +169,7 @@ class Tally:
 
     def _identity(self, generated: Tensor, shot: Shot, network: Any) -> float:
         import metrics
-        from metrics.faces import five_of
+        from models.human.aligned_face import five_of
 
         some, finder = generated[::EVERY], self.yardsticks.pretrained.faces
         part = len(some) // 3
