@@ -17,9 +17,7 @@ def is_temporal(network: Any) -> bool:
 
 
 @torch.no_grad()
-def decode_chunks(
-    network: Any, pieces: Iterable[Tensor], chunk: int, overlap: int | None = None
-) -> Iterator[Tensor]:
+def decode_chunks(network: Any, pieces: Iterable[Tensor], chunk: int, overlap: int | None = None) -> Iterator[Tensor]:
     """Frames about [-1, 1] of latents that come in pieces, as they become final; memory is that of a chunk.
 
     Args:

@@ -125,8 +125,10 @@ def test_head_half_body_and_whole_body_are_drawn_as_far_as_they_are_inside():
     """One person from nearer and nearer: what lies outside is cut off, and stays away from what is inside."""
     pose = torch.full((POINTS, 3), -1.0)
     pose[:, 2] = 0
-    body = {NECK: (0.5, 0.2), RIGHT_SHOULDER: (0.45, 0.22), LEFT_SHOULDER: (0.55, 0.22), RIGHT_ELBOW: (0.42, 0.35),
-            RIGHT_WRIST: (0.4, 0.48), LEFT_ELBOW: (0.58, 0.35), 8: (0.47, 0.5), 9: (0.47, 0.7), 10: (0.47, 0.9)}  # fmt: skip
+    body = {
+        NECK: (0.5, 0.2), RIGHT_SHOULDER: (0.45, 0.22), LEFT_SHOULDER: (0.55, 0.22), RIGHT_ELBOW: (0.42, 0.35),
+        RIGHT_WRIST: (0.4, 0.48), LEFT_ELBOW: (0.58, 0.35), 8: (0.47, 0.5), 9: (0.47, 0.7), 10: (0.47, 0.9),
+    }  # fmt: skip
     for point, place in body.items():
         pose[point] = torch.tensor((*place, 1.0))
     pose[FACE] = torch.tensor((0.5, 0.12, 1.0))

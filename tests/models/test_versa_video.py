@@ -13,7 +13,7 @@ from models.diffusion.samplers.ddim import DDIM
 from models.versa.video.conditions import FACE, NAMES, VersaInputs
 from models.versa.video.face_attention import FaceTransformer, face_attentions
 from models.versa.video.network import VersaVideo
-from tests.models.versa_videos import B, SIZE, SMALL, T, changed, differs, fresh, inputs, noisy, tiny
+from tests.models.versa_videos import SIZE, SMALL, B, T, changed, differs, fresh, inputs, noisy, tiny
 from trainers.stage.base import SampleGenerator
 
 
@@ -385,7 +385,10 @@ def test_what_makes_no_sense_is_refused():
         (lambda: network(z, levels, inputs(network, (6, 3))), "the reference has 6 x 3 latents, the frames 5 x 3"),
         (lambda: network(z, levels, inputs(network, frames=2)), "pose is of 2 frames, but 3 are to be made"),
         (lambda: network(z, levels, dataclasses.replace(given, image=torch.ones(B, 2, 6))), "one token of the picture"),
-        (lambda: network(z, levels, dataclasses.replace(given, skeletons=given.skeletons[..., :4])), "poses were drawn"),
+        (
+            lambda: network(z, levels, dataclasses.replace(given, skeletons=given.skeletons[..., :4])),
+            "poses were drawn",
+        ),
         (lambda: network(z, levels, dataclasses.replace(given, audio=given.audio[..., 0])), r"audio has to be \(B, T"),
         (lambda: network.expression("bored"), "no expression is called 'bored'; the network knows neutral, happy, sad"),
     ):

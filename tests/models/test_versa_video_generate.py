@@ -57,7 +57,7 @@ def test_windows_that_all_show_the_first_frame(length, window, overlap, found):
 
 @pytest.mark.parametrize(("length", "window", "overlap"), [(5, 4, 3), (5, 4, -1), (2, 1, None)])
 def test_windows_that_do_not_go_on_are_refused(length, window, overlap):
-    with pytest.raises(ValueError, match="overlap has to be from 0 to 2|hold nothing but the first"):
+    with pytest.raises(ValueError, match=r"overlap has to be from 0 to 2|hold nothing but the first"):
         anchored_windows(length, window, overlap)
 
 

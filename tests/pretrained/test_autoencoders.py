@@ -107,7 +107,7 @@ def test_svds_kind_is_read_strictly(tmp_path, inside):
     with torch.device("meta"):
         planned, _ = load_autoencoder("network", str(tmp_path))
     assert type(planned) is type(network)
-    with pytest.raises(ConfigError, match="an AutoencoderKL is needed; .* is of AutoencoderKLTemporalDecoder"):
+    with pytest.raises(ConfigError, match=r"an AutoencoderKL is needed; .* is of AutoencoderKLTemporalDecoder"):
         load_autoencoder("network", str(tmp_path), ("AutoencoderKL",))
     state.pop("decoder.time_conv_out.bias")
     save_file(state, folder / WEIGHTS)

@@ -60,7 +60,7 @@ def test_a_face_network_is_found_by_name(tmp_path):
     assert network.channels == 7
     assert network.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert network(face(*PEOPLE[0])[None]).shape == (1, 7)
-    with pytest.raises(ConfigError, match="^identity=.*no such file.*identity=colours does with less") as caught:
+    with pytest.raises(ConfigError, match=r"^identity=.*no such file.*identity=colours does with less") as caught:
         load_face_network("identity", str(tmp_path / "other.onnx"))
     assert "\n" not in str(caught.value)
 

@@ -10,6 +10,7 @@ from models.diffusion.guiders import Conditioned, Denoiser
 
 Weight = float | Tensor
 
+
 class ClassifierFree:
     """Goes further in the direction in which each condition leads.
 

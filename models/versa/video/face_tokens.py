@@ -1,4 +1,4 @@
-"""What the attention to the face reads: who it is, what is said, which expression, how far the eyes are shut (VA-14)."""
+"""What the attention to the face reads: who it is, what is said, the expression, how far eyes are shut (VA-14)."""
 
 from collections.abc import Mapping
 
@@ -22,7 +22,9 @@ class FaceTokens(nn.Module):
         channels: of a token.
     """
 
-    def __init__(self, identity_channels: int, identity_tokens: int, audio_tokens: int, expressions: int, channels: int):
+    def __init__(
+        self, identity_channels: int, identity_tokens: int, audio_tokens: int, expressions: int, channels: int
+    ):
         super().__init__()
         self.identity_channels, self.expressions, self.channels = identity_channels, expressions, channels
         self.identity = nn.Linear(identity_channels, identity_tokens * channels)
