@@ -281,8 +281,8 @@ def both(*names: str) -> tuple[str, ...]:
 
 def check_sampling(network: Any) -> None:
     """Raises ConfigError for a diffusion that would take more steps than it is trained with."""
-    steps, trained = network.sampling_steps, network.noise.train_steps
-    if steps > trained:
+    steps, trained = network.sampling_steps, getattr(network.noise, "train_steps", None)
+    if trained is not None and steps > trained:  # noise of any size has no number of steps
         raise ConfigError(
             f"stage.network.sampling_steps is {steps}, but stage.network.train_steps is {trained}: a diffusion takes "
             f"no more steps than it is trained with; set stage.network.sampling_steps to 1 to {trained}"

@@ -27,7 +27,8 @@ class VersaInputs:
         identity: (B, A) a face network's embedding of the reference's face; zeros where there is none (VA-13).
         audio: (B, T, 2 m + 1, L, A) speech of the frames around each frame, by layer.
         expression: (B, T) int64 number of a label; -1 where it is unknown.
-        blink: (B, T) how far eyes are shut, 0 to 1; less where it is unknown.
+        blink: (B, T) height of the eyes over their width, as face.npz has it: some 0.3 open, less than 0.15 shut; less
+            than 0 where it is unknown.
         augmentation: (B,) strength of the noise on the reference; none where None.
         motion: (B,) SVD's motion bucket, 0 to 255; the network's own where None.
     """

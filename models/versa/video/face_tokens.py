@@ -1,12 +1,16 @@
 """What the attention to the face reads: who it is, what is said, the expression, how far eyes are shut (VA-14)."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.versa.video.conditions import FACE, VersaConditions
+
+OPEN: Final = 0.3
+"""Height of open eyes over their width."""
 
 
 class FaceTokens(nn.Module):
@@ -56,9 +60,9 @@ class FaceTokens(nn.Module):
         return torch.where((labels >= 0)[..., None], tokens, self.nulls["expression"])[:, :, None]
 
     def of_blink(self, ratio: Tensor) -> Tensor:
-        """How far eyes are shut (B, T), 0 to 1, less than 0 where unknown, to tokens (B, T, 1, D)."""
-        # As far from 0 as numbers that networks like: from -1, open, to 1, shut.
-        tokens = self.blink(2 * ratio.clamp(0, 1)[..., None] - 1)
+        """Height of the eyes over their width (B, T), less than 0 where unknown, to tokens (B, T, 1, D)."""
+        # From -1, shut, to 1, open as most eyes are.
+        tokens = self.blink(2 / OPEN * ratio.clamp(0, 1)[..., None] - 1)
         return torch.where((ratio >= 0)[..., None], tokens, self.nulls["blink"])[:, :, None]
 
     def forward(self, conditions: VersaConditions, frames: int, left_out: Mapping[str, Tensor]) -> Tensor:

@@ -21,7 +21,7 @@ class VersaDriving:
         skeletons: (B, n, 3, H, W) poses as `draw_pose_pictures` draws them, with the network's `head`.
         audio: (B, n, 2 m + 1, L, A) speech around each frame.
         expression: (B, n) number of a label; -1 where unknown.
-        blink: (B, n) how far eyes are shut, 0 to 1; -1 where unknown.
+        blink: (B, n) height of the eyes over their width; -1 where unknown.
     """
 
     skeletons: Tensor | None = None
