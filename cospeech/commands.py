@@ -64,6 +64,10 @@ COMMANDS: Final = {
         "preprocessing.synthetic_motion", "generate", "synthetic people who act as told",
         main="preprocessing.synthetic_motion.__main__", target="preprocessing.synthetic_motion.sets",
     ),
+    "synthetic-actors": _one(
+        "preprocessing.synthetic_actors", "generate", "synthetic people who act and speak, in pixels",
+        main="preprocessing.synthetic_actors.__main__", target="preprocessing.synthetic_actors.videos",
+    ),
     "configs": _one("settings.presets", "configs", "the shipped presets: name, stage, what each is for"),
     "completion": _one("settings.completion", "completion", "completion of commands and keys for bash or zsh"),
 }  # fmt: skip

@@ -54,7 +54,7 @@ def _person(canvas: Canvas, person: Figure, index: int) -> None:
         canvas.fill(curve(ear.mean(0) + 0.55 * (ear - ear.mean(0))), dark(look.skin, 0.22))
     canvas.fill(curve(parts["skin"]), look.skin)
     _shade(canvas, parts)
-    face(canvas, parts, person, index)
+    face(canvas, parts, look, float(person.motion.blink[index]))
     if "hair" in parts:
         hair(canvas, parts["hair"], look.hair)
     if look.glasses:
@@ -171,7 +171,7 @@ def _arm(canvas: Canvas, parts: dict[str, np.ndarray], who: Speaker, side: int) 
     cloth, edge = mix(look.cloth, dark(look.cloth, 0.5), 0.12), dark(look.cloth, 0.34)
     width = 0.043 * look.shoulders
     cuff = elbow + 0.86 * (wrist - elbow)
-    _hand(canvas, hand, look)
+    draw_hand(canvas, hand, look, 0.118 * look.hand)
     canvas.tube(elbow + 0.7 * (wrist - elbow), wrist, 0.026 * look.hand, 0.023 * look.hand, look.skin)
     # The sleeve's edge begins below the shoulder, so that the sleeve grows out of the trunk.
     canvas.tube(shoulder + 0.35 * (elbow - shoulder), elbow, width + 0.0015, 0.044, edge)
@@ -188,9 +188,17 @@ def _arm(canvas: Canvas, parts: dict[str, np.ndarray], who: Speaker, side: int) 
     canvas.line(np.stack([cuff - across, cuff + across]), edge, 0.005)
 
 
-def _hand(canvas: Canvas, hand: np.ndarray, look: Look) -> None:
+def draw_hand(canvas: Canvas, hand: np.ndarray, look: Look, length: float, size: float = 1.0) -> None:
+    """A hand from its key points.
+
+    Args:
+        canvas: drawn on.
+        hand: (21, 2).
+        look: whose.
+        length: from the wrist to the tip of the middle finger, which says how thick it is.
+        size: of edges, beside a synthetic speaker's.
+    """
     skin, edge = look.skin, dark(look.skin, 0.36)
-    length = 0.118 * look.hand
     wrist = hand[0]
     palm = np.stack([
         wrist + 0.16 * (hand[1] - hand[17]), hand[1], hand[5] + 0.2 * (hand[5] - hand[9]),
@@ -198,20 +206,22 @@ def _hand(canvas: Canvas, hand: np.ndarray, look: Look) -> None:
         wrist + 0.22 * (hand[17] - hand[1]),
     ])  # fmt: skip
     for finger in _FINGER_ORDER[:-1]:
-        _finger(canvas, hand[4 * finger + 1 : 4 * finger + 5], length, edge, skin, 0.074 if finger < 4 else 0.064)
+        _finger(canvas, hand[4 * finger + 1 : 4 * finger + 5], length, edge, skin, 0.074 if finger < 4 else 0.064, size)
     outline = curve(palm)
-    canvas.line(outline, edge, 0.004, True)
+    canvas.line(outline, edge, 0.004 * size, True)
     canvas.fill(outline, skin)
     for finger in _FINGER_ORDER[:-1]:
         knuckle = hand[4 * finger + 1]
         canvas.tube(knuckle + 0.3 * (wrist - knuckle), knuckle, 0.02 * length, 0.068 * length, skin)
         canvas.dot(knuckle, 0.03 * length, dark(skin, 0.1))
-    _finger(canvas, hand[1:5], length, edge, skin, 0.085)
+    _finger(canvas, hand[1:5], length, edge, skin, 0.085, size)
     canvas.tube(wrist * 0.5 + hand[1] * 0.5, hand[1], 0.1 * length, 0.09 * length, skin)
 
 
-def _finger(canvas: Canvas, joints: np.ndarray, length: float, edge: Colour, skin: Colour, thick: float) -> None:
+def _finger(
+    canvas: Canvas, joints: np.ndarray, length: float, edge: Colour, skin: Colour, thick: float, size: float
+) -> None:
     """One finger from its knuckle to its tip, its edge drawn first."""
-    canvas.line(joints, edge, 2 * thick * length + 0.006)
+    canvas.line(joints, edge, 2 * thick * length + 0.006 * size)
     canvas.line(joints, skin, 2 * thick * length)
     canvas.dot(joints[-1] + 0.02 * length, 0.45 * thick * length, light(skin, 0.25))

@@ -4,18 +4,24 @@ import numpy as np
 
 from preprocessing.synthetic import head
 from preprocessing.synthetic.canvas import Canvas, curve, dark, light, mix
-from preprocessing.synthetic.figure import Figure
 from preprocessing.synthetic.speakers import Colour, Look
 
 
-def face(canvas: Canvas, parts: dict[str, np.ndarray], person: Figure, index: int) -> None:
-    """Everything that lies on the skin of frame `index`."""
-    look = person.speaker.look
-    unit = head.UNIT * look.head
+def face(canvas: Canvas, parts: dict[str, np.ndarray], look: Look, blink: float, size: float = 1.0) -> None:
+    """Everything that lies on the skin.
+
+    Args:
+        canvas: drawn on.
+        parts: outlines of the face, of one frame.
+        look: whose.
+        blink: 0 open to 1 shut.
+        size: of the head in the picture, beside a synthetic speaker's.
+    """
+    unit = head.UNIT * look.head * size
     if "beard" in parts:
         canvas.fill(curve(parts["beard"]), mix(look.skin, look.hair, 0.72))
     for start, iris in ((0, parts["irises"][0]), (6, parts["irises"][1])):
-        _eye(canvas, parts["eyes"][start : start + 6], iris, look, unit, float(person.motion.blink[index]))
+        _eye(canvas, parts["eyes"][start : start + 6], iris, look, unit, blink)
     for start in (0, 5):
         brow = curve(parts["brows"][start : start + 5], False)
         thick = unit * 0.05 * np.interp(np.linspace(0, 1, len(brow)), [0, 0.7, 1], [0.25, 1, 0.8])[:, None] * [0, 1]
@@ -23,7 +29,7 @@ def face(canvas: Canvas, parts: dict[str, np.ndarray], person: Figure, index: in
             thick = thick[::-1]
         canvas.fill(np.concatenate([brow - thick, (brow + thick)[::-1]]), dark(look.hair, 0.15))
     _nose(canvas, parts["nose"], look, unit)
-    _mouth(canvas, parts["outer_lips"], parts["inner_lips"], look)
+    _mouth(canvas, parts["outer_lips"], parts["inner_lips"], look, head.UNIT * size)
 
 
 def _eye(canvas: Canvas, rim: np.ndarray, iris: np.ndarray, look: Look, unit: float, blink: float) -> None:
@@ -56,7 +62,7 @@ def _nose(canvas: Canvas, nose: np.ndarray, look: Look, unit: float) -> None:
     canvas.dot(nose[3] + [-unit * 0.02, -unit * 0.02], unit * 0.04, light(look.skin, 0.3))
 
 
-def _mouth(canvas: Canvas, outer: np.ndarray, inner: np.ndarray, look: Look) -> None:
+def _mouth(canvas: Canvas, outer: np.ndarray, inner: np.ndarray, look: Look, unit: float) -> None:
     red = mix(look.skin, (176, 58, 66), 0.55 if look.lips > 1 else 0.34)
     upper, lower = curve(inner[[0, 1, 2, 3, 4]], False), curve(inner[[4, 5, 6, 7, 0]], False)[::-1]
     top, bottom = curve(outer[:7], False), curve(outer[[6, 7, 8, 9, 10, 11, 0]], False)
@@ -66,19 +72,19 @@ def _mouth(canvas: Canvas, outer: np.ndarray, inner: np.ndarray, look: Look) -> 
     if gap[:, 1].max() * canvas.size > 0.6:
         canvas.fill(np.concatenate([upper, lower[::-1]]), (70, 20, 26))
         edge = np.minimum(gap, 0.55 * gap.max(0) * [1, 1]) * 0.62
-        teeth = upper + np.minimum(edge, head.UNIT * 0.085)
+        teeth = upper + np.minimum(edge, unit * 0.085)
         tongue = lower - 0.42 * gap
         canvas.fill(np.concatenate([tongue[5:-5], lower[::-1][5:-5]]), (176, 84, 88))
         canvas.fill(np.concatenate([upper, teeth[::-1]]), (244, 240, 232))
-        canvas.line(upper, dark(red, 0.4), head.UNIT * 0.014)
+        canvas.line(upper, dark(red, 0.4), unit * 0.014)
     else:
-        canvas.line(upper, dark(red, 0.55), head.UNIT * 0.026)
+        canvas.line(upper, dark(red, 0.55), unit * 0.026)
     shine = curve(outer[[8, 9, 10]], False) * 0.6 + curve(inner[[5, 6, 7]], False) * 0.4
-    canvas.line(shine, light(red, 0.22), head.UNIT * 0.022)
+    canvas.line(shine, light(red, 0.22), unit * 0.022)
 
 
-def hair(canvas: Canvas, outline: np.ndarray, colour: Colour) -> None:
-    """The hair in front of the head, with strands."""
+def hair(canvas: Canvas, outline: np.ndarray, colour: Colour, size: float = 1.0) -> None:
+    """The hair in front of the head, with strands; `size` as in `face`."""
     edge = curve(outline)
     canvas.fill(edge, colour)
     crown, line = outline[:11], outline[11:]
@@ -91,19 +97,27 @@ def hair(canvas: Canvas, outline: np.ndarray, colour: Colour) -> None:
             (pick * (len(roots) - 1)).astype(int)
         ]
         lit = between[int(0.55 * count) : int(0.88 * count)]
-        canvas.line(lit, light(colour, 0.13), 0.004)
-        canvas.line(between[int(0.08 * count) : int(0.45 * count)], dark(colour, 0.25), 0.003)
+        canvas.line(lit, light(colour, 0.13), 0.004 * size)
+        canvas.line(between[int(0.08 * count) : int(0.45 * count)], dark(colour, 0.25), 0.003 * size)
 
 
-def glasses(canvas: Canvas, parts: dict[str, np.ndarray]) -> None:
-    """Round glasses on the eyes, their arms to the ears."""
+def glasses(canvas: Canvas, parts: dict[str, np.ndarray], size: float = 1.0) -> None:
+    """Round glasses on the eyes, their arms to the ears; `size` as in `face`."""
     eyes, frame = parts["eyes"], (44, 36, 40)
     centres = eyes[:6].mean(0), eyes[6:].mean(0)
     across = centres[1] - centres[0]
     turn = np.linspace(0, 2 * np.pi, 25)[:-1]
     for centre in centres:
-        rim = centre + 0.36 * np.linalg.norm(across) * np.stack([np.cos(turn), 0.86 * np.sin(turn)], -1) + [0, 0.004]
-        canvas.line(rim, frame, 0.006, True)
-    canvas.line(np.stack([centres[0] + 0.36 * across, centres[1] - 0.36 * across]), frame, 0.006)
-    canvas.line(np.stack([centres[0] - 0.36 * across, parts["ears"][4] * 0.3 + parts["ears"][0] * 0.7]), frame, 0.006)
-    canvas.line(np.stack([centres[1] + 0.36 * across, parts["ears"][8] * 0.3 + parts["ears"][12] * 0.7]), frame, 0.006)
+        rim = (
+            centre
+            + 0.36 * np.linalg.norm(across) * np.stack([np.cos(turn), 0.86 * np.sin(turn)], -1)
+            + [0, 0.004 * size]
+        )
+        canvas.line(rim, frame, 0.006 * size, True)
+    canvas.line(np.stack([centres[0] + 0.36 * across, centres[1] - 0.36 * across]), frame, 0.006 * size)
+    canvas.line(
+        np.stack([centres[0] - 0.36 * across, parts["ears"][4] * 0.3 + parts["ears"][0] * 0.7]), frame, 0.006 * size
+    )
+    canvas.line(
+        np.stack([centres[1] + 0.36 * across, parts["ears"][8] * 0.3 + parts["ears"][12] * 0.7]), frame, 0.006 * size
+    )

@@ -53,7 +53,7 @@ def figure(speaker: Speaker, motion: Motion) -> Figure:
     look = speaker.look
     shapes = head.face(motion, look)
     outlines = {name: head.place(points, motion, look) for name, points in shapes.items()}
-    outlines |= {name: head.place(points, motion, look) for name, points in _hair(speaker, motion).items()}
+    outlines |= {name: head.place(points, motion, look) for name, points in hair_shapes(speaker, motion).items()}
     outlines |= _trunk(speaker, motion)
     outlines |= _arms(speaker, motion, outlines)
     keypoints, scores = _keypoints(motion.frames, outlines)
@@ -95,19 +95,8 @@ def _arms(speaker: Speaker, motion: Motion, outlines: dict[str, np.ndarray]) -> 
 
 def _hand(speaker: Speaker, motion: Motion, side: int) -> np.ndarray:
     """(T, 21, 2): the back of a hand that points inward, thumb up; bent fingers come towards the viewer."""
-    frames = motion.frames
     length = _HAND_LENGTH * speaker.look.hand
-    points = np.zeros((frames, 21, 2))
-    for number, (base, bones, slant) in enumerate(_FINGERS):
-        curl = motion.curl[:, side, number]
-        tilt = np.deg2rad(slant) * (0.55 + 0.9 * motion.spread[:, side])
-        at = np.repeat(np.array(base)[None], frames, 0)
-        points[:, 4 * number + 1] = at
-        for joint, bone in enumerate(bones):
-            bend = np.cos(curl * _BEND[joint] * (0.35 if number == 0 else 1.0))
-            turn = tilt * (1 - 0.25 * joint) if number == 0 else tilt
-            at = at + (bone * bend)[:, None] * np.stack([np.sin(turn), np.cos(turn)], -1)
-            points[:, 4 * number + 2 + joint] = at
+    points = hand_shape(motion.curl[:, side], motion.spread[:, side])
     # A hand at rest points inward and a little down.
     angle = np.deg2rad(-24.0 + motion.turn[:, side])[:, None]
     inward = 1.0 if side == 0 else -1.0
@@ -115,6 +104,27 @@ def _hand(speaker: Speaker, motion: Motion, side: int) -> np.ndarray:
     x = ahead * np.cos(angle) - thumb * np.sin(angle)
     y = -(ahead * np.sin(angle) + thumb * np.cos(angle))
     return motion.wrists[:, side, None] + length * np.stack([inward * x, y], -1)
+
+
+def hand_shape(curl: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """A hand that points up with its thumb at +x, (T, 21, 2) in hand lengths from the wrist.
+
+    Args:
+        curl: (T, 5) of the fingers from thumb to little, 0 straight to 1; bent ones come towards the viewer.
+        spread: (T,) of the fingers, 0 to 1.
+    """
+    frames = len(curl)
+    points = np.zeros((frames, 21, 2))
+    for number, (base, bones, slant) in enumerate(_FINGERS):
+        tilt = np.deg2rad(slant) * (0.55 + 0.9 * spread)
+        at = np.repeat(np.array(base)[None], frames, 0)
+        points[:, 4 * number + 1] = at
+        for joint, bone in enumerate(bones):
+            bend = np.cos(curl[:, number] * _BEND[joint] * (0.35 if number == 0 else 1.0))
+            turn = tilt * (1 - 0.25 * joint) if number == 0 else tilt
+            at = at + (bone * bend)[:, None] * np.stack([np.sin(turn), np.cos(turn)], -1)
+            points[:, 4 * number + 2 + joint] = at
+    return points
 
 
 def _keypoints(frames: int, outlines: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -138,7 +148,7 @@ def _keypoints(frames: int, outlines: dict[str, np.ndarray]) -> tuple[np.ndarray
     return points.astype(np.float32), scores.astype(np.float32)
 
 
-def _hair(speaker: Speaker, motion: Motion) -> dict[str, np.ndarray]:
+def hair_shapes(speaker: Speaker, motion: Motion) -> dict[str, np.ndarray]:
     """Outlines (n, 3) or (T, n, 3) in head units, where there are any: `hair_back` behind the head, `hair`, `beard`."""
     style, look = speaker.look.hairstyle, speaker.look
     shapes: dict[str, np.ndarray] = {}

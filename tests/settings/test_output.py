@@ -74,6 +74,7 @@ COMMANDS = {
     "preprocessing.motion.run": ("import_motion", "input=. output={out}"),
     "preprocessing.synthetic.__main__": ("generate", "output={out}"),
     "preprocessing.synthetic_motion.__main__": ("generate", "output={out}"),
+    "preprocessing.synthetic_actors.__main__": ("generate", "output={out}"),
     "trainers.animate": ("animate", "run=. out={out}"),
     "trainers.compare": ("compare", "run-a out={out}"),
     "trainers.dashboard": ("dashboard", "out={out}"),
