@@ -319,6 +319,18 @@ _TABLE: Final = (
         compressed=False,
     ),
     Key(
+        "identity.npz",
+        {
+            "embedding": Array(
+                ("T", "A"), "float16", "embedding of each frame's face by a face network, zeros where it is not seen",
+                usual={"A": 512}, channels="identity_channels",
+            ),
+            "network": _HASH,
+        },
+        f"{_FEATURES} (writer=identity), or set stage.network.face_attention=false",
+        compressed=False,
+    ),
+    Key(
         "implicit.npz",
         {
             "motion": Array(("T", 768), "float32", "motion features of implicit_motion.base (IM-4)"),

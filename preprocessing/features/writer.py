@@ -25,6 +25,7 @@ WRITERS: Final = Registry(
         "latents": "preprocessing.features.latents:LatentsWriter",
         "image": "preprocessing.features.image:ImageWriter",
         "speech": "preprocessing.features.speech:SpeechWriter",
+        "identity": "preprocessing.features.identity:IdentityWriter",
     },
 )
 
