@@ -88,9 +88,9 @@ def test_the_disc_has_one_size_and_follows_the_middle():
     torch.testing.assert_close(torch.stack([x, y], 1), middle, atol=0.05, rtol=0)
     assert x[1] - x[0] == pytest.approx(8.0, abs=0.05)
     areas = ink.sum((1, 2))
-    torch.testing.assert_close(areas, torch.full((3,), torch.pi * 4.5**2), rtol=0.05, atol=0)
+    torch.testing.assert_close(areas, torch.full((3,), torch.pi * 4**2), rtol=0.05, atol=0)
     larger = draw_pose_pictures(pose, 64, 64, head=0.125).mean(1).sum((1, 2))
-    torch.testing.assert_close(larger, torch.full((3,), torch.pi * 8.5**2), rtol=0.05, atol=0)
+    torch.testing.assert_close(larger, torch.full((3,), torch.pi * 8**2), rtol=0.05, atol=0)
 
 
 @pytest.mark.paper("VA-12")
@@ -109,11 +109,11 @@ def test_a_head_that_is_not_seen_is_not_drawn_and_a_far_one_is_where_the_nose_is
     without = pose.clone()
     without[HEAD_POINTS, 2] = 0
     assert torch.equal(face_middle(without), torch.tensor((-1.0, -1.0, 0.0)))
-    far = without.clone()
+    far = torch.full((POINTS, 3), -1.0)
+    assert not draw_pose_pictures(far, 64, 64).any()
     far[NOSE] = torch.tensor((0.25, 0.25, 0.9))
     assert torch.equal(face_middle(far), torch.tensor((0.25, 0.25, 1.0)))
     assert draw_pose_pictures(far, 64, 64)[:, 14:18, 14:18].min() == 1
-    assert not torch.equal(draw_pose_pictures(far, 64, 64), draw_pose_pictures(without, 64, 64))
     broken = pose.clone()
     broken[FACE] = torch.nan
     assert draw_pose_pictures(broken, 64, 64).isfinite().all()
@@ -139,4 +139,4 @@ def test_head_half_body_and_whole_body_are_drawn_as_far_as_they_are_inside():
         picture = draw_pose_pictures(near, 128, 96)
         assert picture.isfinite().all()
         assert picture[:, round(0.3 * 128), 48].min() == 1, "the head"
-        assert picture[0, :, :].amax() > 0.5, "shoulders, red"
+        assert picture[:, round(0.3 * 128) + 8 :].any(), "and what is below it"

@@ -110,7 +110,8 @@ def pose_video_unet(
     )
     if face:
         put_face_attention(unet)
-    return unet
+    # diffusers makes its mixing factors on the CPU, whatever the default device.
+    return unet.to(unet.conv_in.weight.device)
 
 
 def _output_of(transformer: nn.Module) -> Any:
