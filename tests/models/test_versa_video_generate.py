@@ -138,19 +138,15 @@ def test_in_the_overlap_the_one_before_counts_less_and_less(network):
     """x0 is that of the window before times 1 - share, and the window's own times share."""
     given, known = inputs(network, batch=1, frames=4), torch.full((1, 4, 3, *SIZE), 5.0)
     noise = torch.randn(1, 4, 4, *SIZE, generator=torch.Generator().manual_seed(0))
-    own = sample_window(network, given, noise, steps=1, guidance={**_guidance(network), **PLAIN})
+    own = sample_window(network, given, noise, steps=1, guidance=PLAIN)
     blended = sample_window(
-        network, given, noise, steps=1, guidance={**_guidance(network), **PLAIN}, known=known,
+        network, given, noise, steps=1, guidance=PLAIN, known=known,
         new=torch.tensor([0, 0.25, 0.75]),
     )  # fmt: skip
     torch.testing.assert_close(blended[:, :, 0], known[:, :, 0])
     torch.testing.assert_close(blended[:, :, 1], 0.75 * known[:, :, 1] + 0.25 * own[:, :, 1], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(blended[:, :, 2], 0.25 * known[:, :, 2] + 0.75 * own[:, :, 2], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(blended[:, :, 3], own[:, :, 3])
-
-
-def _guidance(network) -> dict:
-    return {"first": network.guidance_first, **network.guidance}
 
 
 @pytest.mark.paper("VA-11")
@@ -162,8 +158,7 @@ def test_guidance_rises_from_the_first_frame_to_the_last_as_in_svd(network):
     noise = torch.randn(1, 4, 4, *SIZE, generator=torch.Generator().manual_seed(0))
 
     def sampled(first: float, last: float) -> torch.Tensor:
-        guidance = {**_guidance(network), "first": first, "reference": last}
-        return sample_window(network, given, noise, steps=1, guidance=guidance)
+        return sample_window(network, given, noise, steps=1, guidance={"first": first, "reference": last})
 
     with_all, far, ramped = sampled(1, 1), sampled(2, 2), sampled(1, 2)
     share = torch.linspace(0, 1, 4)[:, None, None]

@@ -122,7 +122,8 @@ class LatentAnimator:
         own: dict[str, Any] = {"steps": self.network.sampling_steps}
         own |= {f"guidance_{name}": weight for name, weight in self.network.guidance.items()}
         if options.quality == "draft":
-            own = {name: min(value, DRAFT_STEPS if name == "steps" else 1.0) for name, value in own.items()}
+            most = {name: DRAFT_STEPS if name == "steps" else 1.0 for name in own}
+            own = {name: value if value is None else min(value, most[name]) for name, value in own.items()}
         asked = {name: getattr(options, name) for name in own}
         chosen = {name: own[name] if value is None else value for name, value in asked.items()}
         steps = chosen.pop("steps")

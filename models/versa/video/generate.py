@@ -57,7 +57,7 @@ def generate_latents(
     source: VersaSource,
     *,
     steps: int | None = None,
-    guidance: Mapping[str, float] | None = None,
+    guidance: Mapping[str, float | None] | None = None,
     seed: int = 0,
     window: int | None = None,
     overlap: int | None = None,

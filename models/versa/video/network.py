@@ -131,8 +131,9 @@ class VersaVideo(
         self.head, self.window, self.fps, self.autoencoder = head, window, fps, autoencoder
         self.audio_context, self.face_attention, self.expressions = audio_context, face_attention, tuple(expressions)
         self.motion_bucket, self.noise_augmentation = motion_bucket, noise_augmentation
-        self.sampling_steps, self.guidance_first = sampling_steps, guidance_first
-        self.guidance: dict[str, float | None] = {"reference": guidance_reference, "pose": guidance_pose}
+        self.sampling_steps = sampling_steps
+        self.guidance: dict[str, float | None] = {"first": guidance_first, "reference": guidance_reference}
+        self.guidance |= {"pose": guidance_pose}
         if face_attention:
             self.guidance |= {"identity": guidance_identity, "audio": guidance_audio}
             self.guidance |= {"expression": guidance_expression, "blink": guidance_blink}

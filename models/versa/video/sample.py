@@ -11,8 +11,8 @@ from models.diffusion.samplers.ddim import DDIM
 from models.versa.video.conditions import FACE, VersaConditions, VersaInputs
 from models.versa.video.network import VersaVideo
 
-FIRST = "first"
-"""What the weight of guidance in the first frame is called among those of conditions."""
+FIRST, REFERENCE = "first", "reference"
+"""What the weights of guidance in the first and in the last frame are called among those of conditions."""
 
 
 def ramp(first: float, last: float, numbers: Tensor, frames: int) -> Tensor:
@@ -30,17 +30,16 @@ def ramp(first: float, last: float, numbers: Tensor, frames: int) -> Tensor:
     return torch.lerp(torch.tensor(float(first)), torch.tensor(float(last)), share)[:, None, None]
 
 
-def guidance_weights(network: VersaVideo, given: Mapping[str, float]) -> dict[str, float | None]:
-    """Weights by condition, and of the first frame, those that are not given the network's.
+def guidance_weights(network: VersaVideo, given: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Weights by condition, and of the first frame, those that are not given the network's; None is the reference's.
 
     Raises:
         ValueError: an unknown condition.
     """
-    own = {FIRST: network.guidance_first, **network.guidance}
-    unknown = set(given) - set(own)
+    unknown = set(given) - set(network.guidance)
     if unknown:
-        raise ValueError(f"no condition is called '{min(unknown)}'; there are {', '.join(own)}")
-    return {**own, **given}
+        raise ValueError(f"no condition is called '{min(unknown)}'; there are {', '.join(network.guidance)}")
+    return {**network.guidance, **given}
 
 
 @torch.no_grad()
@@ -66,20 +65,19 @@ def sample_window(
         conditions: what it is told; guidance is by those that are there.
         noise: (B, C, T, h, w) standard normal, with which sampling starts.
         steps: sampling steps; None takes the network's.
-        guidance: weights by condition, and "first" (`guidance_weights`); None takes the network's.
+        guidance: weights by condition, and "first" (`guidance_weights`); those that are not given are the network's.
         numbers: (T,) of the frames in the whole video; None is 0 .. T - 1.
         first_window: frames of the video's first window; None is T.
         known: (B, C, K, h, w) what was made of the first frames before: in every step the predicted x0 goes over from
             it to the network's own.
         new: (K,) how far the network's own counts there, 0 to 1.
     """
-    weights = guidance_weights(network, {}) if guidance is None else guidance
+    weights = guidance_weights(network, guidance or {})
     frames = noise.shape[2]
     numbers = torch.arange(frames) if numbers is None else numbers
-    last = weights["reference"]
-    assert last is not None
-    by_reference = ramp(weights[FIRST] or 0.0, last, numbers, first_window or frames)
-    told = [name for name in network.guidance if name == "reference" or _told(conditions, name)]
+    first, last = (1.0 if weights[name] is None else weights[name] for name in (FIRST, REFERENCE))
+    by_reference = ramp(first, last, numbers, first_window or frames)
+    told = [name for name in network.guidance if name != FIRST and (name == REFERENCE or _told(conditions, name))]
     guider = ClassifierFree(**{name: _own(weights[name], name, by_reference) for name in told})
 
     def predict(x: Tensor, levels: Tensor, inputs: Any, left_out: Mapping[str, Tensor]) -> Tensor:
@@ -100,7 +98,7 @@ def sample_window(
 
 
 def _own(weight: float | None, name: str, by_reference: Tensor) -> Weight:
-    return by_reference if weight is None or name == "reference" else weight
+    return by_reference if weight is None or name == REFERENCE else weight
 
 
 def _told(conditions: VersaInputs | VersaConditions, name: str) -> bool:
