@@ -75,8 +75,9 @@ def sample_window(
     weights = guidance_weights(network, guidance or {})
     frames = noise.shape[2]
     numbers = torch.arange(frames) if numbers is None else numbers
-    first, last = (1.0 if weights[name] is None else weights[name] for name in (FIRST, REFERENCE))
-    by_reference = ramp(first, last, numbers, first_window or frames)
+    first, last = weights[FIRST], weights[REFERENCE]
+    ends = (1.0 if first is None else first, 1.0 if last is None else last)
+    by_reference = ramp(*ends, numbers, first_window or frames)
     told = [name for name in network.guidance if name != FIRST and (name == REFERENCE or _told(conditions, name))]
     guider = ClassifierFree(**{name: _own(weights[name], name, by_reference) for name in told})
 
