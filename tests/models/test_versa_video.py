@@ -312,24 +312,22 @@ def test_checkpointing_keeps_little():
 
 
 def test_it_learns_a_clip():
-    """A few steps, in which noisy latents of one clip become its own."""
+    """A few steps in which the noise of one clip is taken off; face and poses learn with the rest."""
     network, given = fresh().train(), inputs(fresh())
-    torch.manual_seed(0)
-    x0 = torch.randn(B, 4, T, *SIZE)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
+    (noise, levels), x0 = noisy(network), noisy(network, seed=5)[0]
+    target = network.preconditioning.target(x0, noise, network.noise.scales(levels, x0))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
     losses = []
-    for _ in range(16):
-        levels, noise = (0.7 + 1.6 * torch.randn(B)).exp(), torch.randn_like(x0)
-        scales = network.noise.scales(levels, x0)
-        output = network(network.noise.add(x0, noise, levels), levels, given)
-        loss = (output - network.preconditioning.target(x0, noise, scales)).square().mean()
+    for _ in range(8):
+        loss = (network(network.noise.add(x0, noise, levels), levels, given) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(float(loss))
-    assert sum(losses[-5:]) < 0.9 * sum(losses[:5])
-    for parameter in network.face_parameters():
-        assert parameter.isfinite().all()
+    assert losses[-1] < 0.8 * losses[0]
+    for name in ("pose_guider.last.weight", "face_tokens.blink.2.weight", "denoiser.conv_in.weight"):
+        assert differs(network.get_parameter(name), before[name]), name
 
 
 def test_what_is_saved_is_read_again(tmp_path):
