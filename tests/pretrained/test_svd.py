@@ -95,7 +95,9 @@ def test_what_is_no_svd_or_damaged_is_told(tmp_path):
         ConfigError, match=r"does not fit its config\.json: mid_block\.attentions\.0\.time_mixer\.mix_factor"
     ):
         load_svd(fresh(), "stage.svd", str(tmp_path))
-    save_file({**state, "mid_block.attentions.0.time_mixer.mix_factor": bias, "more": bias.clone()}, tmp_path / WEIGHTS[0])
+    save_file(
+        {**state, "mid_block.attentions.0.time_mixer.mix_factor": bias, "more": bias.clone()}, tmp_path / WEIGHTS[0]
+    )
     with pytest.raises(ConfigError, match=r"does not fit its config\.json: more differs"):
         load_svd(fresh(), "stage.svd", str(tmp_path))
     config = json.loads((tmp_path / CONFIG).read_text())
