@@ -11,7 +11,7 @@ from datamodules.reader import ClipDataModule
 from preprocessing.features.run import Options, make_features
 from preprocessing.verify import verify
 from pretrained.faces import COLOURS, embeddings, load_face_network
-from tests.shards import write_shards
+from tests import shards
 
 
 @pytest.fixture(autouse=True)
@@ -19,22 +19,42 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("COSPEECH_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.fixture
+def seen(monkeypatch):
+    """Shards in every other clip of which all of a face is seen."""
+    make, made = shards.make_clip, []
+
+    def make_clip(*given, **options):
+        values = make(*given, **options)
+        pose = values["pose.npz"]
+        if len(made) % 2 == 0:
+            pose["keypoints"][pose["scores"] == 0] = 0.5
+            pose["scores"][:] = 1
+        made.append(values)
+        return values
+
+    monkeypatch.setattr(shards, "make_clip", make_clip)
+
+
 @pytest.mark.paper("VA-13")
-def test_every_frame_has_its_embedding_and_batches_have_them(tmp_path: Path):
-    write_shards(tmp_path / "in", clips=2, seconds=[0.8, 1.2], keys=("video.mp4", "pose.npz"), video_size=(48, 64))
+def test_every_frame_has_its_embedding_and_batches_have_them(tmp_path: Path, seen):
+    shards.write_shards(
+        tmp_path / "in", clips=2, seconds=[0.8, 1.2], keys=("video.mp4", "pose.npz"), video_size=(48, 64)
+    )
     options = Options(
         input=str(tmp_path / "in"), output=str(tmp_path / "out"), network=COLOURS, workers=0, progress=False,
         writer={"name": "identity"}, batch=7,
     )  # fmt: skip
     assert make_features(options)["clips"] == 2
-    network = load_face_network("network", COLOURS)
+    network, found = load_face_network("network", COLOURS), []
     for info, values in read_clips(tmp_path / "out", ("video.mp4", "pose.npz", "identity.npz")):
         frames, pose = read_window(values["video.mp4"], 0, info.frames), values["pose.npz"]
         points = np.concatenate([pose["keypoints"], pose["scores"][..., None]], -1)
         expected = embeddings(network, frames, points)
-        assert expected.any()
+        found.append(expected.any())
         np.testing.assert_allclose(values["identity.npz"]["embedding"], expected, rtol=2e-3, atol=2e-3)
         assert bytes(values["identity.npz"]["network"]).hex() == network.sha256
+    assert found == [True, False], "where a point is not seen there is no face"
     assert list(verify(tmp_path / "out")) == []
     module = ClipDataModule(("identity.npz",), shards=str(tmp_path / "out"), batch_size=1, window=6, workers=0)
     assert module.facts()["identity_channels"] == 512
