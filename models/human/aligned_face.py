@@ -26,8 +26,8 @@ def five_points(pose: np.ndarray | Tensor) -> np.ndarray:
         come first. NaN in frames where one of the needed points is missing.
     """
     face = torch.as_tensor(pose).double().cpu().numpy()[:, FACE]
-    there = (face[..., 2] > 0).all(1)
-    return np.where(there[:, None, None], five_of(face[..., :2]), np.nan)
+    there = np.all(face[..., 2] > 0, axis=1, keepdims=True)
+    return np.where(there[..., None], five_of(face[..., :2]), np.nan)
 
 
 def five_of(face: np.ndarray) -> np.ndarray:

@@ -30,8 +30,9 @@ class LatentNetwork:
         """
         self.image_channels = image_channels
         if image_channels and plain:
-            self.image_projection = nn.Sequential(nn.Linear(image_channels, channels, bias=False))
-            nn.init.eye_(self.image_projection[0].weight)
+            projection = nn.Linear(image_channels, channels, bias=False)
+            nn.init.eye_(projection.weight)
+            self.image_projection = nn.Sequential(projection)
         elif image_channels:
             self.image_projection = nn.Sequential(nn.Linear(image_channels, channels), nn.LayerNorm(channels))
         else:

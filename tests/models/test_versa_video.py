@@ -324,7 +324,7 @@ def test_it_learns_a_clip():
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < 0.8 * losses[0]
     for name in ("pose_guider.last.weight", "face_tokens.blink.2.weight", "denoiser.conv_in.weight"):
         assert differs(network.get_parameter(name), before[name]), name

@@ -1,7 +1,7 @@
 """What VersaAnimator's video network is told beside the noisy latents, before and behind its encoders."""
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -72,11 +72,14 @@ class VersaConditions:
 def frames_of(conditions: VersaConditions, frames: slice) -> VersaConditions:
     """Conditions of some of their frames."""
     found = {name: getattr(conditions, name) for name in _OF_FRAMES}
-    return replace(conditions, **{name: None if each is None else each[:, frames] for name, each in found.items()})
+    picked: Any = {name: None if each is None else each[:, frames] for name, each in found.items()}
+    return replace(conditions, **picked)
 
 
 def joined(*parts: VersaConditions) -> VersaConditions:
     """Conditions of the frames of several, one behind another, of the same picture."""
     found = {name: [getattr(part, name) for part in parts] for name in _OF_FRAMES}
-    there = {name: None if any(each is None for each in found[name]) else torch.cat(found[name], 1) for name in found}
+    there: Any = {
+        name: None if any(each is None for each in found[name]) else torch.cat(found[name], 1) for name in found
+    }
     return replace(parts[-1], **there)

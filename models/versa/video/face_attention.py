@@ -109,8 +109,9 @@ def put_face_attention(unet: Any) -> None:
     transformers = [module for module in unet.modules() if isinstance(module, TransformerSpatioTemporalModel)]
     for transformer in transformers:
         transformer.__class__ = FaceTransformer  # the modules stay: only the way through them is another
-        for block in transformer.transformer_blocks:
-            crossed: Any = block.attn2
+        blocks: Any = transformer.transformer_blocks
+        for block in blocks:
+            crossed = block.attn2
             block.attn1.set_processor(SelfAttention())
             crossed.set_processor(FaceAttention(crossed.to_q.in_features, crossed.heads, crossed.to_k.in_features))
 

@@ -196,8 +196,8 @@ class VersaVideo(
             if inputs.blink is not None:
                 tokens["blink"] = self.face_tokens.of_blink(inputs.blink)
         pose = None if inputs.skeletons is None else self.encode_poses(inputs.skeletons, inputs.reference)
-        every: dict[str, Tensor | None] = {"pose": pose, "audio": None, "expression": None, "blink": None}
-        return replace(of_picture, **{**every, **tokens})
+        every: Any = {"pose": pose, "audio": None, "expression": None, "blink": None, **tokens}
+        return replace(of_picture, **every)
 
     def encode_poses(self, skeletons: Tensor, latents: Tensor) -> Tensor:
         """Pictures of poses (B, T, 3, H, W) to (B, T, c, h, w), for latents (B, C, h, w)."""
