@@ -67,11 +67,12 @@ def _covering(flat: Tensor, score: Tensor, rows: int, columns: int) -> Tensor:
     scores = torch.cat([score[:, FACE], score[:, HANDS]], 1)
     radius = RADIUS * min(rows, columns)
     reach = int(radius)
-    offset = torch.arange(-reach, reach + 1, device=flat.device)
+    offset = torch.arange(-reach, reach + 1, device="cpu")
     down, across = torch.meshgrid(offset, offset, indexing="ij")
     disc = down**2 + across**2 <= radius**2
+    down, across = down[disc].to(flat.device), across[disc].to(flat.device)
     at = (points * points.new_tensor((columns, rows))).floor().long()
-    x, y = at[..., :1] + across[disc], at[..., 1:] + down[disc]  # (N, K, places of the disc)
+    x, y = at[..., :1] + across, at[..., 1:] + down  # (N, K, places of the disc)
     # What is outside of the frame has no circle, also where that would reach into it.
     size = torch.tensor((columns, rows), device=at.device)
     there = ((at >= 0) & (at < size)).all(-1, keepdim=True)

@@ -28,6 +28,8 @@ USED: dict[str, tuple[str, ...]] = {
     "mmgt.video_pose": ("autoencoder={vae}",),
     "mmgt.video_audio": ("autoencoder={vae}", "base={mmgt.video_pose}"),
     "paha.univdm": ("autoencoder={vae}",),
+    "paha.pce_face": ("univdm={paha.univdm}",),
+    "paha.pce_nonface": ("univdm={paha.univdm}",),
     "implicit_motion.base": ("reconstruction=vgg19", "vgg_weights={vgg.pth}"),
     "implicit_motion.motion": ("features=video", "base={implicit_motion.base}"),
     "versa.evaluator": ("network.text=clip", "network.clip_model={clip}", "network.text_channels=8"),
@@ -41,6 +43,8 @@ FROZEN: dict[str, set[str]] = {
     "mmgt.video_pose": {"autoencoder"},
     "mmgt.video_audio": {"autoencoder", "base"},
     "paha.univdm": {"autoencoder"},
+    "paha.pce_face": set(),
+    "paha.pce_nonface": set(),
     "implicit_motion.base": {"vgg_weights"},
     "implicit_motion.motion": {"base"},
     "versa.evaluator": {"network.clip_model"},
@@ -63,6 +67,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         network: Any = built(name).network
         network.save_pretrained(folder / name)
     save_video_pose(folder)
+    save_univdm(folder)
     with pytest.MonkeyPatch.context() as patch:
         narrow_vgg(patch)
         yield folder
@@ -73,6 +78,13 @@ def save_video_pose(folder: Path) -> None:
     network: Any = built("mmgt.video_pose", f"autoencoder={folder / 'vae'}").network
     network.save_pretrained(folder / "mmgt.video_pose" / "export")
     (folder / "mmgt.video_pose" / "config.yaml").write_text("stage: {name: mmgt.video_pose}")
+
+
+def save_univdm(folder: Path) -> None:
+    """UniVDM's network of the tiny config, whose encoder its classifiers start from."""
+    network: Any = built("paha.univdm", f"autoencoder={folder / 'vae'}").network
+    network.save_pretrained(folder / "paha.univdm" / "export")
+    (folder / "paha.univdm" / "config.yaml").write_text("stage: {name: paha.univdm}")
 
 
 def built(name: str, *options: str, seed: int = 0) -> Stage:

@@ -456,4 +456,4 @@ def test_every_config_builds_its_stage_on_the_meta_device(kind, name):
 def test_both_steps_of_a_size_make_one_network():
     for name in ("paper.yaml", "tiny.yaml"):
         pose, audio = (values(f"{kind}/{name}")["stage"]["network"] for kind in KINDS)
-        assert {key for key in pose if pose[key] != audio[key]} <= {"window"}
+        assert {key for key in pose if pose[key] != audio[key]} <= {"window", "guidance_audio"}
