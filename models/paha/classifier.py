@@ -64,8 +64,11 @@ class PCEClassifier(
         self.motion_frames, self.window, self.audio_context = whole.motion_frames, whole.window, whole.audio_context
         self.image_channels, self.noise, self.predict = whole.image_channels, whole.noise, whole.predict
         self.encoder: Any = whole.denoiser
-        # The way up has no part in it.
+        # The way up has no part in it, nor has what hears: parameters without a gradient would hold up ranks.
         self.encoder.up_blocks = nn.ModuleList()
+        for block in (*self.encoder.down_blocks, self.encoder.mid_block):
+            if hasattr(block, "audio_modules"):
+                block.audio_modules = nn.ModuleList()
         self.encoder.conv_norm_out = self.encoder.conv_out = nn.Identity()
         if whole.image_channels:
             self.image_projection: Any = whole.image_projection
@@ -87,7 +90,9 @@ class PCEClassifier(
     def take_encoder(self, univdm: UniVDM) -> None:
         """Copy the encoder's weights, and those of the picture's tokens, from a trained UniVDM (PH-10)."""
         for name in _ENCODER:
-            getattr(self.encoder, name).load_state_dict(getattr(univdm.denoiser, name).state_dict())
+            weights = getattr(univdm.denoiser, name).state_dict()
+            heard = [key for key in weights if "audio_modules." in key]
+            getattr(self.encoder, name).load_state_dict({k: v for k, v in weights.items() if k not in heard})
         if self.image_channels:
             self.image_projection.load_state_dict(univdm.image_projection.state_dict())
         else:
