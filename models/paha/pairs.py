@@ -74,7 +74,7 @@ def draw_wrong(random: Any, there: Tensor, parts: Parts, fps: float, shifts: tup
     forward = torch.where(later & earlier, random.uniform() < 0.5, later)
     shifted = first + torch.where(forward, size, -size)
     other = rows.roll(1)
-    shift = (random.uniform() < 0.5) & (later | earlier) | ((other == rows) & (later | earlier))
+    shift = (later | earlier) & ((random.uniform() < 0.5) | (other == rows))
     audio = torch.where(shift, parts.audio, torch.minimum(parts.audio, there[other]))
     begin = (random.uniform() * (there[other] - audio + 1)).long()
     frames = _frames(torch.where(shift, shifted, begin), audio, parts.audio_at.shape[1])

@@ -1,10 +1,13 @@
 """Speech features of frames, and of the frames around each (MMGT-18)."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from models.video.audio_projection import HANDCRAFTED
 
 
 def layers_at_frames(layers: Tensor, frames: int) -> Tensor:
@@ -56,11 +59,19 @@ def audio_windows(features: Tensor, first: int, frames: int, context: int = 2) -
     return windows_at(features, wanted.expand(len(features), -1), context)
 
 
-def windows_at(features: Tensor, frames: Tensor, context: int = 2) -> Tensor:
-    """As `audio_windows`, of frames (B, T) by number, each sequence's own: (B, T, 2 m + 1, L, A)."""
+def windows_at(features: Tensor, frames: Tensor, context: int = 2, there: Tensor | None = None) -> Tensor:
+    """As `audio_windows`, of frames (B, T) by number, each sequence's own: (B, T, 2 m + 1, L, A).
+
+    Args:
+        features: (B, F, L, A), padded behind their ends where they have several lengths.
+        frames: which are wanted.
+        context: m.
+        there: (B,) frames of each, behind the last of which that is heard again; None is F of all.
+    """
     around = torch.arange(-context, context + 1, device=features.device)
     rows = torch.arange(len(features), device=features.device)[:, None, None]
-    return features[rows, (frames[..., None] + around).clamp(0, features.shape[1] - 1)]
+    last = torch.full_like(rows, features.shape[1] - 1) if there is None else there[:, None, None] - 1
+    return features[rows, torch.minimum((frames[..., None] + around).clamp(min=0), last)]
 
 
 def speech_features(handcrafted: np.ndarray | None, layers: np.ndarray | None, frames: int) -> Tensor:
@@ -75,3 +86,27 @@ def speech_features(handcrafted: np.ndarray | None, layers: np.ndarray | None, f
         return layers_at_frames(torch.from_numpy(layers)[None], frames)[0]
     assert handcrafted is not None
     return torch.from_numpy(handcrafted)[:, None]
+
+
+def heard_features(
+    speech: Mapping[str, np.ndarray], frames: int, layers: int, channels: int, numbers: Sequence[int] | None = None
+) -> Tensor | None:
+    """Speech features of frames (F, L, A) of a clip's speech.npz as a network hears them; None where it holds others.
+
+    Args:
+        speech: its arrays.
+        frames: F.
+        layers: L that the network hears.
+        channels: A of each.
+        numbers: which layers of those that are stored; all where None.
+    """
+    if channels == HANDCRAFTED:
+        return speech_features(np.array(speech["handcrafted"]), None, frames)
+    if "layers" not in speech:
+        return None
+    stored = speech["layer_ids"].tolist() if "layer_ids" in speech else list(range(len(speech["layers"])))
+    wanted = stored if numbers is None else list(numbers)
+    if not set(wanted) <= set(stored) or (len(wanted), speech["layers"].shape[-1]) != (layers, channels):
+        return None
+    picked = speech["layers"][[stored.index(number) for number in wanted]]
+    return speech_features(None, picked.astype(np.float32), frames)

@@ -18,7 +18,7 @@ from datamodules.shards.samples import ClipReader, LoadedClip
 from models.paha.generate import UniVDMSource, generate_latents
 from models.paha.regions import face_box, grown
 from models.video.latents import decode, downscaling, moments_of
-from models.video.speech import audio_windows, speech_features
+from models.video.speech import audio_windows, heard_features
 from preprocessing.negatives.networks import Networks
 from preprocessing.negatives.options import Options
 from preprocessing.negatives.plan import Pair
@@ -94,11 +94,10 @@ class PairMaker:
     def _speech(self, speech: dict[str, np.ndarray], frames: int) -> Tensor:
         """(F, L, A) as the network hears it. Raises BadSample for features of another kind."""
         _, layers, channels = self.networks.univdm.audio_projection.shape
-        if "layers" in speech and speech["layers"].shape[::2] == (layers, channels):
-            return speech_features(None, np.array(speech["layers"]).astype(np.float32), frames)
-        if (layers, channels) == (1, speech["handcrafted"].shape[1]):
-            return speech_features(np.array(speech["handcrafted"]), None, frames)
-        raise BadSample(f"speech.npz: the network hears {layers} layers of {channels}, which are not in it")
+        features = heard_features(speech, frames, layers, channels, self.networks.speech_layers)
+        if features is None:
+            raise BadSample(f"speech.npz: the network hears {layers} layers of {channels}, which are not in it")
+        return features
 
     def _box(self, pair: Pair, clip: LoadedClip) -> np.ndarray:
         """(4,) of the face over the frames of a pair and its picture, as fractions of what latents cover."""

@@ -25,12 +25,17 @@ SAVED: Final = "network-{}"
 
 @dataclass(frozen=True)
 class Networks:
-    """Both, frozen, and the SHA-256 of their weights."""
+    """Both, frozen, and the SHA-256 of their weights.
+
+    Attributes:
+        speech_layers: which of the stored layers of a speech network the UniVDM was trained on; all of them where None.
+    """
 
     univdm: UniVDM
     sha256: str
     autoencoder: Any
     autoencoder_sha256: str
+    speech_layers: list[int] | None = None
 
 
 def load_networks(options: Options, output: Path) -> Networks:
@@ -53,7 +58,7 @@ def load_networks(options: Options, output: Path) -> Networks:
             f"autoencoder={name} is another network than the one whose latents run={options.run} knows (its hash "
             f"begins with {short(of)}, wanted is {short(univdm.autoencoder)})"
         )
-    return Networks(univdm, sha256, autoencoder, of)
+    return Networks(univdm, sha256, autoencoder, of, config.get("data", {}).get("speech_layers"))
 
 
 def _saved(options: Options, output: Path) -> tuple[str, dict[str, Any]]:
@@ -69,7 +74,7 @@ def _saved(options: Options, output: Path) -> tuple[str, dict[str, Any]]:
     folder = output / SAVED.format(checkpoint)
     make_folder(output)
     with alone(output / ".network.lock", wait=True):  # the tasks of an array all come here
-        if not (folder / "config.json").is_file():
+        if options.restart or not (folder / "config.json").is_file():
             _export(run, checkpoint, folder)
     return str(folder), config
 

@@ -72,16 +72,15 @@ def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniV
     needed = (*NEEDED, *(("image.npz",) if network.image_channels else ()))
     entries = {sample.id: sample for shard in index.shards for sample in shard.samples}
     left_out = {sample.id: reason for sample in entries.values() if (reason := _lacking(sample, needed))}
-    wanted = select(index, options.where, folder)
-    usable = set(wanted.ids) - set(left_out)
+    wanted = set(select(index, options.where, folder).ids)
+    left_out = {clip: reason for clip, reason in left_out.items() if clip in wanted}
+    usable = wanted - set(left_out)
     faces = next((key for key in FACES if all(key in entries[clip].keys for clip in usable)), FACES[-1])
     table = ClipTable(index, lambda sample: sample.id in usable)
-    left_out = {clip: reason for clip, reason in left_out.items() if clip in set(wanted.ids)}
     shortest = min(options.lengths)
-    able = [number for number in range(len(table)) if table.frames[number] >= shortest]
-    left_out |= {
-        table.ids[number]: f"shorter than {shortest} frames" for number in range(len(table)) if number not in set(able)
-    }
+    able = np.flatnonzero(table.frames >= shortest).tolist()
+    short = np.flatnonzero(table.frames < shortest).tolist()
+    left_out |= {table.ids[number]: f"shorter than {shortest} frames" for number in short}
     if not able:
         reasons = next(iter(left_out.items()), ("no clip", "none passes the filters of 'where'"))
         raise ConfigError(f"input={options.input}: no clip makes a pair; {reasons[0]}: {reasons[1]}")
@@ -89,12 +88,13 @@ def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniV
     for number in able:
         by_split[entries[table.ids[number]].split].append(number)
     pairs = []
-    for number in able:
-        others = [other for other in by_split[entries[table.ids[number]].split] if other != number]
-        if not others:
-            left_out[table.ids[number]] = "no other clip of its split, whose speech it could have"
+    for numbers in by_split.values():
+        if len(numbers) == 1:
+            left_out[table.ids[numbers[0]]] = "no other clip of its split, whose speech it could have"
             continue
-        pairs += [_draw(options, table, number, others, copy) for copy in range(options.pairs_per_clip)]
+        for place in range(len(numbers)):
+            pairs += [_draw(options, table, numbers, place, copy) for copy in range(options.pairs_per_clip)]
+    pairs.sort(key=lambda pair: pair.clip)
     if not pairs:
         raise ConfigError(f"input={options.input}: no split has two clips, of which one could have the other's speech")
     count = options.pairs_per_shard
@@ -102,12 +102,14 @@ def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniV
     return Plan(table, (*needed, faces), shards, left_out)
 
 
-def _draw(options: Options, table: ClipTable, number: int, others: list[int], copy: int) -> Pair:
+def _draw(options: Options, table: ClipTable, numbers: list[int], place: int, copy: int) -> Pair:
+    """A pair of the clip at a place among those of its split."""
+    number = numbers[place]
     clip = table.ids[number]
     drawn = blake2b(f"{options.seed} {clip} {copy}".encode(), digest_size=7).digest()
     seed = int.from_bytes(drawn, "little")
     rng = np.random.default_rng(seed)
-    heard = int(rng.choice(others))
+    heard = numbers[(place + int(rng.integers(1, len(numbers)))) % len(numbers)]
     there = min(table.frames[number], table.frames[heard])
     frames = int(rng.choice([length for length in options.lengths if length <= there]))
     start, heard_start = (int(rng.integers(table.frames[each] - frames + 1)) for each in (number, heard))

@@ -60,11 +60,11 @@ def make_negatives(options: Options) -> dict[str, Any]:
     output = Path(options.output).expanduser()
     if not folder.remote and output.resolve() == Path(folder.base).resolve():
         raise ConfigError("'output' is the folder of the input; give another one")
-    if options.restart:
-        PairWork.throw_away(output)
     networks = load_networks(options, output)
     plan = make_plan(options, index, folder, networks.univdm)
     work = PairWork(output, index, plan, networks, options)
+    if options.restart:
+        work.discard()
     work.claim()
     if work.is_complete():
         return work.summary()

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from datamodules.clip import VERSION
 from datamodules.shards.index import Index, ShardEntry
 from datamodules.statistics import StatisticsAccumulator
-from preprocessing.negatives.networks import SAVED, Networks
+from preprocessing.negatives.networks import Networks
 from preprocessing.negatives.options import Options
 from preprocessing.negatives.plan import Plan
 from preprocessing.runs.work import ShardWork
@@ -30,7 +30,6 @@ class PairWork(ShardWork):
 
     run: ClassVar = "negatives.json"
     what: ClassVar = "pairs"
-    beside: ClassVar = (f"{SAVED.format('*')}/*",)
 
     def __init__(self, output: Path, index: Index, plan: Plan, networks: Networks, options: Options) -> None:
         self.index, self.plan = index, plan
@@ -42,11 +41,6 @@ class PairWork(ShardWork):
             "options": options.what(),
         }
         super().__init__(output, result, [name for name, _ in plan.shards])
-
-    @classmethod
-    def throw_away(cls, output: Path) -> None:
-        """What an earlier run left in a folder, the network that it saved there included."""
-        ShardWork.discard(_Nameless(output))
 
     def finish(self) -> dict[str, Any]:
         """Write index and summary once all shards are there; "missing" says which are not."""
@@ -73,10 +67,3 @@ class PairWork(ShardWork):
             }
             self.end(Index(fps=self.index.fps, shards=shards, statistics=statistics.result()), summary)
             return summary
-
-
-class _Nameless(PairWork):
-    """A run of which no more is known than where it is."""
-
-    def __init__(self, output: Path) -> None:
-        ShardWork.__init__(self, output, {}, [])

@@ -44,12 +44,13 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
     def speech_and_person(shards: Path, clip: tuple[str, str], output: Path) -> tuple[Path, Path, Path]:
         return output / "speech.wav", output / "first_pose.npz", output / "person.png"
 
-    for module in (demo_square, demo_latents):
+    for module in (demo_steps, demo_square, demo_latents):
         monkeypatch.setattr(module, "run_step", run_step)
+    for module in (demo_square, demo):
+        monkeypatch.setattr(module, "speech_and_person", speech_and_person)
     for module in (demo, demo_portrait, demo_video, demo_paha):
         monkeypatch.setattr(module, "run_step", run_step)
         monkeypatch.setattr(module, "held_out", lambda shards: ("test", "a"))
-        monkeypatch.setattr(module, "speech_and_person", speech_and_person)
         monkeypatch.setattr(module, "show_in_report", lambda run, video: None)
     monkeypatch.setattr(demo_videos, "_look", lambda path: (96.0, (640, 360)))  # the face, and an upright video
     return commands
@@ -166,7 +167,7 @@ def test_ones_own_picture_is_cut_for_the_video_and_looked_at(started, picture, s
 
 def test_ones_own_videos_picture_and_speech_make_the_portrait(started, videos, picture, speech, tmp_path, monkeypatch):
     def cut(image: Path, share: float, output: Path) -> Path:
-        assert (image, share) == (picture, demo_portrait.FACE)
+        assert (image, share) == (picture, demo_square.FACE)
         return output
 
     monkeypatch.setattr(demo_videos, "cut_portrait", cut)

@@ -62,6 +62,8 @@ def test_what_cannot_judge_it_is_refused_in_words(world, judges, tmp_path):  # n
     driven = {"driving": world["driving"], "audio": world["audio"], "guide": "sg"}
     with pytest.raises(ConfigError, match="classifiers judge picture and speech: give audio=FILE"):
         make(world, tmp_path / "a.mp4", driving=world["driving"], guide="sg", **judges)
+    with pytest.raises(ConfigError, match="pose hears no speech, which classifiers judge"):
+        make(world, tmp_path / "e.mp4", run="pose_run", **driven, **judges)
     other = save_classifier(tmp_path / "noise", world["vae"], "face", zero_terminal_snr=True, predict="v")
     with pytest.raises(ConfigError, match=r"knows other noise .* zero_terminal_snr=true, the network .*=false"):
         make(world, tmp_path / "b.mp4", pce_face=other, **driven)

@@ -213,3 +213,18 @@ def test_its_encoder_begins_as_the_univdms_and_all_of_it_learns(univdm, made):
 def test_options_that_make_no_sense_are_refused(made, options, said):
     with pytest.raises(ConfigError, match=said):
         made(**options)
+
+
+@pytest.mark.parametrize("negatives", ["distilled", "both"])
+@torch.no_grad()
+def test_nothing_is_heard_behind_a_clips_end_whatever_stands_beside_it(made, negatives):
+    stage, given = made(negatives=negatives, lengths=[10]), pairs()  # whole clips, of which one is shorter
+    spy = Spy(stage)
+    stage.step(given, "train")
+    given.speech = given.speech.clone()
+    given.speech[1, given.lengths[1] :] = 99.0
+    stage.step(given, "train")
+    torch.testing.assert_close(spy.calls[1][2].audio, spy.calls[0][2].audio)
+    torch.testing.assert_close(spy.scores[1], spy.scores[0])
+    last = spy.calls[0][2].audio[1, int(given.lengths[1]) - 1, :, 0, 0]
+    assert last.tolist() == [4, 5, 6, 6, 6], "the last frame again"

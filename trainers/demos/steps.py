@@ -48,6 +48,30 @@ def run_step(title: str, module: str, words: Sequence[str], threads: int = 1) ->
     print(f"   {time.monotonic() - started:.0f} s", flush=True)
 
 
+def train(title: str, config: str, run: Path, data: Path, steps: int, workers: int, *words: str) -> None:
+    """Train a tiny network.
+
+    Args:
+        title: for people.
+        config: folder of its config.
+        run: the run folder.
+        data: shards.
+        steps: of training.
+        workers: threads.
+        words: further ones.
+    """
+    own = [f"data.shards={data}", f"run={run}", f"trainer.max_steps={steps}", *words]
+    config_file = shipped.folder("configs") / config / "tiny.yaml"
+    run_step(title, "trainers.fit", ["--config", str(config_file), *own], threads=workers)
+
+
+def check_files(**files: Path | None) -> None:
+    """Raises DemoError for a file that is given, by its option, and is not there."""
+    for name, file in files.items():
+        if file is not None and not file.is_file():
+            raise DemoError(f"{name}={file}: no such file")
+
+
 def enough_to_judge(speakers: int, clips: int) -> list[str]:
     """So many test videos of each person that a verdict can be given, where that leaves three quarters of them."""
     wanted = math.ceil(FEWEST / speakers)

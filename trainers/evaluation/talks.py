@@ -9,8 +9,7 @@ import numpy as np
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
 from datamodules.media.fitting import Fit, FitMode
-from models.video.audio_projection import HANDCRAFTED
-from models.video.speech import speech_features
+from models.video.speech import heard_features
 from settings import ConfigError
 from trainers.animation.hearing import layer_numbers
 from trainers.evaluation.clips import joined
@@ -94,15 +93,11 @@ def heard(
         ConfigError: the shards hold others.
     """
     _, layers, channels = network.audio_projection.shape
-    if channels == HANDCRAFTED:
-        return speech_features(speech["handcrafted"], None, frames).numpy()
-    stored = speech["layer_ids"].tolist() if "layers" in speech else []
-    wanted = layer_numbers(settings) or stored
-    there = (len(wanted), speech["layers"].shape[-1]) if stored and set(wanted) <= set(stored) else None
-    if there != (layers, channels):
+    features = heard_features(speech, frames, layers, channels, layer_numbers(settings))
+    if features is None:
+        stored = speech["layer_ids"].tolist() if "layers" in speech else []
         raise ConfigError(
             f"{clip} holds {f'layers {stored}' if stored else 'no layers'} of a speech network; {name} listens to "
             f"{layers} layers of {channels}: give data=SHARDS that hold them"
         )
-    picked = speech["layers"][[stored.index(number) for number in wanted]]
-    return speech_features(None, picked.astype(np.float32), frames).numpy()
+    return features.numpy()

@@ -7,15 +7,10 @@ yours. Nothing is downloaded.
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-from cospeech import shipped
 from settings.ranges import Count, Whole
-from trainers.demos.square import square_videos
-from trainers.demos.steps import DemoError, held_out, run_step, show_in_report, speech_and_person, start
-
-CONFIGS: Final = shipped.folder("configs") / "implicit_motion"
-FACE: Final = 0.35  # height of the face, brows to chin, as a share of the square's: head and shoulders
+from trainers.demos.square import square_person, square_shards
+from trainers.demos.steps import check_files, held_out, run_step, show_in_report, start, train
 
 
 def demo_portrait(
@@ -50,40 +45,23 @@ def demo_portrait(
         The generated mp4.
     """
     started = time.monotonic()
-    for name, file in (("image", image), ("audio", audio)):
-        if file is not None and not file.is_file():
-            raise DemoError(f"{name}={file}: no such file")
+    check_files(image=image, audio=audio)
     output.mkdir(parents=True, exist_ok=True)
-    shards, features, base, motion = (output / name for name in ("shards", "features", "base", "motion"))
-    source, options = square_videos(output, videos, speakers, clips_per_speaker, workers, FACE)
-    run_step(
-        "Videos to square shards", "preprocessing.run",
-        [f"input={source}", f"output={shards}", f"workers={workers}", *options],
-    )  # fmt: skip
+    features, base, motion = (output / name for name in ("features", "base", "motion"))
+    shards = square_shards(output, videos, speakers, clips_per_speaker, workers)
     clip = held_out(shards)
 
-    def train(title: str, name: str, run: Path, data: Path, steps: int, *words: str) -> None:
-        config = ["--config", str(CONFIGS / name / "tiny.yaml")]
-        own = [f"data.shards={data}", f"run={run}", f"trainer.max_steps={steps}", *words]
-        run_step(title, "trainers.fit", [*config, *own], threads=workers)
-
-    train("Training the base network (frames)", "base", base, shards, base_steps)
+    train("Training the base network (frames)", "implicit_motion/base", base, shards, base_steps, workers)
     run_step(
         "Its motion features of every frame", "preprocessing.features",
         [f"input={shards}", f"output={features}", f"network={base}"], threads=workers,
     )  # fmt: skip
-    train("Training speech to motion", "motion", motion, features, motion_steps, f"stage.base={base}")
-    speech, pose, first = speech_and_person(shards, clip, output)
-    if image is not None:
-        from trainers.demos.videos import cut_portrait
-
-        portrait, where = cut_portrait(image, FACE, output / "portrait.png"), ["crop=none"]
-    elif first is not None:
-        portrait, where = first, [f"pose={pose}", "crop=none"]
-    else:
-        raise DemoError(f"the clips of {shards} have no video")
+    known = f"stage.base={base}"
+    train("Training speech to motion", "implicit_motion/motion", motion, features, motion_steps, workers, known)
+    speech, portrait, where = square_person(shards, clip, output, image)
     result = output / "generated.mp4"
-    words = [f"run={motion}", f"image={portrait}", f"audio={audio or speech}", f"out={result}", "size=256", *where]
+    words = [f"run={motion}", f"image={portrait}", f"audio={audio or speech}", f"out={result}", "size=256"]
+    words += ["crop=none", *where]
     run_step("Making the picture speak", "trainers.animate", words, threads=workers)
     for run in (base, motion):
         more = [f"data={shards}", "clips=4"] if run == base else ["clips=8"]

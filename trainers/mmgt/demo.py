@@ -10,7 +10,7 @@ from pathlib import Path
 from cospeech import shipped
 from settings.ranges import Count, Pixels, Whole
 from trainers.demos.steps import (
-    DemoError,
+    check_files,
     enough_to_judge,
     held_out,
     run_step,
@@ -59,9 +59,7 @@ def demo(
     output.mkdir(parents=True, exist_ok=True)
     shards, run = output / "shards", output / "run"
 
-    for name, file in (("image", image), ("audio", audio)):
-        if file is not None and not file.is_file():
-            raise DemoError(f"{name}={file}: no such file")
+    check_files(image=image, audio=audio)
     source, options = videos, []
     if videos is not None:
         from trainers.demos.videos import choose_size

@@ -10,15 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from settings.ranges import Count, Whole
-from trainers.demos.latents import FACE, latent_frames, train
-from trainers.demos.steps import (
-    DemoError,
-    held_out,
-    run_step,
-    show_in_report,
-    speech_and_person,
-    start,
-)
+from trainers.demos.latents import latent_frames
+from trainers.demos.square import square_person
+from trainers.demos.steps import check_files, held_out, run_step, show_in_report, start, train
 from trainers.evaluation.comparison import FEWEST
 
 STEPS: Final = 5  # of denoising, where clips are measured: frames take time
@@ -61,9 +55,7 @@ def demo_video(
         The generated mp4.
     """
     started = time.monotonic()
-    for name, file in (("image", image), ("audio", audio)):
-        if file is not None and not file.is_file():
-            raise DemoError(f"{name}={file}: no such file")
+    check_files(image=image, audio=audio)
     output.mkdir(parents=True, exist_ok=True)
     smga, pose, speaking = (output / name for name in ("smga", "video_pose", "video_audio"))
     found = latent_frames(output, videos, speakers, clips_per_speaker, workers, autoencoder_steps)
@@ -74,14 +66,7 @@ def demo_video(
     train("Training poses to video", "mmgt/video_pose", pose, latents, pose_steps, workers, *known)
     known.append(f"stage.base={pose}")
     train("Training speech into the video", "mmgt/video_audio", speaking, latents, audio_steps, workers, *known)
-    speech, first, picture = speech_and_person(shards, clip, output)
-    if picture is None:
-        raise DemoError(f"the clips of {shards} have no video")
-    where = [f"pose={first}"]
-    if image is not None:
-        from trainers.demos.videos import cut_portrait
-
-        picture, where = cut_portrait(image, FACE, output / "portrait.png"), []
+    speech, picture, where = square_person(shards, clip, output, image)
     result = output / "generated.mp4"
     words = [f"run={speaking}", f"smga={smga}", f"image={picture}", f"audio={audio or speech}", f"out={result}"]
     words += [f"steps={SHOWN}", *where]

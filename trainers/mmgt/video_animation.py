@@ -1,10 +1,10 @@
 """A picture and speech, or poses, to a video with MMGT's second stage (MMGT-1, MMGT-22)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 import torch
@@ -36,18 +36,10 @@ from trainers.mmgt.system import VideoOptions
 from trainers.mmgt.video_source import picture_source
 from trainers.run.exports import find_export
 from trainers.video.animator import LatentAnimator, decoded
-from trainers.video.guidance import Judges
+from trainers.video.guidance import Judged, Judges, judges_of
 
 SMGA: Final = "mmgt.smga"
 logger = get_logger(__name__)
-
-
-class Told(NamedTuple):
-    """What classifiers are told of a video (`trainers.video.guidance.Judged`)."""
-
-    reference: Tensor
-    image: Tensor | None
-    speech: Callable[[int, int], Tensor]
 
 
 @dataclass(frozen=True)
@@ -90,6 +82,11 @@ class VideoAnimator(LatentAnimator):
             raise ConfigError("give image=PICTURE of the person")
         if options.audio is None and options.driving is None:
             raise ConfigError("give audio=FILE to speak to, or driving=FILE with poses to follow, or both")
+        if options.guide != "none" and options.audio is None:
+            raise ConfigError(f"guide={options.guide}: classifiers judge picture and speech: give audio=FILE")
+        if options.guide != "none" and not self.hears:
+            raise ConfigError(f"guide={options.guide}: {self.export.name} hears no speech, which classifiers judge")
+        judges = judges_of(options, self.network)
         picture = read_image(options.image)
         person = detect_first_pose(picture, options.image) if options.pose is None else read_first_pose(options.pose)
         audio = None if options.audio is None else listen(options.audio)
@@ -101,7 +98,9 @@ class VideoAnimator(LatentAnimator):
         source = picture_source(
             self.network, latents, picture, person, total, poses, speech, self.embedding(picture, options.image_encoder)
         )
-        how, sampling = self.how(options), self._guided(options, source, speech, poses, person, picture.shape[:2])
+        how, sampling = self.how(options), None
+        if judges is not None and speech is not None:
+            sampling = self._guided(judges, options, source, speech, poses, person, picture.shape[:2])
         pieces = generate_latents(
             self.network, source, seed=options.seed, overlap=options.overlap, sampling=sampling, **how
         )
@@ -142,19 +141,15 @@ class VideoAnimator(LatentAnimator):
 
     def _guided(
         self,
+        judges: Judges,
         options: VideoOptions,
         source: VideoSource,
-        speech: Tensor | None,
+        speech: Tensor,
         poses: np.ndarray,
         person: np.ndarray,
         size: tuple[int, int],
     ) -> Sampling | None:
         """Guidance by classifiers (PH-15 .. PH-18): what is corrected follows the poses."""
-        options.check_guidance()
-        if options.guide == "none":
-            return None
-        if speech is None:
-            raise ConfigError(f"guide={options.guide}: classifiers judge picture and speech: give audio=FILE")
         rows, columns = source.reference.shape[-2:]
         covered = (rows * self.network.downscaling, columns * self.network.downscaling)
 
@@ -174,10 +169,8 @@ class VideoAnimator(LatentAnimator):
             windows = audio_windows(speech[None], begin, end - begin, self.network.audio_context)
             return windows.float().to(self.device)
 
-        judged = Told(source.reference, source.image, heard)
-        return Judges(options, self.network).sampling(
-            judged, box(np.concatenate([person[None], poses]))[None], options.guide, faces
-        )
+        judged = Judged(source.reference, source.image, heard)
+        return judges.sampling(judged, box(np.concatenate([person[None], poses]))[None], options.guide, faces)
 
     def _length(self, poses: int, audio: np.ndarray) -> int:
         """Frames of poses and speech together: those of the shorter, which is said."""

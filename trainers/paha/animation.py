@@ -17,7 +17,13 @@ from trainers.animation.request import check_files, detect_first_pose, hashes, l
 from trainers.paha.system import UniVDMOptions
 from trainers.stage.latents import Latents
 from trainers.video.animator import LatentAnimator, decoded
-from trainers.video.guidance import Judges
+from trainers.video.guidance import Judged, judges_of
+
+
+def judged(source: UniVDMSource) -> Judged:
+    """What classifiers are told of a video that is made from a source with speech."""
+    assert source.speech is not None
+    return Judged(source.reference, source.image, source.speech)
 
 
 class UniVDMAnimator(LatentAnimator):
@@ -41,17 +47,16 @@ class UniVDMAnimator(LatentAnimator):
         check_files(files)
         if options.image is None or options.audio is None:
             raise ConfigError("give image=PICTURE of the person and audio=FILE with the speech")
+        judges = judges_of(options, self.network)
         picture, audio = read_image(options.image), listen(options.audio)
         speech, latents = self.listen(audio, options.speech), self.latents(options.autoencoder)
         assert speech is not None  # this network hears
         picture = self.scaled(picture, options.size, latents)
         total = self.frames_of(audio)
         source = self.source(picture, speech, latents, total, options.first_frame, options.image_encoder)
-        options.check_guidance()
         how, sampling = self.how(options), None
-        if options.guide != "none":
-            judges = Judges(options, self.network)
-            sampling = judges.sampling(source, self._face(options, picture, source), options.guide)
+        if judges is not None:
+            sampling = judges.sampling(judged(source), self._face(options, picture, source), options.guide)
         pieces = generate_latents(self.network, source, seed=options.seed, sampling=sampling, **how)
         settings = {"seed": options.seed, "quality": options.quality, "first_frame": options.first_frame, **how}
         settings |= {"guide": options.guide}

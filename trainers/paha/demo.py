@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from settings.ranges import Count, Whole
-from trainers.demos.latents import FACE, latent_frames, train
-from trainers.demos.steps import DemoError, held_out, run_step, show_in_report, speech_and_person, start
+from trainers.demos.latents import latent_frames
+from trainers.demos.square import square_person
+from trainers.demos.steps import check_files, held_out, run_step, show_in_report, start, train
 from trainers.evaluation.comparison import FEWEST
 
 STEPS: Final = 6  # of denoising, where clips are made to be measured, or to learn from
@@ -56,9 +57,7 @@ def demo_paha(
         The guided mp4.
     """
     started = time.monotonic()
-    for name, file in (("image", image), ("audio", audio)):
-        if file is not None and not file.is_file():
-            raise DemoError(f"{name}={file}: no such file")
+    check_files(image=image, audio=audio)
     output.mkdir(parents=True, exist_ok=True)
     univdm, pairs = output / "univdm", output / "pairs"
     judges = {region: output / f"pce_{region}" for region in REGIONS}
@@ -85,14 +84,7 @@ def demo_paha(
             f"Training the classifier: {region}", f"paha/pce_{region}", run, pairs, classifier_steps, workers,
             f"stage.univdm={univdm}",
         )  # fmt: skip
-    speech, first, picture = speech_and_person(found.shards, clip, output)
-    if picture is None:
-        raise DemoError(f"the clips of {found.shards} have no video")
-    where = [f"pose={first}"]
-    if image is not None:
-        from trainers.demos.videos import cut_portrait
-
-        picture, where = cut_portrait(image, FACE, output / "portrait.png"), []
+    speech, picture, where = square_person(found.shards, clip, output, image)
     guiding = [f"pce_{region}={run}" for region, run in judges.items()]
     words = [f"run={univdm}", f"image={picture}", f"audio={audio or speech}", f"steps={SHOWN}", *where]
     plain, result = output / "plain.mp4", output / "guided.mp4"

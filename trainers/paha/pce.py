@@ -1,6 +1,6 @@
 """The classifiers of parts consistency enhancement (PAHA, 4.1.3): of the face, and of all but it."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ from trainers.stage.schedules import SCHEDULES
 from trainers.video.batch import speech_of
 
 Negatives = Literal["distilled", "mismatched", "both"]
-QUARTERS: tuple[str, ...] = ("low", "low_middle", "high_middle", "high")
+QUARTERS: Final = ("low", "low_middle", "high_middle", "high")
 """Of the noise levels, in which accuracy is told apart."""
 
 
@@ -79,9 +79,9 @@ class PCEStage(LossStage):
         self.network = build_network(PCEClassifier, network, univdm=options, region=self.region)
         if source is not None:
             self.network.take_encoder(source)
-        self.univdm = univdm
-        self.measured: Any = torch.nn.ModuleDict({f"accuracy_{name}": MeanMetric() for name in QUARTERS})
-        self.area: Any = BinaryAUROC()
+        named = ("accuracy", *(f"accuracy_{name}" for name in QUARTERS))
+        self.measured: Any = torch.nn.ModuleDict({name: MeanMetric() for name in named})
+        self.area: Any = BinaryAUROC(validate_args=False)  # of a batch that counts nothing, too
         _, layers, channels = self.network.audio_projection.shape
         self.speech_layers = None if layers == 1 else (layers, channels)
 
@@ -100,7 +100,7 @@ class PCEStage(LossStage):
 
     def figures(self) -> tuple[str, ...]:
         """Loss and accuracy; in validation also by noise level, and the area under the ROC curve."""
-        return (*both("loss", "accuracy"), "val/auc", *(f"val/{name}" for name in self.measured))
+        return (*both("loss"), "train/accuracy", "val/auc", *(f"val/{name}" for name in self.measured))
 
     def step(self, batch: Any, part: str) -> Tensor:
         """The loss of one batch (Eq. 7); validation sees its own region alone, and the same noise every time."""
@@ -119,14 +119,15 @@ class PCEStage(LossStage):
         if self.training:
             seen = torch.where((chance < self.mask)[:, None, None, None, None], seen, torch.ones_like(seen))
         speech = speech_of(batch, network)
-        heard = [windows_at(speech, parts.audio_at, network.audio_context)]
+        heard = [windows_at(speech, parts.audio_at, network.audio_context, there)]
         counted = [parts.audio]
         generated = pair["generated"][:, 0].bool()
         right = (~generated).float()
         targets, weights = [right], [torch.ones_like(right)]
         if self.negatives != "distilled":
             wrong = draw_wrong(random, there, parts, batch.fps, self.shifts)
-            heard.append(windows_at(speech[wrong.rows], wrong.audio_at, network.audio_context))
+            other = speech[wrong.rows], wrong.audio_at, network.audio_context, there[wrong.rows]
+            heard.append(windows_at(*other))
             counted.append(wrong.audio)
             targets.append(torch.zeros_like(right))
             weights = [1 + right, right * wrong.there] if self.negatives == "both" else [right, right * wrong.there]
@@ -141,27 +142,28 @@ class PCEStage(LossStage):
         return loss
 
     def on_validation_epoch_end(self) -> None:
-        """Log what is computed over all of the validation."""
-        figures = {"auc": self.area, **self.measured}
-        for name, metric in figures.items():
-            if metric._update_called:
-                self.log(f"val/{name}", metric.compute(), sync_dist=False)
+        """Log what is computed over all of the validation: every rank computes all, since that waits for the others."""
+        for name, metric in {"auc": self.area, **self.measured}.items():
+            figure = metric.compute()
+            if figure.isfinite():
+                self.log(f"val/{name}", figure, sync_dist=False)
             metric.reset()
 
     def _log(self, part: str, loss: Tensor, scores: Tensor, target: Tensor, weight: Tensor, levels: Tensor) -> None:
         counts = weight > 0
         size = len(counts) if counts.is_meta else int(counts.sum())
         self.log(f"{part}/loss", loss, batch_size=max(size, 1))
-        if counts.is_meta or not size:
+        if counts.is_meta:
             return
         hit = ((scores > 0) == target.bool())[counts].float()
-        self.log(f"{part}/accuracy", hit.mean(), batch_size=size)
-        if part == "val":
+        if part == "train":
+            self.log("train/accuracy", hit.sum() / max(size, 1), batch_size=max(size, 1))
+        else:
             self.area.update(scores[counts], target[counts].long())
+            self.measured["accuracy"].update(hit)
             quarter = levels[counts] * len(QUARTERS) // self.network.noise.train_steps
             for number, name in enumerate(QUARTERS):
-                if (quarter == number).any():
-                    self.measured[f"accuracy_{name}"].update(hit[quarter == number])
+                self.measured[f"accuracy_{name}"].update(hit[quarter == number])
 
 
 class PCEFaceStage(PCEStage):

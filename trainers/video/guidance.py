@@ -1,7 +1,7 @@
 """Guidance of a video by trained classifiers of regions (PAHA, 4.2)."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,28 +14,24 @@ from pretrained.exports import Export, find, load_network
 from pretrained.frozen import freeze
 from pretrained.hashes import short
 from settings import ConfigError
-from trainers.video.options import Classifiers, Guide
+from trainers.video.options import Classifiers, Guide, Guided
 
 REGIONS: Final[Mapping[str, Region]] = {"pce_nonface": "nonface", "pce_face": "face"}
 
 
-class Judged(Protocol):
-    """What classifiers know of a video beside its latents."""
+class Judged(NamedTuple):
+    """What classifiers know of a video beside its latents.
 
-    @property
-    def reference(self) -> Tensor:
-        """(B, C, h, w) scaled latents of the picture."""
-        ...
+    Attributes:
+        reference: (B, C, h, w) scaled latents of the picture.
+        image: (B, K, A) the image encoder's tokens of it.
+        speech: gives (B, n, 2 m + 1, L, A), the speech of the frames from the first number to, not including, the
+            second.
+    """
 
-    @property
-    def image(self) -> Tensor | None:
-        """(B, K, A) the image encoder's tokens of it."""
-        ...
-
-    @property
-    def speech(self) -> Callable[[int, int], Tensor] | None:
-        """Gives (B, n, 2 m + 1, L, A), the speech of the frames from the first number to, not including, the second."""
-        ...
+    reference: Tensor
+    image: Tensor | None
+    speech: Callable[[int, int], Tensor]
 
 
 class Judges:
@@ -102,6 +98,12 @@ class Judges:
         return sample
 
 
+def judges_of(options: Guided, network: Any) -> Judges | None:
+    """The classifiers that are asked for; None where nothing is guided. Raises ConfigError as `Judges` does."""
+    options.check_guidance()
+    return None if options.guide == "none" else Judges(options, network)
+
+
 def _of_frames(boxes: Tensor, height: int, width: int) -> dict[Region, Tensor]:
     """Masks (B, 1, n, h, w) of boxes (B, n, 4)."""
     masks = {
@@ -113,8 +115,7 @@ def _of_frames(boxes: Tensor, height: int, width: int) -> dict[Region, Tensor]:
 
 def _judge(classifier: PCEClassifier, source: Judged, seen: Tensor, begin: int, end: int) -> Judge:
     """A classifier's loss of some frames of a video, of which it sees its own region."""
-    audio = None if source.speech is None else source.speech(begin, end)
-    inputs = UniVDMInputs(source.reference * seen[:, :, 0], source.image, audio)
+    inputs = UniVDMInputs(source.reference * seen[:, :, 0], source.image, source.speech(begin, end))
 
     def judge(z: Tensor, levels: Tensor) -> Tensor:
         return classifier.loss(z * seen, levels, inputs)

@@ -14,7 +14,7 @@ from models.video.latents import decode
 from pretrained.exports import Export
 from settings import ConfigError
 from trainers.evaluation.talks import IMAGE, PICTURE, SPEECH, Talk, heard
-from trainers.paha.animation import UniVDMAnimator
+from trainers.paha.animation import UniVDMAnimator, judged
 from trainers.paha.evaluation.cost import Cost, counted, now, whole
 from trainers.paha.system import Guide, UniVDMFigureOptions
 from trainers.video.guidance import Judges
@@ -131,7 +131,7 @@ class UniVDMModel:
         sampling = None
         if guide != "none":
             assert box is not None
-            sampling = self.judges.sampling(source, box, guide)
+            sampling = self.judges.sampling(judged(source), box, guide)
         pieces = generate_latents(
             network,
             source,
