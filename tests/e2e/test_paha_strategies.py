@@ -1,0 +1,93 @@
+"""UniVDM and a classifier of pairs on two ranks: every strategy gives one curve, and holds what was planned."""
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from preprocessing.negatives.options import Options
+from preprocessing.negatives.run import make_negatives
+from tests.autoencoders import save_autoencoder
+from tests.e2e.counted import PAHA
+from tests.e2e.strategies import curve, train_all
+from tests.e2e.test_planning import assert_near
+from tests.trainers.paha_stages import LENGTHS, PCE
+from tests.trainers.test_univdm_stage import NETWORK
+from tests.trainers.video_stages import latent_shards
+from trainers.plan import training_config
+from trainers.planning.count import PARTS
+from trainers.planning.inventory import inventory
+from trainers.planning.measure import build_stage, measure
+from trainers.planning.memory import memory
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+STRATEGIES = ("ddp", "fsdp", "deepspeed_2", "deepspeed_3")
+KINDS = tuple(PAHA)
+RANKS, BATCH = 2, 4
+TOLERANCE = 1e-5
+COMMON = (
+    "data=clips", "data.workers=0", "trainer.accelerator=cpu", "trainer.max_steps=4", "trainer.log_every_n_steps=1",
+    "trainer.val_check_interval=2", "trainer.check_val_every_n_epoch=null", "trainer.enable_progress_bar=false",
+    "trainer.gradient_clip_val=0.05", "checkpoint.every_n_steps=2", "samples.count=0", "ema.decay=0.8",
+    "ema.every_n_steps=1", "stage.optimizer={name: adam, lr: 1.0e-3}",
+)  # fmt: skip
+FIGURES = {"univdm": ("train/loss", "val/loss", "val/rmse"), "pce_face": ("train/loss", "val/loss", "val/auc")}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Runs by one process, and by two; the pairs are made by the first."""
+    folder = tmp_path_factory.mktemp("paha")
+    vae = save_autoencoder(folder / "vae")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COSPEECH_CACHE", str(folder / "cache"))
+        shards = latent_shards(folder, vae, seconds=0.92)
+    own = {
+        "univdm": [f"stage.autoencoder={vae}", f"data.shards={shards}", "data.window=8", "data.stride=0.2"]
+        + [f"stage.network.{name}={json.dumps(value)}" for name, value in NETWORK.items()],
+        # In one length and with the paper's negatives the mean over two ranks is that over both.
+        "pce_face": [f"stage.univdm={folder / 'univdm-auto'}", f"data.shards={folder / 'pairs'}", "data.windows=clip"]
+        + [f"stage.network.{name}={json.dumps(value)}" for name, value in PCE["network"].items()]
+        + ["stage.lengths=[4]"],
+    }
+
+    def one(kind: str, strategy: str, ranks: int) -> list[str]:
+        return [
+            f"stage={PAHA[kind] if ranks > 1 else f'paha.{kind}'}", *own[kind], *COMMON, f"strategy={strategy}",
+            f"run={folder / f'{kind}-{strategy}'}", f"trainer.devices={ranks}", f"data.batch_size={BATCH // ranks}",
+        ]  # fmt: skip
+
+    train_all(folder, "univdm-alone", [one("univdm", "auto", 1)])
+    make_negatives(
+        Options(
+            run=str(folder / "univdm-auto"), input=str(shards), output=str(folder / "pairs"), lengths=LENGTHS,
+            pairs_per_clip=2, progress=False, device="cpu",
+        )
+    )  # fmt: skip
+    train_all(folder, "pce-alone", [one("pce_face", "auto", 1)])
+    for kind in KINDS:
+        train_all(folder, kind, [one(kind, strategy, RANKS) for strategy in STRATEGIES])
+    return SimpleNamespace(folder=folder, words=one)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_two_ranks_are_one_process_with_twice_the_batch(kind: str, strategy: str, runs: SimpleNamespace):
+    expected, found = (curve(runs.folder / f"{kind}-{each}", *FIGURES[kind]) for each in ("auto", strategy))
+    assert {name for _, name in expected} == set(FIGURES[kind])
+    assert found.keys() == expected.keys()
+    wrong = {key: (found[key], value) for key, value in expected.items() if abs(found[key] - value) > TOLERANCE}
+    assert not wrong
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_ranks_hold_what_was_planned(kind: str, strategy: str, runs: SimpleNamespace):
+    values = training_config(None, [*runs.words(kind, strategy, RANKS), f"stage=paha.{kind}"])
+    found = inventory(build_stage(values["stage"]))
+    expected = memory(values, found, measure(values, BATCH // RANKS), RANKS).gpu
+    parts = [part for part in PARTS if not (strategy == "fsdp" and part == "buckets")]
+    for rank in range(RANKS):
+        counted = json.loads((runs.folder / f"{kind}-{strategy}" / f"held-{rank}.json").read_text())["bytes"]
+        assert_near({part: counted[part] for part in parts}, expected, 4 * found.count)
