@@ -12,8 +12,8 @@ from models.human import keypoints as layout
 from models.versa.video.network import EXPRESSIONS as LABELS
 from preprocessing.face.geometry import eye_openness
 from preprocessing.sources.manifest import read_sources
+from preprocessing.synthetic.files import read_truth
 from preprocessing.synthetic.speech import RATE
-from preprocessing.synthetic.videos import read_truth
 from preprocessing.synthetic_actors.clips import ABLE, KINDS, Recipe, make_clip
 from preprocessing.synthetic_actors.expressions import EXPRESSIONS
 from preprocessing.synthetic_actors.videos import generate

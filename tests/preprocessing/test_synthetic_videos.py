@@ -17,11 +17,12 @@ from preprocessing.sources.manifest import read_sources
 from preprocessing.synthetic import rule
 from preprocessing.synthetic.draw import portrait, render
 from preprocessing.synthetic.figure import figure
+from preprocessing.synthetic.files import read_truth, splits
 from preprocessing.synthetic.motion import motion
 from preprocessing.synthetic.phonemes import Phoneme
 from preprocessing.synthetic.speakers import speaker
 from preprocessing.synthetic.speech import RATE
-from preprocessing.synthetic.videos import generate, read_truth, splits
+from preprocessing.synthetic.videos import generate
 from settings import ConfigError
 
 SMALL = {"speakers": 1, "clips_per_speaker": 3, "unseen_speakers": 1, "seconds": (4.0, 6.0), "size": 128, "wav": True}
