@@ -62,7 +62,7 @@ test: $(READY)  ## Run the quick tests: some 9 minutes on two cores
 test-slow: $(READY)  ## Run the others: kills, several processes, strategies, memory
 	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
 
-proofs: $(READY)  ## Demos and trainings over three seeds: some ten hours; figures go to benchmarks/results/
+proofs: $(READY)  ## Demos and trainings over three seeds: many hours; figures go to benchmarks/results/
 	$(BIN)/python -m benchmarks.proofs
 
 lint: $(READY)  ## ruff, mypy and the import rules

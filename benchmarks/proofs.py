@@ -5,7 +5,7 @@
 Every proof is a chain of the project's own commands, with the output of each in a log beside it. What is finished is
 not done again: a proof that broke off goes on with the command that it stopped at. The figures of all runs, and their
 mean and standard deviation over trainings, are kept in `benchmarks/results/proof-NAME-DATE.json`. All of them take
-some ten hours on two cores: the three of latent video by far the most.
+many hours on two cores, by far the most of them those of latent video.
 """
 
 import json
@@ -99,7 +99,7 @@ def masks_over_seeds(options: Options) -> list[Step]:
                 f"stage.network.masks={masks}",
             )  # fmt: skip
             by = [f"data={output / 'shards'}", "clips=10", "seconds=4", f"seeds=[{seed}]", "splits=[test]"]
-            smga = [f"smga={output / 'smga'}", "drive=audio"]
+            smga = [f"smga={output / 'smga'}", "drive=audio", "steps=6"]
             steps.append(Step(["trainers.evaluate", f"run={run}", *by, *smga], run / "evaluation" / "figures.json"))
             if masks == "motion":
                 alone = options.folder / f"speech-{seed}" / "evaluation"

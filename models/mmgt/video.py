@@ -13,7 +13,7 @@ from models.video.audio_projection import AudioProjection
 from models.video.conditions import NAMES, VideoConditions, VideoInputs
 from models.video.lora import lora_parameters
 from models.video.masks import Masking, mask_pyramid
-from models.video.network import LatentNetwork, check_sizes
+from models.video.network import LatentNetwork, check_known, check_pose_guider, check_sizes
 from models.video.pose_guider import PoseGuider
 from models.video.unets import UNetSizes, level_sizes, motion_unet, reference_unet
 from settings.ranges import Count, Fps, NonNegative, Positive, Whole
@@ -168,17 +168,6 @@ class MMGTVideo(
             pose = self.encode_poses(inputs.reference_skeleton[:, None], inputs.reference)[:, 0]
         return self.reference_unet(inputs.reference, image, pose)
 
-    def encode_poses(self, skeletons: Tensor, latents: Tensor) -> Tensor:
-        """Drawn poses (B, T, 3, H, W) to (B, T, c, h, w), for latents (B, C, h, w)."""
-        features = self.pose_guider(skeletons.flatten(0, 1))
-        if features.shape[-2:] != latents.shape[-2:]:
-            raise ValueError(
-                f"poses were drawn at {skeletons.shape[-2]} x {skeletons.shape[-1]} pixels, which with "
-                f"{self.downscaling} pixels a latent go with {features.shape[-2]} x {features.shape[-1]} latents, "
-                f"not with {latents.shape[-2]} x {latents.shape[-1]}"
-            )
-        return features.unflatten(0, skeletons.shape[:2])
-
     def encode_audio(self, audio: Tensor | None) -> Tensor | None:
         """Speech (B, T, 2 m + 1, L, A) to tokens (B, T, K, D)."""
         return None if audio is None or not self.use_audio else self.audio_projection(audio)
@@ -215,9 +204,7 @@ class MMGTVideo(
                 f"{frames} frames at once, but temporal attention has positions for {self.motion_frames}: generate "
                 "longer videos in windows"
             )
-        unknown = set(left_out) - set(NAMES)
-        if unknown:
-            raise ValueError(f"no condition is called '{min(unknown)}'; there are {', '.join(NAMES)}")
+        check_known(left_out, NAMES)
         if isinstance(conditions, VideoInputs):
             conditions = self.encode(conditions)
         keep = {name: ~left for name, left in left_out.items()}
@@ -273,8 +260,4 @@ def _check(
 ) -> None:  # fmt: skip
     """Raises ValueError for sizes that do not go together."""
     check_sizes(channels, window, motion_frames, heads=heads, norm_groups=norm_groups, motion_heads=motion_heads)
-    if 2 ** (len(pose_channels) - 1) != downscaling:
-        raise ValueError(
-            f"pose_channels has {len(pose_channels)} widths, so that the pose guider makes pictures "
-            f"{2 ** (len(pose_channels) - 1)} times smaller, but latents are {downscaling} times smaller (downscaling)"
-        )
+    check_pose_guider(pose_channels, downscaling)

@@ -12,6 +12,7 @@ from models.diffusion.guiders.regional import Sampling
 from models.mmgt.video import MMGTVideo
 from models.mmgt.video_sample import sample_window
 from models.video.conditions import VideoInputs, joined
+from models.video.network import check_known
 
 
 @dataclass(frozen=True)
@@ -112,9 +113,7 @@ def generate_latents(
 
 
 def _weights(network: MMGTVideo, given: Mapping[str, float]) -> dict[str, float]:
-    unknown = set(given) - set(network.guidance)
-    if unknown:
-        raise ValueError(f"no condition is called '{min(unknown)}'; there are {', '.join(network.guidance)}")
+    check_known(given, network.guidance)
     return {**network.guidance, **given}
 
 

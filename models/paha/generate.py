@@ -10,6 +10,7 @@ from models.diffusion.guiders.classifier_free import ClassifierFree
 from models.diffusion.guiders.regional import Sampling
 from models.diffusion.samplers.ddim import DDIM
 from models.paha.univdm import UniVDM, UniVDMInputs
+from models.video.network import check_known
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,7 @@ def generate_latents(
         ValueError: no frames, a segment longer than the network knows, or an unknown condition.
     """
     window, given = window or network.window, guidance or {}
-    unknown = set(given) - set(network.guidance)
-    if unknown:
-        raise ValueError(f"no condition is called '{min(unknown)}'; there are {', '.join(network.guidance)}")
+    check_known(given, network.guidance)
     if source.frames < 1:
         raise ValueError("the video has no frames: there is nothing to generate")
     if window > network.motion_frames:

@@ -12,7 +12,7 @@ from models.diffusion.preconditioning import preconditioning
 from models.paha.unet import unified_unet
 from models.saved import SavedNetwork
 from models.video.audio_projection import AudioProjection
-from models.video.network import LatentNetwork, check_sizes
+from models.video.network import LatentNetwork, check_known, check_sizes
 from models.video.unets import UNetSizes
 from settings.ranges import Count, Fps, NonNegative, Positive, Whole
 
@@ -165,9 +165,7 @@ class UniVDM(
                 f"{frames} frames at once, but temporal attention has positions for {self.motion_frames}: generate "
                 "longer videos in segments"
             )
-        unknown = set(left_out) - set(NAMES)
-        if unknown:
-            raise ValueError(f"no condition is called '{min(unknown)}'; there are {', '.join(NAMES)}")
+        check_known(left_out, NAMES)
         reference, image = inputs.reference, self.image_tokens(inputs)
         if "reference" in left_out:
             keep = ~left_out["reference"]

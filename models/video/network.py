@@ -1,6 +1,6 @@
 """What networks of latent video share: whose latents they know, statistics of speech, tokens of the picture."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,21 @@ class LatentNetwork:
         """Remember whose latents it learns, by the SHA-256 of the weights, and what those are multiplied with."""
         self.autoencoder, self.latent_scale = sha256, scale
         self._hub_mixin_config |= {"autoencoder": sha256, "latent_scale": scale}  # saved as config.json
+
+    def encode_poses(self: Any, skeletons: Tensor, latents: Tensor) -> Tensor:
+        """Drawn poses (B, T, 3, H, W) to (B, T, c, h, w) by its pose guider, for latents (B, C, h, w).
+
+        Raises:
+            ValueError: they were drawn at another size.
+        """
+        features = self.pose_guider(skeletons.flatten(0, 1))
+        if features.shape[-2:] != latents.shape[-2:]:
+            raise ValueError(
+                f"poses were drawn at {skeletons.shape[-2]} x {skeletons.shape[-1]} pixels, which with "
+                f"{self.downscaling} pixels a latent go with {features.shape[-2]} x {features.shape[-1]} latents, "
+                f"not with {latents.shape[-2]} x {latents.shape[-1]}"
+            )
+        return features.unflatten(0, skeletons.shape[:2])
 
     def put_image_tokens(self: Any, image_channels: int, channels: int, plain: bool = False) -> None:
         """Make what brings the image encoder's tokens to those that are read, or one learned token without one.
@@ -50,6 +65,22 @@ class LatentNetwork:
         if inputs.image is None:
             return inputs.reference.new_zeros(size, 1, self.image_projection[0].out_features)
         return self.image_projection(inputs.image)
+
+
+def check_known(given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises ValueError for a condition that is not among those that a network knows."""
+    unknown = set(given) - set(known)
+    if unknown:
+        raise ValueError(f"no condition is called '{min(unknown)}'; there are {', '.join(known)}")
+
+
+def check_pose_guider(pose_channels: Sequence[int], downscaling: int) -> None:
+    """Raises ValueError for a pose guider that makes pictures smaller by another factor than latents are."""
+    if 2 ** (len(pose_channels) - 1) != downscaling:
+        raise ValueError(
+            f"pose_channels has {len(pose_channels)} widths, so that the pose guider makes pictures "
+            f"{2 ** (len(pose_channels) - 1)} times smaller, but latents are {downscaling} times smaller (downscaling)"
+        )
 
 
 def check_sizes(channels: Sequence[int], window: int, motion_frames: int, **parts: int) -> None:

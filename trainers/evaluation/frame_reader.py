@@ -1,10 +1,18 @@
 """A small network that reads numbers off pictures, fitted to the clips' own training frames."""
 
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, Final, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from datamodules.media.fitting import FitMode
+from datamodules.shards.index import Index
+from trainers.evaluation.clips import evenly, ids_of
+from trainers.evaluation.talks import PICTURE
+from trainers.evaluation.videos import Shot, read_shots
 
 CLIPS: Final = 48
 FRAMES: Final = 100  # of a clip, evenly taken
@@ -92,6 +100,24 @@ class FrameReader(nn.Module):
             loss.backward()
             optimizer.step()
             schedule.step()
+
+
+def shots_to_fit(
+    shards: str, size: tuple[int, int] | None, splits: Sequence[str], how: FitMode, clips: int
+) -> Iterator[tuple[Shot, np.ndarray]]:
+    """Clips with video and pose, evenly taken, and the numbers of at most `FRAMES` of their frames, likewise.
+
+    Args:
+        shards: folder or URL.
+        size: height and width of the frames; None leaves them theirs.
+        splits: whose clips.
+        how: frames of another shape come to the size.
+        clips: at most so many.
+    """
+    index = Index.load(shards)
+    ids = [one for split in splits for one in ids_of(index, split, PICTURE)]
+    for shot in read_shots(shards, evenly(ids, clips), None, size, how):
+        yield shot, np.linspace(0, len(shot.frames) - 1, min(FRAMES, len(shot.frames))).round().astype(int)
 
 
 def varied(pictures: Tensor, random: torch.Generator, shift: int = 0) -> Tensor:

@@ -8,19 +8,15 @@ import torch
 from torch import Tensor
 
 from datamodules.media.fitting import FitMode
-from datamodules.shards.index import Index
 from metrics.lips import NEEDED
 from models.human.keypoints import FACE, lip_opening
 from settings import ConfigError, get_logger
-from trainers.evaluation.clips import evenly, ids_of
 from trainers.evaluation.faces import box_around, face_crop
-from trainers.evaluation.frame_reader import CLIPS, FRAMES, FrameReader
+from trainers.evaluation.frame_reader import CLIPS, FrameReader, shots_to_fit
 from trainers.evaluation.per_clip import correlation
-from trainers.evaluation.videos import read_shots
 
 SIDE: Final = 48  # pixels of the crops it looks at
 STEPS: Final = 400
-_KEYS: Final = ("video.mp4", "pose.npz")
 logger = get_logger(__name__)
 
 
@@ -61,12 +57,9 @@ class LipReader(FrameReader):
         Raises:
             ConfigError: no clips with video and pose in these splits, or none that shows lips.
         """
-        index = Index.load(shards)
-        ids = [one for split in splits for one in ids_of(index, split, _KEYS)]
         crops, openings = [], []
-        for shot in read_shots(shards, evenly(ids, clips), None, size, how):
+        for shot, at in shots_to_fit(shards, size, splits, how, clips):
             assert shot.pose is not None
-            at = np.linspace(0, len(shot.frames) - 1, min(FRAMES, len(shot.frames))).round().astype(int)
             cut, opening = crops_of(shot.frames, shot.pose), openings_of(shot.pose)
             there = at[np.isfinite(opening[at])]
             if cut is not None and len(there):

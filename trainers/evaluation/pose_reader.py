@@ -9,13 +9,10 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as pictures_of
 
 from datamodules.media.fitting import FitMode
-from datamodules.shards.index import Index
 from models.human.keypoints import BODY, HANDS, POINTS
 from settings import ConfigError, get_logger
-from trainers.evaluation.clips import MISSING, evenly, ids_of
-from trainers.evaluation.frame_reader import CLIPS, FRAMES, FrameReader
-from trainers.evaluation.talks import PICTURE
-from trainers.evaluation.videos import read_shots
+from trainers.evaluation.clips import MISSING
+from trainers.evaluation.frame_reader import CLIPS, FrameReader, shots_to_fit
 
 SIDE: Final = 64  # pixels of the frames it looks at
 STEPS: Final = 600
@@ -60,12 +57,9 @@ class PoseReader(FrameReader):
         Raises:
             ConfigError: no clips with video and pose in these splits, or no point that nearly all of them show.
         """
-        index = Index.load(shards)
-        ids = [one for split in splits for one in ids_of(index, split, PICTURE)]
         frames, poses = [], []
-        for shot in read_shots(shards, evenly(ids, clips), None, size, how):
+        for shot, at in shots_to_fit(shards, size, splits, how, clips):
             assert shot.pose is not None
-            at = np.linspace(0, len(shot.frames) - 1, min(FRAMES, len(shot.frames))).round().astype(int)
             frames.append(small(shot.frames[at]))
             poses.append(shot.pose[at])
         if not frames:

@@ -16,7 +16,7 @@ from models.versa.video.face_tokens import FaceTokens
 from models.versa.video.pose_picture import HEAD
 from models.versa.video.unet import pose_video_unet
 from models.video.audio_projection import AudioProjection
-from models.video.network import LatentNetwork, check_sizes
+from models.video.network import LatentNetwork, check_known, check_pose_guider, check_sizes
 from models.video.pose_guider import PoseGuider
 from settings.ranges import Count, Fps, Fraction, NonNegative, Number, Positive, Whole
 
@@ -199,17 +199,6 @@ class VersaVideo(
         every: Any = {"pose": pose, "audio": None, "expression": None, "blink": None, **tokens}
         return replace(of_picture, **every)
 
-    def encode_poses(self, skeletons: Tensor, latents: Tensor) -> Tensor:
-        """Pictures of poses (B, T, 3, H, W) to (B, T, c, h, w), for latents (B, C, h, w)."""
-        features = self.pose_guider(skeletons.flatten(0, 1))
-        if features.shape[-2:] != latents.shape[-2:]:
-            raise ValueError(
-                f"poses were drawn at {skeletons.shape[-2]} x {skeletons.shape[-1]} pixels, which with "
-                f"{self.downscaling} pixels a latent go with {features.shape[-2]} x {features.shape[-1]} latents, "
-                f"not with {latents.shape[-2]} x {latents.shape[-1]}"
-            )
-        return features.unflatten(0, skeletons.shape[:2])
-
     def _of_picture(self, inputs: VersaInputs) -> VersaConditions:
         if inputs.image is not None and inputs.image.shape[1] != 1:
             raise ValueError(f"SVD reads one token of the picture, got {inputs.image.shape[1]}")
@@ -243,9 +232,7 @@ class VersaVideo(
         Raises:
             ValueError: an unknown condition, or conditions of other sizes or of another number of frames.
         """
-        unknown = set(left_out) - set(NAMES)
-        if unknown:
-            raise ValueError(f"no condition is called '{min(unknown)}'; there are {', '.join(NAMES)}")
+        check_known(left_out, NAMES)
         if isinstance(conditions, VersaInputs):
             conditions = self.encode(conditions)
         frames = noisy.shape[2]
@@ -271,11 +258,7 @@ def _check(
 ) -> None:  # fmt: skip
     """Raises ValueError for sizes that do not go together."""
     check_sizes(channels, 1, 1, head_channels=head_channels)
-    if 2 ** (len(pose_channels) - 1) != downscaling:
-        raise ValueError(
-            f"pose_channels has {len(pose_channels)} widths, so that the pose guider makes pictures "
-            f"{2 ** (len(pose_channels) - 1)} times smaller, but latents are {downscaling} times smaller (downscaling)"
-        )
+    check_pose_guider(pose_channels, downscaling)
     if not expressions or len(set(expressions)) != len(expressions):
         raise ValueError(f"expressions have to be one label or more, each once, got {', '.join(expressions) or 'none'}")
     if motion_bucket > _BUCKETS:

@@ -10,6 +10,7 @@ from models.diffusion.guiders.classifier_free import ClassifierFree, Weight
 from models.diffusion.samplers.ddim import DDIM
 from models.versa.video.conditions import FACE, VersaConditions, VersaInputs
 from models.versa.video.network import VersaVideo
+from models.video.network import check_known
 
 FIRST, REFERENCE = "first", "reference"
 """What the weights of guidance in the first and in the last frame are called among those of conditions."""
@@ -36,9 +37,7 @@ def guidance_weights(network: VersaVideo, given: Mapping[str, float | None]) -> 
     Raises:
         ValueError: an unknown condition.
     """
-    unknown = set(given) - set(network.guidance)
-    if unknown:
-        raise ValueError(f"no condition is called '{min(unknown)}'; there are {', '.join(network.guidance)}")
+    check_known(given, network.guidance)
     return {**network.guidance, **given}
 
 
