@@ -16,9 +16,8 @@ from settings.command import command
 from tests.autoencoders import FACTOR, save_autoencoder
 from tests.trainers.video_stages import B, F, H, T, W, base_of, batch, of_its_own, stage
 from trainers.fit import fit
-from trainers.mmgt.video_batch import places_of
 from trainers.stage.base import SampleGenerator
-from trainers.video.batch import pick
+from trainers.video.batch import pick, places_of
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mmgt"
 KINDS = ("video_pose", "video_audio")

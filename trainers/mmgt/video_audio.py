@@ -1,23 +1,17 @@
 """The second step of MMGT's video diffusion: what speech moves, and how frames follow one another (MMGT-21)."""
 
-import json
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 import torch
-from safetensors import safe_open
 
 from models.mmgt.video import MMGTVideo
-from models.saved import CONFIG, WEIGHTS
-from pretrained.exports import Export, find_stage
-from pretrained.hashes import short
 from pretrained.unets import load_motion
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
 from trainers.mmgt.video_stage import VideoStage
-from trainers.stage.agreement import shown
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
+from trainers.video.base import build_on
 from trainers.video.batch import Reference
 from trainers.video.stage import Weighting
 
@@ -85,7 +79,9 @@ class VideoAudioStage(VideoStage):
         )
         self.base_sha256 = ""
         if base is not None:
-            self._build_on(base, autoencoder)
+            self.base_sha256 = build_on(
+                self.network, base, BASE, autoencoder, own=OWN, taken=lambda name, parameter: not parameter.requires_grad
+            )
         elif torch.get_default_device().type != "meta":  # a plan does without
             raise ConfigError(f"stage.base is needed: the run folder of an {BASE}, or its saved network")
         if motion_weights is not None:
@@ -94,48 +90,3 @@ class VideoAudioStage(VideoStage):
     def frozen(self) -> dict[str, str]:
         """The autoencoder and the first step's network, by the options that say where they are."""
         return {**super().frozen(), **({"base": self.base_sha256} if self.base_sha256 else {})}
-
-    def _build_on(self, base: str, autoencoder: str | None) -> None:
-        """Take what is frozen from the first step's network.
-
-        Raises:
-            ConfigError: no such network, one of other sizes, or one that knows other latents.
-        """
-        export = find_stage(base, "base", BASE)
-        config = json.loads((export.folder / CONFIG).read_text())
-        _check_sizes(config, self.network, base)
-        own, there = self.network.autoencoder, config["autoencoder"]
-        if own and own != there:
-            raise ConfigError(
-                f"stage.base={base} knows the latents of another autoencoder (hash {short(there)}) than "
-                f"stage.autoencoder={autoencoder} (hash {short(own)}): give the one that it was trained with"
-            )
-        _take_frozen(self.network, export)
-        self.base_sha256 = export.sha256
-
-
-def _check_sizes(config: Mapping[str, Any], network: MMGTVideo, base: str) -> None:
-    """Raises ConfigError unless a saved network's options are this one's, as far as it is frozen."""
-    own = json.loads(json.dumps(network._hub_mixin_config))
-    for name, there in config.items():
-        if name in own and not name.startswith((*OWN, "autoencoder", "latent_scale")) and own[name] != there:
-            raise ConfigError(
-                f"stage.network.{name} is {shown(own[name])}, but {shown(there)} in the network of stage.base={base}, "
-                f"of which it is a part: set stage.network.{name}={shown(there)}"
-            )
-
-
-@torch.no_grad()
-def _take_frozen(network: MMGTVideo, export: Export) -> None:
-    """Copy what is frozen from a saved network, tensor by tensor: both need not fit in memory."""
-    with safe_open(export.folder / WEIGHTS, "pt") as file:
-        there = set(file.keys())
-        for name, parameter in network.named_parameters():
-            if parameter.requires_grad:
-                continue
-            if name not in there or tuple(file.get_slice(name).get_shape()) != tuple(parameter.shape):
-                raise ConfigError(
-                    f"stage.base: {export.folder / WEIGHTS} has no {name} of shape {list(parameter.shape)}; another "
-                    "version wrote it, or the file is damaged: train it again"
-                )
-            parameter.copy_(file.get_tensor(name))

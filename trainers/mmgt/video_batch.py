@@ -4,7 +4,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from models.mmgt.video import MMGTVideo
 from models.video.conditions import VideoInputs
@@ -53,13 +52,3 @@ def inputs_of(
         audio=audio,
         masks=masks,
     )
-
-
-def places_of(pose: Tensor, factor: int, height: int, width: int, weight: float) -> Tensor:
-    """What each latent of frames with poses (B, T, 134, 3) counts, (B, 1, T, height, width).
-
-    1 + weight times the share of its pixels that are face or hands, and as much again for lips, as in the
-    autoencoder's loss; f is `factor`, pixels of a latent's side.
-    """
-    regions = motion_masks(pose, height * factor, width * factor)[:, :, :2].sum(2)
-    return 1 + weight * avg_pool2d(regions, factor)[:, None]

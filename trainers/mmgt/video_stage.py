@@ -6,9 +6,9 @@ from torch import Tensor
 
 from models.mmgt.video import MMGTVideo
 from models.mmgt.video_sample import sample_window
-from trainers.mmgt.video_batch import inputs_of, places_of
+from trainers.mmgt.video_batch import inputs_of
 from trainers.stage.base import build_network
-from trainers.video.batch import Picked
+from trainers.video.batch import Picked, places_of
 from trainers.video.stage import LatentStage, Told
 
 

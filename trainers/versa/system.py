@@ -75,4 +75,5 @@ STAGES: Final = {
         animator=_ANIMATOR,
         evaluator=Tool("trainers.versa.evaluation.gesturing:measure_gesturing", GesturingOptions),
     ),
+    "versa.pose_video": Record("trainers.versa.pose_video:PoseVideoStage"),
 }

@@ -5,8 +5,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from models.video.audio_projection import HANDCRAFTED
+from models.video.masks import motion_masks
 from models.video.speech import layers_at_frames
 from settings import ConfigError
 
@@ -109,3 +111,13 @@ def image_tokens(batch: Any, network: Any) -> Tensor:
             f"{tokens.shape[-1]}: set stage.network.image_channels={tokens.shape[-1]}, or make it with another encoder"
         )
     return tokens
+
+
+def places_of(pose: Tensor, factor: int, height: int, width: int, weight: float) -> Tensor:
+    """What each latent of frames with poses (B, T, 134, 3) counts, (B, 1, T, height, width).
+
+    1 + weight times the share of its pixels that are face or hands, and as much again for lips, as in the
+    autoencoder's loss; f is `factor`, pixels of a latent's side.
+    """
+    regions = motion_masks(pose, height * factor, width * factor)[:, :, :2].sum(2)
+    return 1 + weight * avg_pool2d(regions, factor)[:, None]

@@ -140,14 +140,25 @@ def _triangle(frames: Tensor, final: int) -> Tensor:
     return ((frames - final + 0.5) / max(count, 1)).clamp(min=0)
 
 
-def _picture(network: VersaVideo, source: VersaSource, seed: int, augmentation: float | None) -> VersaInputs:
-    """What comes from the picture alone, with the noise that SVD wants on it."""
-    strength = network.noise_augmentation if augmentation is None else augmentation
-    reference = source.reference
+def noised(reference: Tensor, strength: float, seed: int) -> tuple[Tensor, Tensor]:
+    """A picture's latents (B, C, h, w) with noise on them, and its strength (B,), as sampling has both.
+
+    Args:
+        reference: scaled latents.
+        strength: of the noise; 0 is none.
+        seed: the same seed gives the same noise, other than that of frames.
+    """
     told = torch.full((len(reference),), strength, device=reference.device)
     if strength:
         drawn = [torch.randn(reference.shape[1:], generator=stream) for stream in streams(seed + 1, len(reference))]
         reference = augmented(reference, told, torch.stack(drawn).to(reference))
+    return reference, told
+
+
+def _picture(network: VersaVideo, source: VersaSource, seed: int, augmentation: float | None) -> VersaInputs:
+    """What comes from the picture alone, with the noise that SVD wants on it."""
+    strength = network.noise_augmentation if augmentation is None else augmentation
+    reference, told = noised(source.reference, strength, seed)
     return VersaInputs(
         reference, source.image, identity=source.identity, augmentation=told, motion=source.motion
     )  # fmt: skip
