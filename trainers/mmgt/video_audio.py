@@ -80,7 +80,7 @@ class VideoAudioStage(VideoStage):
         self.base_sha256 = ""
         if base is not None:
             self.base_sha256 = build_on(
-                self.network, base, BASE, autoencoder, own=OWN, taken=lambda name, parameter: not parameter.requires_grad
+                self.network, base, BASE, autoencoder, own=OWN, taken=lambda _, parameter: not parameter.requires_grad
             )
         elif torch.get_default_device().type != "meta":  # a plan does without
             raise ConfigError(f"stage.base is needed: the run folder of an {BASE}, or its saved network")

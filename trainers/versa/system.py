@@ -76,4 +76,5 @@ STAGES: Final = {
         evaluator=Tool("trainers.versa.evaluation.gesturing:measure_gesturing", GesturingOptions),
     ),
     "versa.pose_video": Record("trainers.versa.pose_video:PoseVideoStage"),
+    "versa.audio_video": Record("trainers.versa.audio_video:AudioVideoStage"),
 }
