@@ -64,7 +64,10 @@ class Plan:
 
 
 def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniVDM) -> Plan:
-    """Draw pairs, each clip's from a stream of its own: other clips beside it change nothing but whom it may hear.
+    """Draw pairs, each clip's from a stream of its own: other clips beside it change nothing but whom it hears.
+
+    In each round every clip of a split is heard once, by one that stands a drawn number of places before it: a clip
+    whose speech were generated more often than another's could be told by its speech.
 
     Raises:
         ConfigError: no clip has what is needed, or none is long enough.
@@ -92,8 +95,10 @@ def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniV
         if len(numbers) == 1:
             left_out[table.ids[numbers[0]]] = "no other clip of its split, whose speech it could have"
             continue
-        for place in range(len(numbers)):
-            pairs += [_draw(options, table, numbers, place, copy) for copy in range(options.pairs_per_clip)]
+        for copy in range(options.pairs_per_clip):
+            further = 1 + _stream(options.seed, "heard", copy)[1].integers(len(numbers) - 1)
+            heard = {number: numbers[(place + int(further)) % len(numbers)] for place, number in enumerate(numbers)}
+            pairs += [_draw(options, table, number, heard[number], copy) for number in numbers]
     pairs.sort(key=lambda pair: pair.clip)
     if not pairs:
         raise ConfigError(f"input={options.input}: no split has two clips, of which one could have the other's speech")
@@ -102,19 +107,28 @@ def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniV
     return Plan(table, (*needed, faces), shards, left_out)
 
 
-def _draw(options: Options, table: ClipTable, numbers: list[int], place: int, copy: int) -> Pair:
-    """A pair of the clip at a place among those of its split."""
-    number = numbers[place]
-    clip = table.ids[number]
-    drawn = blake2b(f"{options.seed} {clip} {copy}".encode(), digest_size=7).digest()
-    seed = int.from_bytes(drawn, "little")
-    rng = np.random.default_rng(seed)
-    heard = numbers[(place + int(rng.integers(1, len(numbers)))) % len(numbers)]
+def _draw(options: Options, table: ClipTable, number: int, heard: int, copy: int) -> Pair:
+    """A pair of one clip's picture, with another's speech in what is generated.
+
+    Speech is heard where the pair of its own clip shows it: the same sound stands once beside a filmed clip and once
+    beside a generated one, and says nothing by itself.
+    """
+    seed, rng = _stream(options.seed, table.ids[number], copy)
+    place, other = rng.random(), _stream(options.seed, table.ids[heard], copy)[1].random()
     there = min(table.frames[number], table.frames[heard])
     frames = int(rng.choice([length for length in options.lengths if length <= there]))
-    start, heard_start = (int(rng.integers(table.frames[each] - frames + 1)) for each in (number, heard))
+    start, heard_start = (
+        int(share * (table.frames[clip] - frames + 1)) for share, clip in ((place, number), (other, heard))
+    )
     reference = int(rng.integers(table.frames[number])) if options.reference == "random" else start
-    return Pair(f"{clip}-{copy}", number, start, frames, reference, heard, heard_start, seed)
+    name = f"{table.ids[number]}-{copy}"
+    return Pair(name, number, start, frames, reference, heard, heard_start, seed)
+
+
+def _stream(seed: int, clip: str, copy: int) -> tuple[int, np.random.Generator]:
+    drawn = blake2b(f"{seed} {clip} {copy}".encode(), digest_size=7).digest()
+    number = int.from_bytes(drawn, "little")
+    return number, np.random.default_rng(number)
 
 
 def _lacking(sample: SampleEntry, needed: tuple[str, ...]) -> str | None:

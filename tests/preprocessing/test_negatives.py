@@ -165,6 +165,30 @@ def test_lengths_are_drawn_alike_and_pictures_of_the_whole_clip_or_its_first_fra
     assert [pair for _, some in others.shards for pair in some] != pairs
 
 
+@pytest.mark.paper("PH-11")
+def test_the_same_sound_stands_once_beside_a_filmed_clip_and_once_beside_a_generated_one(run, vae, shards):
+    network = UniVDM.from_pretrained(run / "export")
+    asked = options(run, vae, shards, Path("nowhere"), pairs_per_clip=20, lengths=[10])
+    plan = make_plan(asked, Index.load(shards), _folder(shards), network)
+    pairs = [pair for _, some in plan.shards for pair in some]
+    filmed = Counter((pair.id.rpartition("-")[2], pair.clip, pair.start) for pair in pairs)
+    assert filmed == Counter((pair.id.rpartition("-")[2], pair.heard, pair.heard_start) for pair in pairs)
+    assert all(pair.clip != pair.heard for pair in pairs)
+    for split, clips in _splits(shards).items():
+        numbers = [plan.table.ids.index(clip) for clip in clips]
+        if len(numbers) > 2:
+            own = [pair.heard for pair in pairs if pair.clip == numbers[0]]
+            assert set(own) == set(numbers[1:]), f"{split}: another is heard from one round to the next"
+
+
+def _splits(shards: Path) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for shard in Index.load(shards).shards:
+        for sample in shard.samples:
+            found.setdefault(sample.split, []).append(sample.id)
+    return found
+
+
 def test_the_clip_says_that_it_is_generated_from_whom_and_what_they_allow(made, run, tmp_path):
     sha256 = file_hash(run / "export" / "model.safetensors")
     for info, values in read_clips(made, KEYS):

@@ -228,3 +228,15 @@ def test_nothing_is_heard_behind_a_clips_end_whatever_stands_beside_it(made, neg
     torch.testing.assert_close(spy.scores[1], spy.scores[0])
     last = spy.calls[0][2].audio[1, int(given.lengths[1]) - 1, :, 0, 0]
     assert last.tolist() == [4, 5, 6, 6, 6], "the last frame again"
+
+
+def test_a_held_encoder_keeps_the_univdms_weights_and_is_not_asked_for_gradients(made):
+    for held in (False, True):
+        stage = made(train_encoder=not held)
+        stage.step(pairs(), "train").backward()
+        asked = {name.split(".")[0]: p.grad is not None for name, p in stage.network.named_parameters()}
+        behind = {"cls", "modality", "video", "audio_projection", "transformer", "head"}
+        assert {part for part, has in asked.items() if has} >= behind
+        got = {name for name, p in stage.network.named_parameters() if name.startswith("encoder.") and p.grad is not None}
+        assert (not got) == held
+        assert stage.network.image_token.requires_grad != held
