@@ -128,6 +128,17 @@ def test_the_reference_network_sees_its_own_pose_where_it_is_told(told):
 
 
 @pytest.mark.paper("MMGT-16")
+def test_the_reference_network_begins_as_a_copy_of_the_denoisers_spatial_parts():
+    network = fresh()
+    there = network.denoiser.state_dict()
+    shared = {name: tensor for name, tensor in network.reference_unet.state_dict().items() if name in there}
+    assert any("attn1" in name for name in shared)
+    assert any("resnets" in name for name in shared)
+    for name, tensor in shared.items():
+        torch.testing.assert_close(tensor, there[name], atol=0, rtol=0, msg=name)
+
+
+@pytest.mark.paper("MMGT-16")
 @torch.no_grad()
 def test_pose_features_are_added_after_the_first_convolution(network, given):
     """A constant added there is a constant in that convolution's bias."""
