@@ -237,6 +237,8 @@ def test_a_held_encoder_keeps_the_univdms_weights_and_is_not_asked_for_gradients
         asked = {name.split(".")[0]: p.grad is not None for name, p in stage.network.named_parameters()}
         behind = {"cls", "modality", "video", "audio_projection", "transformer", "head"}
         assert {part for part, has in asked.items() if has} >= behind
-        got = {name for name, p in stage.network.named_parameters() if name.startswith("encoder.") and p.grad is not None}
+        got = {
+            name for name, p in stage.network.named_parameters() if name.startswith("encoder.") and p.grad is not None
+        }
         assert (not got) == held
         assert stage.network.image_token.requires_grad != held
