@@ -36,7 +36,7 @@ class PCEStage(LossStage):
     Args:
         network: the transformer's options; those of the encoder are the UniVDM's.
         univdm: run folder, saved network or hub name of the paha.univdm whose encoder it starts from.
-        train_encoder: the encoder is trained too; held (ours), a step is shorter, and a few pairs are not learnt by heart.
+        train_encoder: the encoder is trained too; held (ours), steps are shorter, few pairs are not learnt by heart.
         negatives: "distilled": clips that the UniVDM made (the paper); "mismatched": filmed clips with wrong sound, of
             another clip or shifted (ours); "both", each counting half.
         lengths: frames of picture, and of sound, each drawn anew for every sample (PH-13).
