@@ -9,7 +9,7 @@ import torch
 from settings import ConfigError
 from tests.autoencoders import save_autoencoder
 from tests.trainers.runs import toy_run
-from tests.trainers.test_frozen_networks import save_univdm, save_video_pose
+from tests.trainers.test_frozen_networks import save_run
 from trainers.engines.strategies import check
 from trainers.options import TrainerOptions
 from trainers.plan import plan, training_config
@@ -19,6 +19,8 @@ from trainers.stage.base import check_monitor
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TINY = sorted(CONFIGS.glob("*/*/tiny.yaml"))
+BASES = {"video_audio": "video_pose", "audio_video": "pose_video"}
+"""The first step of what a second one goes on from."""
 NO_WEIGHTS = ("stage.adversarial_weight=0", "stage.threshold_weight=0")
 
 
@@ -46,14 +48,16 @@ def logged(stage: Any, batch: Any, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     ],
 )
 def test_what_is_named_is_logged_and_nothing_else(path, words, monkeypatch, tmp_path):
-    if path.parent.name.startswith(("video_", "univdm")):
+    if path.parent.name in (*BASES, *BASES.values(), "univdm"):
         save_autoencoder(tmp_path / "vae")
-        save_video_pose(tmp_path)
         words = (f"stage.autoencoder={tmp_path / 'vae'}", "data.video_size=[32,32]", "data.window=20")
-        words += (f"stage.base={tmp_path / 'mmgt.video_pose'}",) if path.parent.name == "video_audio" else ()
+        if (base := BASES.get(path.parent.name)) is not None:
+            name = f"{path.parent.parent.name}.{base}"
+            save_run(tmp_path, name)
+            words += (f"stage.base={tmp_path / name}",)
     if path.parent.name.startswith("pce_"):
         save_autoencoder(tmp_path / "vae")
-        save_univdm(tmp_path)
+        save_run(tmp_path, "paha.univdm")
         words = (f"stage.univdm={tmp_path / 'paha.univdm'}", "data.video_size=[32,32]")
     values = training_config(str(path), words)
     stage = build_stage(values["stage"], "cpu")

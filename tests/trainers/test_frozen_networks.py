@@ -37,6 +37,8 @@ USED: dict[str, tuple[str, ...]] = {
         "tokenizer={versa.tokenizer}", "network.text=clip", "network.clip_model={clip}", "network.text_channels=8",
     ),
     "versa.audio_motion": ("tokenizer={versa.tokenizer}", "text_motion={versa.text_motion}"),
+    "versa.pose_video": ("autoencoder={vae}",),
+    "versa.audio_video": ("autoencoder={vae}", "base={versa.pose_video}"),
 }  # fmt: skip
 """Options that let a stage use other networks: those of earlier stages by their names, and those of others."""
 FROZEN: dict[str, set[str]] = {
@@ -50,6 +52,8 @@ FROZEN: dict[str, set[str]] = {
     "versa.evaluator": {"network.clip_model"},
     "versa.text_motion": {"tokenizer", "network.clip_model"},
     "versa.audio_motion": {"tokenizer", "text_motion"},
+    "versa.pose_video": {"autoencoder"},
+    "versa.audio_video": {"autoencoder"},
 }
 """What each of them says that it does not train."""
 OUTSIDE = {"network.clip_model"}
@@ -66,25 +70,18 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name in ("implicit_motion.base", "versa.tokenizer", "versa.text_motion"):
         network: Any = built(name).network
         network.save_pretrained(folder / name)
-    save_video_pose(folder)
-    save_univdm(folder)
+    for name in ("mmgt.video_pose", "paha.univdm", "versa.pose_video"):
+        save_run(folder, name)
     with pytest.MonkeyPatch.context() as patch:
         narrow_vgg(patch)
         yield folder
 
 
-def save_video_pose(folder: Path) -> None:
-    """The first step's network of the tiny config, on the autoencoder that was saved."""
-    network: Any = built("mmgt.video_pose", f"autoencoder={folder / 'vae'}").network
-    network.save_pretrained(folder / "mmgt.video_pose" / "export")
-    (folder / "mmgt.video_pose" / "config.yaml").write_text("stage: {name: mmgt.video_pose}")
-
-
-def save_univdm(folder: Path) -> None:
-    """UniVDM's network of the tiny config, whose encoder its classifiers start from."""
-    network: Any = built("paha.univdm", f"autoencoder={folder / 'vae'}").network
-    network.save_pretrained(folder / "paha.univdm" / "export")
-    (folder / "paha.univdm" / "config.yaml").write_text("stage: {name: paha.univdm}")
+def save_run(folder: Path, name: str) -> None:
+    """The network of a stage's tiny config, on the autoencoder that was saved, as a run of it leaves it."""
+    network: Any = built(name, f"autoencoder={folder / 'vae'}").network
+    network.save_pretrained(folder / name / "export")
+    (folder / name / "config.yaml").write_text(f"stage: {{name: {name}}}")
 
 
 def built(name: str, *options: str, seed: int = 0) -> Stage:

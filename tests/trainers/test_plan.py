@@ -200,7 +200,10 @@ def once_a_config() -> Iterator[None]:
         yield
 
 
-HEAVY = ("mmgt/video_pose/paper", "mmgt/video_audio/paper", "paha/univdm/paper", "paha/pce")
+HEAVY = (
+    "mmgt/video_pose/paper", "mmgt/video_audio/paper", "paha/univdm/paper", "paha/pce", "versa/pose_video/paper",
+    "versa/audio_video/paper",
+)  # fmt: skip
 """Configs whose networks take long to count."""
 
 
