@@ -278,3 +278,58 @@ def test_it_is_measured_beside_frames_that_were_made_smaller(shards, tmp_path):
     wanted = -10 * (rebuilt - truth).square().mean((1, 2, 3)).log10()
     assert found["systems"]["model"]["psnr"]["mean"] == pytest.approx(wanted.clamp(max=100).mean().item(), rel=1e-3)
     assert {"psnr_mouth_hands", "ssim_mouth", "psnr_hands"} <= set(found["systems"]["model"])
+
+
+TEMPORAL: dict[str, Any] = {
+    "block_out_channels": [32, 32], "norm_num_groups": 32, "mid_block_add_attention": True, "temporal_decoder": True,
+    "layers_per_block": 2,
+}  # fmt: skip
+
+
+@pytest.mark.paper("VA-11")
+def test_a_decoder_that_mixes_frames_is_trained_on_consecutive_ones_of_one_place():
+    made, some = stage(**TEMPORAL, frames=3, crop=8), batch()
+    some.video[:] = torch.arange(6, dtype=torch.uint8).view(1, 6, 1, 1, 1) * 40  # every frame tells its number
+    some.video += torch.arange(S, dtype=torch.uint8)  # and every column its own
+    seen: list[Tensor] = []
+    made.network.register_forward_pre_hook(lambda module, args: seen.append(args[0] * 255))
+    made.training_step(some, 0).backward()
+    assert all(p.grad is not None for p in made.network.parameters())
+    made.eval().validation_step(some, 0)
+    for frames in seen:
+        windows = frames.unflatten(0, (2, 3))
+        torch.testing.assert_close(windows.diff(dim=1), torch.full_like(windows[:, 1:], 40), rtol=0, atol=1e-3)
+    assert torch.equal(picked(some, 3, None, True), torch.tensor([[2, 3, 4]] * 2))
+
+
+@pytest.mark.paper("VA-11")
+def test_each_window_s_frames_are_mixed_with_their_own_alone():
+    network = stage(**TEMPORAL).network
+    for name, parameter in network.named_parameters():
+        if "mix_factor" in name:
+            parameter.data.fill_(0.0)  # half of each
+    frames = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    other = torch.cat([frames[:3], 1 - frames[3:]])
+    with torch.no_grad():
+        apart, changed = (network(each, together=3).frames for each in (frames, other))
+        whole, mixed = (network(each).frames for each in (frames, other))
+    assert torch.equal(apart[:3], changed[:3])
+    assert not torch.allclose(whole[:3], mixed[:3], atol=1e-5)
+
+
+def test_a_temporal_one_is_saved_in_svd_s_format_found_again_and_trained_on(tmp_path):
+    made = stage(**TEMPORAL, scaling_factor=0.3)
+    made.network.save_pretrained(tmp_path / "run" / "export")
+    found, _ = load_autoencoder("network", str(tmp_path / "run"), ("AutoencoderKLTemporalDecoder",))
+    assert found.config.scaling_factor == 0.3
+    again = type(made.network).from_pretrained(tmp_path / "run")
+    on = AutoencoderStage(base=str(tmp_path / "run"), network={"temporal_decoder": True})
+    frames = torch.rand(2, 3, 8, 8)
+    wanted = made.network(frames).frames
+    for network in (again, on.network):
+        torch.testing.assert_close(network(frames).frames, wanted)
+    with pytest.raises(ConfigError, match=r"temporal_decoder is True, but that of stage\.base=.* is False"):
+        AutoencoderStage(base=str(save_autoencoder(tmp_path / "plain")), network={"temporal_decoder": True})
+    for other in ({"norm_num_groups": 16}, {"mid_block_add_attention": False}, {"layers_per_block": 1}):
+        with pytest.raises(ConfigError, match=r"temporal_decoder=true goes with norm_num_groups=32"):
+            stage(**TEMPORAL | other)

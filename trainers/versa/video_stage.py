@@ -70,7 +70,8 @@ class VersaVideoStage(LatentStage):
         inputs = inputs_of(batch, network, picked, reference, pose, strength)
         if not self.region_weight:
             return Told(inputs)
-        return Told(inputs, places_of(pose[:, :-1], network.downscaling, *latents.shape[-2:], self.region_weight))
+        height, width = latents.shape[-2:]
+        return Told(inputs, places_of(pose[:, :-1], network.downscaling, height, width, self.region_weight))
 
     def predict(self, noisy: Tensor, levels: Tensor, inputs: Any, left_out: dict[str, Tensor]) -> Tensor:
         """The network."""

@@ -13,6 +13,7 @@ from models.losses.pixels import divergence, edge_error, pixel_error
 from models.losses.reconstruction import ReconstructionLoss, build_reconstruction_loss
 from models.video.autoencoder import Rebuilt, VideoAutoencoder
 from models.video.regions import region_weights
+from models.video.temporal_decoding import is_temporal
 from pretrained.autoencoders import load_autoencoder
 from pretrained.vgg import vgg_features
 from settings import DEFAULTS, Choice, ConfigError, Section
@@ -27,7 +28,7 @@ SHOWN = 8
 
 
 class AutoencoderStage(Stage):
-    """Trains a KL autoencoder of single frames (Rombach et al. 2022), from the beginning or on from a published one.
+    """Trains a KL autoencoder of frames (Rombach et al. 2022), from the beginning or on from a published one.
 
     Frames are rebuilt from latents drawn from their posterior. The loss is reconstruction_weight times a perceptual
     loss, l1_weight times the mean error of the pixels, edge_weight times that of the differences of neighbours,
@@ -37,8 +38,9 @@ class AutoencoderStage(Stage):
 
     Args:
         network: the network's own options; with `base` all but scaling_factor are the base's.
-        base: autoencoder to go on from: a run of this stage, a folder of diffusers' AutoencoderKL, or a hub name.
-        frames: frames of each window in a step.
+        base: autoencoder to go on from: a run of this stage, a folder of diffusers' AutoencoderKL or
+            AutoencoderKLTemporalDecoder, or a hub name.
+        frames: frames of each window in a step; consecutive ones where the decoder mixes them.
         crop: sides of the random square that is cut from each frame in training, in pixels; whole frames where null.
         reconstruction: "vgg19" compares features of VGG-19 and needs weights; "structural" and "l1" need none.
         vgg_weights: file or hub name of VGG-19's weights.
@@ -145,7 +147,7 @@ class AutoencoderStage(Stage):
         """The loss on held-out frames, and PSNR of what comes back of their most likely latents."""
         truth, weight = self._frames(batch)
         _, losses = self._rebuild(batch, truth, weight)
-        rebuilt = self.network(truth).frames.clamp(0, 1)
+        rebuilt = self.network(truth, together=self.frames).frames.clamp(0, 1)
         losses["psnr"] = psnr(rebuilt, truth)
         if weight is not None:
             losses["psnr_regions"] = psnr(rebuilt, truth, weight > 1)
@@ -154,9 +156,9 @@ class AutoencoderStage(Stage):
 
     def sample(self, batch: Any) -> dict[str, Tensor]:
         """The windows rebuilt from their most likely latents, `video` (B, T, 3, H, W) in [0, 1]."""
-        frames = batch.video.flatten(0, 1)
-        parts = [self.network(part.contiguous().float() / 255).frames.clamp(0, 1) for part in frames.split(SHOWN)]
-        return {"video": torch.cat(parts).unflatten(0, batch.video.shape[:2])}
+        parts = [part for window in batch.video for part in window.split(SHOWN)]
+        rebuilt = [self.network(part.contiguous().float() / 255).frames.clamp(0, 1) for part in parts]
+        return {"video": torch.cat(rebuilt).unflatten(0, batch.video.shape[:2])}
 
     def configure_optimizers(self) -> Any:
         """One optimiser and one schedule for the autoencoder, one of each for a discriminator."""
@@ -172,10 +174,11 @@ class AutoencoderStage(Stage):
     def _frames(self, batch: Any) -> tuple[Tensor, Tensor | None]:
         """Frames (B N, 3, H, W) in [0, 1] of each window, and what their pixels count.
 
-        In training any frames and any places; in validation spread evenly, and whole.
+        In training any frames and any places; in validation spread evenly, and whole. Frames of a window are cut at one
+        place where the decoder mixes them.
         """
         random = self.generator(batch) if self.training else None
-        chosen = picked(batch, self.frames, random)
+        chosen = picked(batch, self.frames, random, self.network.temporal)
         rows = torch.arange(len(batch), device=chosen.device)[:, None]
         truth = batch.video[rows, chosen].flatten(0, 1).contiguous().float() / 255
         weight = None
@@ -184,14 +187,17 @@ class AutoencoderStage(Stage):
             weight = region_weights(pose, truth.shape[-2], truth.shape[-1], self.region_weight)
         if random is None or self.crop is None:
             return truth, weight
-        return crops(truth, weight, self.crop, random.uniform(self.frames, 2).flatten(0, 1))
+        places = random.uniform(self.frames, 2)
+        if self.network.temporal:
+            places = places[:, :1].expand_as(places)
+        return crops(truth, weight, self.crop, places.flatten(0, 1))
 
     def _rebuild(self, batch: Any, truth: Tensor, weight: Tensor | None) -> tuple[Rebuilt, dict[str, Tensor]]:
         """What the autoencoder makes of frames, its loss and the parts of it."""
         factor, channels = self.network.downscaling, self.network.latent_channels
         rows, columns = (-(-side // factor) for side in truth.shape[-2:])
         noise = self.generator(batch).normal(self.frames, channels, rows, columns).flatten(0, 1)
-        rebuilt: Rebuilt = self.network(truth, noise)
+        rebuilt: Rebuilt = self.network(truth, noise, self.frames)
         if self.training and self.network.fixed is None:
             self._measure(rebuilt)
         losses = self._losses(rebuilt, truth, weight)
@@ -231,10 +237,10 @@ class AutoencoderStage(Stage):
 
 def _from_base(base: str, options: Mapping[str, Any]) -> VideoAutoencoder:
     """The autoencoder of `stage.base`. Raises ConfigError for options that say other sizes than it has."""
-    vae, _ = load_autoencoder("stage.base", base, ("AutoencoderKL",))
+    vae, _ = load_autoencoder("stage.base", base)
     defaults = inspect.signature(VideoAutoencoder).parameters
     for name, value in options.items():
-        own = vae.config.get(name)
+        own = is_temporal(vae) if name == "temporal_decoder" else vae.config.get(name)
         if name == "scaling_factor" or value in (own, defaults[name].default):
             continue
         if not isinstance(value, (list, tuple)) or list(value) not in (list(own), list(defaults[name].default)):

@@ -67,11 +67,8 @@ def measure_autoencoder(export: Export, options: AutoencoderOptions, folder: Pat
 
 def rebuild(network: VideoAutoencoder, frames: Tensor, batch: int) -> Tensor:
     """Frames (T, 3, H, W) uint8, decoded from the means of their latents, in [0, 1]."""
-    parts = []
-    for part in frames.split(batch):
-        mean, _ = encode(network.vae, part)
-        parts.append(decode(network.vae, mean, (part.shape[-2], part.shape[-1])).float().cpu())
-    return torch.cat(parts)
+    means = torch.cat([encode(network.vae, part)[0] for part in frames.split(batch)])
+    return decode(network.vae, means, (frames.shape[-2], frames.shape[-1]), batch).float().cpu()
 
 
 def smaller_and_larger(network: VideoAutoencoder, frames: Tensor) -> Tensor:

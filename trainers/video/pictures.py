@@ -6,11 +6,18 @@ import torch
 from torch import Tensor
 
 
-def picked(batch: Any, count: int, random: Any | None) -> Tensor:
-    """Numbers (B, count) of frames of each window: drawn where there is a generator, else spread evenly."""
+def picked(batch: Any, count: int, random: Any | None, consecutive: bool = False) -> Tensor:
+    """Numbers (B, count) of frames of each window: drawn where there is a generator, else spread evenly.
+
+    Consecutive ones begin at a drawn place, else so that they are the middle; behind the end stands the last again.
+    """
     size, length = batch.video.shape[:2]
     lengths = torch.full((size,), length) if batch.lengths is None else batch.lengths
     lengths = lengths.to(batch.video.device)[:, None]
+    if consecutive:
+        share = 0.5 if random is None else random.uniform(1)
+        first = (share * (lengths - count + 1).clamp(min=1)).long()
+        return torch.minimum(first + torch.arange(count, device=lengths.device), lengths - 1)
     if random is not None:
         return (random.uniform(count) * lengths).long()
     places = torch.linspace(0, 1, count, device=lengths.device) if count > 1 else torch.zeros(1, device=lengths.device)
