@@ -240,7 +240,7 @@ def _from_base(base: str, options: Mapping[str, Any]) -> VideoAutoencoder:
     vae, _ = load_autoencoder("stage.base", base)
     defaults = inspect.signature(VideoAutoencoder).parameters
     for name, value in options.items():
-        own = is_temporal(vae) if name == "temporal_decoder" else vae.config.get(name)
+        own: Any = is_temporal(vae) if name == "temporal_decoder" else vae.config.get(name)
         if name == "scaling_factor" or value in (own, defaults[name].default):
             continue
         if not isinstance(value, (list, tuple)) or list(value) not in (list(own), list(defaults[name].default)):
