@@ -331,6 +331,18 @@ _TABLE: Final = (
         compressed=False,
     ),
     Key(
+        "expression.npz",
+        {
+            "labels": Array(
+                ("T",), "int16", "number of the expression (models/human/expressions.py); -1 where no face is seen", -1,
+                padding=-1,
+            ),
+            "scores": Array(("T",), "float32", "how likely it is", 0, 1),
+            "network": _HASH,
+        },
+        f"{_FEATURES} (writer=expression), or set stage.expression=manifest",
+    ),
+    Key(
         "implicit.npz",
         {
             "motion": Array(("T", 768), "float32", "motion features of implicit_motion.base (IM-4)"),

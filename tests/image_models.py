@@ -1,4 +1,4 @@
-"""A small CLIP vision network in the format of the published ones, made up, for tests."""
+"""Small networks that look at pictures, in the format of the published ones, made up, for tests."""
 
 from pathlib import Path
 from typing import Any
@@ -32,4 +32,22 @@ def saved_image_encoder(folder: Path, seed: int = 0, whole: bool = False, **prep
         CLIPVisionModelWithProjection(vision).save_pretrained(folder)
     if preprocessor:
         CLIPImageProcessor(**preprocessor).save_pretrained(folder)
+    return folder
+
+
+def saved_classifier(folder: Path, classes: tuple[str, ...], seed: int = 0) -> Path:
+    """Save an image classifier of such classes; gives the folder."""
+    import torch
+    from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+
+    torch.manual_seed(seed)
+    sizes: dict[str, Any] = {
+        "hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "image_size": SIDE, "patch_size": 8,
+    }  # fmt: skip
+    names = dict(enumerate(classes))
+    network = ViTForImageClassification(ViTConfig(**sizes, id2label=names, label2id={v: k for k, v in names.items()}))
+    torch.nn.init.normal_(network.classifier.weight, std=2.0)
+    network.save_pretrained(folder)
+    ViTImageProcessor(image_mean=[0.4] * 3, image_std=[0.3] * 3).save_pretrained(folder)
     return folder

@@ -26,6 +26,7 @@ WRITERS: Final = Registry(
         "image": "preprocessing.features.image:ImageWriter",
         "speech": "preprocessing.features.speech:SpeechWriter",
         "identity": "preprocessing.features.identity:IdentityWriter",
+        "expression": "preprocessing.features.expression:ExpressionWriter",
     },
 )
 

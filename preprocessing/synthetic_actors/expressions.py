@@ -34,7 +34,7 @@ EXPRESSIONS: Final = {
     "angry": Expression(corners=-0.05, width=-0.12, inner_brows=-0.13, outer_brows=0.05, upper_lids=-0.025),
     "surprised": Expression(width=-0.1, inner_brows=0.14, outer_brows=0.15, upper_lids=0.045, gap=0.1),
 }
-"""By the labels that `models.versa.video.network.EXPRESSIONS` has, too."""
+"""By the labels that `models.human.expressions.EXPRESSIONS` has, too."""
 _OUTER_LIPS_DOWN: Final = slice(7, 12)
 _INNER_LIPS_DOWN: Final = slice(5, 8)
 

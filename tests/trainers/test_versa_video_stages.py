@@ -7,13 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from models.human.expressions import EXPRESSIONS
 from models.human.keypoints import FACE
 from models.versa.video.conditions import FACE as OF_FACE
 from models.versa.video.pose_picture import draw_pose_pictures
 from settings import ConfigError
 from settings.command import command
 from tests.autoencoders import save_autoencoder
-from tests.trainers.versa_video_stages import FACES, B, F, T, base_of, faces_of, stage
+from tests.trainers.versa_video_stages import FACES, LABELS, B, F, T, base_of, faces_of, stage
 from tests.trainers.video_stages import batch, of_its_own
 from trainers.fit import fit
 from trainers.video.batch import pick
@@ -234,6 +235,34 @@ def test_without_attention_to_the_face_nothing_of_it_is_read_or_left_out(made):
     one.step(of_its_own(one, batch()), "train").backward()
     whole = made("audio_video")
     assert {"identity.npz", "face.npz", "speech.npz", "latents.npz", "pose.npz"} <= set(whole.needs)
+
+
+@pytest.mark.paper("VA-14")
+def test_a_classifier_labels_frames_by_the_labels_that_the_network_knows(made):
+    one = undropped(made("audio_video", expression="classifier"))
+    assert "expression.npz" in one.needs
+    assert "expression.npz" not in made("audio_video").needs
+    given, spy = faces_of(one, ("grumpy", None, None)), Spy(one)
+    labels = torch.tensor([EXPRESSIONS.index(name) for name in ("sad", "angry", "happy")] + [-1], dtype=torch.int16)
+    given.arrays["expression"] = {"labels": labels.repeat(3)[:F].expand(B, F)}
+    one.network.noise.draw = lambda random: torch.full((B,), 1e-4)
+    one.step(given, "train")
+    noisy, _, told, _ = spy.calls[0]
+    frames = (noisy.mean((1, 3, 4)) / one.latents.scale).round().long()
+    expected = torch.tensor([LABELS.index("sad"), -1, LABELS.index("happy"), -1])  # it knows no anger
+    assert torch.equal(told.expression, expected[frames % 4])
+
+
+def test_it_is_said_once_where_no_clip_has_a_label(made, caplog):
+    one = made("audio_video")
+    one.step(faces_of(one, (None, None, None)), "train")
+    for _ in range(2):
+        one.on_train_epoch_end()
+    assert caplog.text.count("no clip of this epoch has a label of its expression") == 1
+    labelled = made("audio_video")
+    labelled.step(faces_of(labelled), "train")
+    labelled.on_train_epoch_end()
+    assert caplog.text.count("no clip of this epoch") == 1
 
 
 def test_a_label_that_the_network_does_not_know_is_refused(made):

@@ -10,7 +10,7 @@ from settings.ranges import Fraction, NonNegative
 from trainers.stage.base import build_network
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
-from trainers.versa.video_stage import FACE, VersaVideoStage
+from trainers.versa.video_stage import FACE, Expression, VersaVideoStage
 from trainers.video.base import build_on
 from trainers.video.batch import Reference
 from trainers.video.stage import Weighting
@@ -34,6 +34,8 @@ class AudioVideoStage(VersaVideoStage):
             false is the ablation: the same training without the face (ours).
         base: run folder, saved network or hub name of a versa.pose_video.
         autoencoder: as the first step's.
+        expression: "manifest" takes the label of each clip, `expression` in its manifest's `extra`, "classifier" that
+            of each frame, of expression.npz; what has none is trained without.
         reference: the picture is any frame of the window (VA-15), or the first of those that are generated.
         drop_reference: probability of training without the reference, for classifier-free guidance (ours).
         drop_pose: likewise without poses.
@@ -57,6 +59,7 @@ class AudioVideoStage(VersaVideoStage):
         network: Annotated[dict, Section(VersaVideo, given=("autoencoder", "latent_scale"))] = DEFAULTS,
         base: str | None = None,
         autoencoder: str | None = None,
+        expression: Expression = "manifest",
         reference: Reference = "any",
         drop_reference: Fraction = 0.1,
         drop_pose: Fraction = 0.1,
@@ -78,6 +81,7 @@ class AudioVideoStage(VersaVideoStage):
         super().__init__(
             built,
             autoencoder=autoencoder,
+            expression=expression,
             reference=reference,
             dropped=dropped,
             weighting=weighting,

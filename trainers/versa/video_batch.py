@@ -6,6 +6,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from models.human.expressions import EXPRESSIONS
 from models.versa.video.conditions import UNKNOWN, VersaInputs
 from models.versa.video.network import VersaVideo
 from models.versa.video.pose_picture import draw_pose_pictures
@@ -50,13 +51,19 @@ def inputs_of(
 
 
 def expressions_of(batch: Any, network: VersaVideo, frames: Tensor) -> Tensor:
-    """Numbers of the labels of frames (B, T) by number in their windows, (B, T) int64; -1 of clips without a label.
+    """Numbers of the labels of frames (B, T) by number in their windows, (B, T) int64; -1 where none is known.
 
-    A clip is labelled whole, by `expression` in its manifest's `extra`.
+    They are those of a classifier where the batch has expression.npz; else a clip is labelled whole, by `expression` in
+    its manifest's `extra`.
 
     Raises:
-        ConfigError: a label that the network does not know.
+        ConfigError: a label of a manifest that the network does not know.
     """
+    if "expression" in batch.arrays:
+        rows = torch.arange(len(frames), device=frames.device)[:, None]
+        labels = batch.arrays["expression"]["labels"][rows, frames].long()
+        own = [network.expressions.index(label) if label in network.expressions else UNKNOWN for label in EXPRESSIONS]
+        return torch.tensor([*own, UNKNOWN], device=labels.device)[labels]  # the last is that of -1
     numbers = torch.full_like(frames, UNKNOWN)
     for row, info in enumerate(batch.infos):
         label = info.extra.get(EXPRESSION)

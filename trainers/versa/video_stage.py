@@ -1,6 +1,6 @@
 """What both stages of VersaAnimator's video half share (VA-15)."""
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from torch import Tensor
 
@@ -8,8 +8,9 @@ from models.diffusion.noise.augmentation import augmented, draw_strength
 from models.versa.video.generate import noised
 from models.versa.video.network import VersaVideo
 from models.versa.video.sample import sample_window
+from settings import get_logger
 from trainers.stage.agreement import Expected
-from trainers.versa.video_batch import inputs_of
+from trainers.versa.video_batch import EXPRESSION, inputs_of
 from trainers.video.batch import Picked, places_of
 from trainers.video.stage import LatentStage, Told
 
@@ -18,6 +19,8 @@ FACE: Final = (
     "audio_tokens", "audio_width", "guidance_identity", "guidance_audio", "guidance_expression", "guidance_blink",
 )  # fmt: skip
 """Options of the network that attention to the face alone reads."""
+Expression = Literal["manifest", "classifier"]
+logger = get_logger(__name__)
 
 
 class VersaVideoStage(LatentStage):
@@ -30,13 +33,17 @@ class VersaVideoStage(LatentStage):
     Args:
         network: whose stage it is.
         region_weight: how much more latents of face, lips and hands count.
+        expression: where labels of expressions come from, "manifest" or "classifier" (`expressions_of`).
         options: of `LatentStage`.
     """
 
     network: VersaVideo
 
-    def __init__(self, network: VersaVideo, *, region_weight: float, **options: Any):
+    def __init__(
+        self, network: VersaVideo, *, region_weight: float, expression: Expression = "manifest", **options: Any
+    ):
         self.hears, self.region_weight = network.face_attention, region_weight
+        self.expression, self.labelled = expression, False
         super().__init__(network, frames="consecutive", **options)
 
     def expects(self) -> list[Expected]:
@@ -67,11 +74,21 @@ class VersaVideoStage(LatentStage):
                 strength = strength.new_full(strength.shape, network.noise_augmentation)
             reference = augmented(reference, strength, random.normal(*reference.shape[1:]))
         pose = self.poses(batch, picked, latents)
+        self.labelled |= any(EXPRESSION in info.extra for info in batch.infos)
         inputs = inputs_of(batch, network, picked, reference, pose, strength)
         if not self.region_weight:
             return Told(inputs)
         height, width = latents.shape[-2:]
         return Told(inputs, places_of(pose[:, :-1], network.downscaling, height, width, self.region_weight))
+
+    def on_train_epoch_end(self) -> None:
+        """Say it where labels of expressions are wanted and no clip has one."""
+        if self.network.face_attention and self.expression == "manifest" and not self.labelled:
+            logger.warning(
+                "no clip of this epoch has a label of its expression (`expression` in `extra` of the manifest): the "
+                "network learns none; stage.expression=classifier reads those of expression.npz"
+            )
+            self.labelled = True  # said once
 
     def predict(self, noisy: Tensor, levels: Tensor, inputs: Any, left_out: dict[str, Tensor]) -> Tensor:
         """The network."""
@@ -83,4 +100,5 @@ class VersaVideoStage(LatentStage):
 
     def _needs(self) -> tuple[str, ...]:
         face = ("identity.npz", "face.npz") if self.network.face_attention else ()
-        return (*super()._needs(), *face)
+        told = ("expression.npz",) if face and self.expression == "classifier" else ()
+        return (*super()._needs(), *face, *told)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from models.diffusion.noise.edm import EDMNoise
 from models.diffusion.preconditioning import V
+from models.human.expressions import EXPRESSIONS
 from models.saved import SavedNetwork
 from models.versa.video.conditions import NAMES, VersaConditions, VersaInputs
 from models.versa.video.face_attention import face_attentions
@@ -20,8 +21,6 @@ from models.video.network import LatentNetwork, check_known, check_pose_guider, 
 from models.video.pose_guider import PoseGuider
 from settings.ranges import Count, Fps, Fraction, NonNegative, Number, Positive, Whole
 
-EXPRESSIONS: Final = ("neutral", "happy", "sad", "angry", "surprised", "afraid", "disgusted", "contemptuous")
-"""Labels of the usual data of talking faces (ours: the paper names none)."""
 _BUCKETS: Final = 255
 
 
