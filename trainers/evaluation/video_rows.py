@@ -17,6 +17,7 @@ from trainers.evaluation.pretrained import Pretrained
 from trainers.evaluation.talks import PICTURE, Talk
 from trainers.evaluation.video_figures import SYNCNET, Tally, Yardsticks, combined
 from trainers.evaluation.videos import Shot
+from trainers.stage.latents import Latents
 
 logger = get_logger(__name__)
 
@@ -39,6 +40,21 @@ class Answer:
     frames: Callable[[int, Shot, int], Tensor]
     chance: bool = False
     seams: Callable[[int], Sequence[int]] | None = None
+
+
+def plain_answers(latents: Latents, batch: int, seams: Callable[[int], Sequence[int]] | None) -> dict[str, Answer]:
+    """Rows that no network makes: the copied source, what the autoencoder makes of the truth, the truth.
+
+    Args:
+        latents: the autoencoder.
+        batch: frames that it rebuilds at once.
+        seams: of the network that is measured, by which seams of the truth are taken.
+    """
+    return {
+        "source": Answer(lambda number, shot, seed: shot.frames[:1].expand_as(shot.frames)),
+        "reconstruction": Answer(lambda number, shot, seed: latents.rebuild(shot.frames, batch)),
+        "truth": Answer(lambda number, shot, seed: shot.frames, seams=seams),
+    }
 
 
 def fitting_splits(shards: str) -> list[str]:
@@ -173,4 +189,15 @@ def check_fps(index: Index, shards: str, networks: Mapping[str, Any]) -> None:
         if abs(index.fps - network.fps) > 1e-3:
             raise ConfigError(
                 f"{shards} holds clips at {index.fps:g} frames a second, {name} was trained at {network.fps:g}"
+            )
+
+
+def check_sizes(models: Mapping[str, Any]) -> None:
+    """Raises ConfigError for networks, by the names of their rows, whose frames have another `size` than "model"'s."""
+    size = models["model"].size
+    for name, other in models.items():
+        if other.size != size:
+            raise ConfigError(
+                f"{name} makes frames of {other.size or 'the clips own size'}, this network of "
+                f"{size or 'the clips own size'}: they cannot stand in one table"
             )

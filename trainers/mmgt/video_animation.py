@@ -1,28 +1,22 @@
 """A picture and speech, or poses, to a video with MMGT's second stage (MMGT-1, MMGT-22)."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.media.files import SAMPLE_RATE
 from datamodules.media.picture import read_image
 from models.diffusion.guiders.regional import Sampling
 from models.mmgt.video import MMGTVideo
 from models.mmgt.video_generate import VideoSource, generate_latents
 from models.paha.regions import face_box
 from models.video.speech import audio_windows
-from preprocessing.videos.decode import SourceVideo
 from pretrained.exports import Export
-from settings import ConfigError, get_logger
+from settings import ConfigError
 from trainers.animation import frames
 from trainers.animation.driving import driving_poses, onto_person
-from trainers.animation.files import Animation, write_poses
+from trainers.animation.files import write_poses
 from trainers.animation.hearing import layers_wanted
 from trainers.animation.request import (
     check_files,
@@ -35,27 +29,10 @@ from trainers.mmgt.animation import SMGAAnimator
 from trainers.mmgt.system import VideoOptions
 from trainers.mmgt.video_source import picture_source
 from trainers.run.exports import find_export
-from trainers.video.animator import LatentAnimator, decoded
+from trainers.video.animator import LatentAnimator, VideoAnimation, decoded, sound_beside
 from trainers.video.guidance import Judged, Judges, judges_of
 
 SMGA: Final = "mmgt.smga"
-logger = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class VideoAnimation(Animation):
-    """A video of a picture.
-
-    Attributes:
-        pose_file: npz of the poses that it follows.
-    """
-
-    pose_file: Path
-
-    @property
-    def beside(self) -> list[Path]:
-        """The poses."""
-        return [self.pose_file]
 
 
 class VideoAnimator(LatentAnimator):
@@ -92,7 +69,7 @@ class VideoAnimator(LatentAnimator):
         audio = None if options.audio is None else listen(options.audio)
         speech = None if audio is None else self.listen(audio, options.speech)
         poses = self._poses(options, audio, person, picture.shape[:2])
-        total = len(poses) if audio is None else self._length(len(poses), audio)
+        total = self.length(len(poses), audio)
         latents = self.latents(options.autoencoder)
         picture = self.scaled(picture, options.size, latents)
         source = picture_source(
@@ -108,7 +85,7 @@ class VideoAnimator(LatentAnimator):
         settings |= {"guide": options.guide}
         # The video comes last: where it stands, the poses stand too.
         pose_file = write_poses(options.out.with_suffix(".npz"), poses[:total], picture.shape[:2], self.fps)
-        with self._sound(options) as sound:
+        with sound_beside(options.audio, options.driving, self.fps) as sound:
             output = decoded(latents, pieces, picture.shape[:2], options.decode_batch)
             result = frames.write(options.out, output, self.fps, sound, self.model, hashes(files), settings, total)
         return VideoAnimation(result.video, result.frames, result.fps, result.metadata, pose_file)
@@ -171,24 +148,3 @@ class VideoAnimator(LatentAnimator):
 
         judged = Judged(source.reference, source.image, heard)
         return judges.sampling(judged, box(np.concatenate([person[None], poses]))[None], options.guide, faces)
-
-    def _length(self, poses: int, audio: np.ndarray) -> int:
-        """Frames of poses and speech together: those of the shorter, which is said."""
-        heard = self.frames_of(audio)
-        if heard != poses:
-            logger.warning(
-                "the poses last %.2f s (%d frames), the speech %.2f s (%d frames); the video ends with the shorter",
-                poses / self.fps, poses, heard / self.fps, heard,
-            )  # fmt: skip
-        return min(heard, poses)
-
-    @contextmanager
-    def _sound(self, options: VideoOptions) -> Iterator[frames.Track | None]:
-        """The sound that goes with the video: the speech, else that of the driving video, if it has any."""
-        if options.audio is not None:
-            yield frames.sound_of(options.audio)
-        elif options.driving is not None and options.driving.suffix.lower() != ".npz":
-            with SourceVideo(options.driving, self.fps, 32) as video:
-                yield None if video.sound is None else frames.Track(frames.pieces_of(video.sound), SAMPLE_RATE)
-        else:
-            yield None

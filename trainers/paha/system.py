@@ -8,11 +8,11 @@ from settings.ranges import Count, Fraction, NonNegative, Positive, Seed
 from trainers.animation.options import AnimateOptions, Layers, Speech
 from trainers.evaluation.options import Beside, ByNetwork, EvaluateOptions, OfVideos
 from trainers.record import Record, Tool
-from trainers.video.options import Classifiers, Guide, Guided
+from trainers.video.options import Classifiers, Guide, Guided, Rendered
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniVDMOptions(Guided, Layers, Speech, AnimateOptions):
+class UniVDMOptions(Guided, Rendered, Layers, Speech, AnimateOptions):
     """A picture that speaks and gestures, by one network (PH-1).
 
     Args:
@@ -20,25 +20,13 @@ class UniVDMOptions(Guided, Layers, Speech, AnimateOptions):
         pose: where the person in the picture is, instead of looking for them (pose.npz of a clip, or DWPose's);
             guidance has to know where the face is.
         first_frame: "picture" begins with the picture itself, "any" with whatever fits the speech (PH-2).
-        autoencoder: the autoencoder whose latents the network knows; left out, as its run says.
-        image_encoder: the image encoder, of networks that read one; left out, as the run says.
-        quality: "draft" takes 6 steps without guidance, to see what will come; "final" the network's own.
-        steps: denoising steps; left out, by the quality.
-        guidance_reference: weight of guidance by the picture, 1 is none; left out, by the quality.
-        guidance_audio: by the speech.
-        decode_batch: frames decoded at once.
+        guidance_audio: weight of guidance by the speech, 1 is none; left out, by the quality.
     """
 
     image: Path | None = None
     pose: Path | None = None
     first_frame: Literal["picture", "any"] = "picture"
-    autoencoder: str | None = None
-    image_encoder: str | None = None
-    quality: Literal["draft", "final"] = "final"
-    steps: Count | None = None
-    guidance_reference: NonNegative | None = None
     guidance_audio: NonNegative | None = None
-    decode_batch: Count = 8
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -77,6 +77,17 @@ class Latents(Frozen[Any]):
         with full_precision(latents.device):
             return decode(self.network, latents.float() / self.scale, size)
 
+    @torch.no_grad()
+    def rebuild(self, frames: Tensor, batch: int) -> Tensor:
+        """What the autoencoder alone makes of frames (T, 3, H, W) uint8, in [0, 1]: the most that latents can show.
+
+        Args:
+            frames: true ones.
+            batch: frames at once.
+        """
+        parts = [self.of_pictures(part.to(self.network.device)) for part in frames.split(batch)]
+        return torch.cat([self.decode(part, (frames.shape[2], frames.shape[3])).float().cpu() for part in parts])
+
     def size(self, batch: Any) -> tuple[int, int]:
         """Height and width of the frames that a batch's latents stand for; latents cover that, rounded up to f."""
         if "latents" not in batch.arrays:

@@ -1,6 +1,9 @@
 """What animators of latent video share: autoencoder, speech, the picture's size, how is sampled, frames of latents."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import cv2
@@ -12,10 +15,13 @@ from datamodules.media.files import SAMPLE_RATE
 from models.video.audio_projection import HANDCRAFTED
 from models.video.latents import decode_pieces
 from models.video.speech import speech_features
+from preprocessing.videos.decode import SourceVideo
 from pretrained.exports import Export, load_network
 from pretrained.hashes import short
-from settings import ConfigError
+from settings import ConfigError, get_logger
 from settings.device import device_of
+from trainers.animation import frames
+from trainers.animation.files import Animation
 from trainers.animation.hearing import handcrafted, layers_wanted
 from trainers.animation.request import check_fps, video_size
 from trainers.stage.latents import Latents
@@ -23,6 +29,23 @@ from trainers.video.trained_size import trained_at
 
 DRAFT_STEPS: Final = 6
 PLAIN: Final = 512  # pixels of the longer side where neither run nor autoencoder says what it was trained at
+logger = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class VideoAnimation(Animation):
+    """A video of a picture.
+
+    Attributes:
+        pose_file: npz of the poses that it follows; None where it follows none.
+    """
+
+    pose_file: Path | None
+
+    @property
+    def beside(self) -> list[Path]:
+        """The poses."""
+        return [] if self.pose_file is None else [self.pose_file]
 
 
 class LatentAnimator:
@@ -75,6 +98,21 @@ class LatentAnimator:
     def frames_of(self, audio: np.ndarray) -> int:
         """Frames that sound (N,) at 16 kHz lasts for, one at least."""
         return max(1, round(len(audio) / SAMPLE_RATE * self.fps))
+
+    def length(self, poses: int, audio: np.ndarray | None) -> int:
+        """Frames of poses and speech together: those of the shorter, which is said.
+
+        Args:
+            poses: how many there are.
+            audio: the speech, (N,) at 16 kHz; None where there is none.
+        """
+        heard = poses if audio is None else self.frames_of(audio)
+        if heard != poses:
+            logger.warning(
+                "the poses last %.2f s (%d frames), the speech %.2f s (%d frames); the video ends with the shorter",
+                poses / self.fps, poses, heard / self.fps, heard,
+            )  # fmt: skip
+        return min(heard, poses)
 
     def listen(self, audio: np.ndarray, model: str | None) -> Tensor | None:
         """Speech features of frames (F, L, A) of sound (N,) at 16 kHz; None where the network hears nothing.
@@ -136,3 +174,21 @@ def decoded(latents: Latents, pieces: Iterator[Tensor], size: tuple[int, int], b
     in_time = (piece[0].transpose(0, 1) for piece in pieces)
     for part in decode_pieces(latents.network, in_time, size, batch):
         yield from (part * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+
+
+@contextmanager
+def sound_beside(audio: Path | None, driving: Path | None, fps: float) -> Iterator[frames.Track | None]:
+    """The sound that goes with a video: the speech, else that of the driving video, if it has any.
+
+    Args:
+        audio: the speech.
+        driving: what drives the video.
+        fps: frames a second of it.
+    """
+    if audio is not None:
+        yield frames.sound_of(audio)
+    elif driving is not None and driving.suffix.lower() != ".npz":
+        with SourceVideo(driving, fps, 32) as video:
+            yield None if video.sound is None else frames.Track(frames.pieces_of(video.sound), SAMPLE_RATE)
+    else:
+        yield None

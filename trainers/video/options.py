@@ -1,10 +1,11 @@
 """Options that tools of latent video share."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from settings import ConfigError
-from settings.ranges import Fraction, NonNegative
+from settings.ranges import Count, Fraction, NonNegative
 
 Guide = Literal["none", "sg", "dg"]
 
@@ -64,3 +65,42 @@ class Guided(Classifiers):
         if self.guide == "none" and self.given:
             raise ConfigError(f"{self.given[0]} is given, but guide=none asks no classifier: set guide=sg or guide=dg")
         self.check_guide(self.guide, f"guide={self.guide}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rendered:
+    """How a video is sampled and decoded.
+
+    Args:
+        autoencoder: the autoencoder whose latents the network knows; left out, as its run says.
+        image_encoder: the image encoder, of networks that read one; left out, as the run says.
+        quality: "draft" takes 6 steps without guidance, to see what will come; "final" the network's own.
+        steps: denoising steps; left out, by the quality.
+        guidance_reference: weight of guidance by the picture, 1 is none; left out, by the quality.
+        decode_batch: frames decoded at once.
+    """
+
+    autoencoder: str | None = None
+    image_encoder: str | None = None
+    quality: Literal["draft", "final"] = "final"
+    steps: Count | None = None
+    guidance_reference: NonNegative | None = None
+    decode_batch: Count = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Driven:
+    """Poses that a video follows.
+
+    Args:
+        driving: poses to follow: a file of any system that makes them (pose.npz of a clip, OUT.npz of animate,
+            DWPose's arrays) or a video of somebody; its sound goes along unless audio is given.
+        retarget: bring the driving poses onto the person in the picture: their size, place and bones' lengths.
+        guidance_pose: weight of guidance by the poses, 1 is none; left out, by the quality.
+        overlap: frames that a window shares with the one before; left out, a quarter of the window.
+    """
+
+    driving: Path | None = None
+    retarget: bool = True
+    guidance_pose: NonNegative | None = None
+    overlap: Count | None = None

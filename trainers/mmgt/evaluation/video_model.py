@@ -105,15 +105,3 @@ class VideoModel:
         )
         size = (first.shape[1], first.shape[2])
         return torch.cat([decode(self.latents.network, piece[0].transpose(0, 1), size).cpu() for piece in pieces])
-
-    @torch.no_grad()
-    def reconstruct(self, frames: Tensor) -> Tensor:
-        """What the autoencoder alone makes of true frames (T, 3, H, W) uint8: the most that its latents can show."""
-        size = (frames.shape[2], frames.shape[3])
-        parts = frames.split(self.options.batch)
-        return torch.cat(
-            [
-                self.latents.decode(self.latents.of_pictures(part.to(self.animator.device)), size).float().cpu()
-                for part in parts
-            ]
-        )

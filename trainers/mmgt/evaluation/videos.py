@@ -18,7 +18,16 @@ from trainers.evaluation.pose_figures import OF_VIDEOS
 from trainers.evaluation.tables import meanings
 from trainers.evaluation.talks import PICTURE, SPEECH, Talk, load_talks
 from trainers.evaluation.video_figures import Yardsticks
-from trainers.evaluation.video_rows import Answer, check_fps, described, figures_of, spread_of, yardsticks_of
+from trainers.evaluation.video_rows import (
+    Answer,
+    check_fps,
+    check_sizes,
+    described,
+    figures_of,
+    plain_answers,
+    spread_of,
+    yardsticks_of,
+)
 from trainers.evaluation.videos import Shot, read_shots
 from trainers.mmgt.evaluation.baselines import NearestNeighbour
 from trainers.mmgt.evaluation.driven import Poses, frames_at
@@ -123,9 +132,7 @@ def _answers(
     answers = {name: _generated(model, talks, generated_poses, "model") for name, model in models.items()}
     if models["model"].listens or generated_poses:
         answers["shuffled_audio"] = _generated(models["model"], talks, generated_poses, "shuffled_audio")
-    answers["source"] = Answer(lambda number, shot, seed: shot.frames[:1].expand_as(shot.frames))
-    answers["reconstruction"] = Answer(lambda number, shot, seed: models["model"].reconstruct(shot.frames))
-    answers["truth"] = Answer(lambda number, shot, seed: shot.frames, seams=models["model"].seams)
+    answers |= plain_answers(models["model"].latents, options.batch, models["model"].seams)
     if options.wants("nearest_audio") and all("handcrafted" in talk.speech for talk in talks):
         nearest = _nearest(options, talks, models["model"], index)
         if nearest is not None:
@@ -182,12 +189,8 @@ def _nearest(options: VideoFigureOptions, talks: Sequence[Talk], model: VideoMod
 def _check(models: Mapping[str, VideoModel], options: VideoFigureOptions) -> None:
     """Whether all can stand in one table."""
     model = models["model"]
+    check_sizes(models)
     for name, other in models.items():
-        if other.size != model.size:
-            raise ConfigError(
-                f"{name} makes frames of {other.size or 'the clips own size'}, this network of "
-                f"{model.size or 'the clips own size'}: they cannot stand in one table"
-            )
         if options.overlap is not None and options.overlap >= other.network.window:
             raise ConfigError(
                 f"overlap={options.overlap}: the window of {name} has {other.network.window} frames; give fewer"

@@ -1,6 +1,7 @@
 """The rows of UniVDM's table, and what is noted of each video as it is made: its cost, what classifiers think of it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import Tensor
@@ -10,7 +11,7 @@ from models.paha.regions import Region
 from trainers.evaluation.exchange import exchanged
 from trainers.evaluation.per_clip import mean_over_clips
 from trainers.evaluation.talks import Talk
-from trainers.evaluation.video_rows import Answer
+from trainers.evaluation.video_rows import Answer, plain_answers
 from trainers.evaluation.videos import Shot
 from trainers.paha.evaluation import cost
 from trainers.paha.evaluation.scores import RISES, SCORES, Jury
@@ -46,9 +47,8 @@ class Rows:
         for guide in options.rows():
             rows[guide] = self._generated(guide, model, guide)
         rows["shuffled_audio"] = self._generated("shuffled_audio", model)
-        rows["source"] = Answer(lambda number, shot, seed: shot.frames[:1].expand_as(shot.frames))
-        rows["reconstruction"] = Answer(lambda number, shot, seed: model.reconstruct(shot.frames))
-        rows["truth"] = Answer(self._truth, seams=model.seams)
+        rows |= plain_answers(model.latents, options.batch, model.seams)
+        rows["truth"] = replace(rows["truth"], frames=self._truth)
         # No guidance comes first: others are held against it.
         return {name: row for name, row in rows.items() if name in options.beside or options.wants(name)}
 

@@ -168,10 +168,3 @@ class UniVDMModel:
         parts = frames.split(self.options.batch)
         latents = torch.cat([self.latents.of_pictures(part.to(self.animator.device)) for part in parts])
         return latents.transpose(0, 1)[None]
-
-    @torch.no_grad()
-    def reconstruct(self, frames: Tensor) -> Tensor:
-        """What the autoencoder alone makes of true frames (T, 3, H, W) uint8: the most that its latents can show."""
-        size = (frames.shape[2], frames.shape[3])
-        parts = self.encoded(frames)[0].transpose(0, 1).split(self.options.batch)
-        return torch.cat([self.latents.decode(part, size).float().cpu() for part in parts])

@@ -18,7 +18,15 @@ from trainers.evaluation.read_poses import FIGURES as OF_POSES
 from trainers.evaluation.tables import meanings
 from trainers.evaluation.talks import PICTURE, Talk, load_talks
 from trainers.evaluation.video_figures import Yardsticks
-from trainers.evaluation.video_rows import DECIDING, check_fps, described, figures_of, spread_of, yardsticks_of
+from trainers.evaluation.video_rows import (
+    DECIDING,
+    check_fps,
+    check_sizes,
+    described,
+    figures_of,
+    spread_of,
+    yardsticks_of,
+)
 from trainers.evaluation.videos import read_shots
 from trainers.paha.evaluation import cost
 from trainers.paha.evaluation.rows import Rows
@@ -57,7 +65,7 @@ def measure_videos(export: Export, options: UniVDMFigureOptions, folder: Path) -
     models, labels = {"model": model}, dict(LABELS)
     for name, run in options.beside.items():
         models[name], labels[name] = _beside(name, run, options), name
-    _check_sizes(models)
+    check_sizes(models)
     jury = Jury(options, model.network, model.judges if options.given else None)
     for region, about in jury.by.items():
         if about["guides"]:
@@ -160,14 +168,3 @@ def _beside(name: str, run: str, options: UniVDMFigureOptions) -> UniVDMModel:
     if export.stage != STAGE:
         raise ConfigError(f"beside={{{name}: {run}}} is a network of {export.stage}; one of {STAGE} is needed")
     return UniVDMModel(export, options, name)
-
-
-def _check_sizes(models: Mapping[str, UniVDMModel]) -> None:
-    """Whether all can stand in one table."""
-    model = models["model"]
-    for name, other in models.items():
-        if other.size != model.size:
-            raise ConfigError(
-                f"{name} makes frames of {other.size or 'the clips own size'}, this network of "
-                f"{model.size or 'the clips own size'}: they cannot stand in one table"
-            )
