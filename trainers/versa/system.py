@@ -1,17 +1,22 @@
 """VersaAnimator: its stages, and what animates and measures them, with their options."""
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
-from settings.ranges import Positive
+from pydantic import Field
+
+from settings.ranges import NonNegative, Positive
 from trainers.animation.options import AnimateOptions, Layers, Person, Sampling, Speech
 from trainers.evaluation.options import Beside, ByNetwork, EvaluateOptions, Neighbours, Sampled
 from trainers.record import Record, Tool
+from trainers.video.options import Driven, Rendered
+
+Bucket = Annotated[float, Field(ge=0, le=255)]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BodyOptions(Sampling, Layers, Person, Speech, AnimateOptions):
-    """Text and speech to a pose video of the whole body.
+class Acted:
+    """What a person does beside speaking.
 
     Args:
         text: what the person does, as "0-2 s: waves the right hand" for a span or without one for all of the time; may
@@ -26,6 +31,56 @@ class BodyOptions(Sampling, Layers, Person, Speech, AnimateOptions):
     seconds: Positive | None = None
     tokenizer: str | None = None
     bank: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BodyOptions(Acted, Sampling, Layers, Person, Speech, AnimateOptions):
+    """Text and speech to a pose video of the whole body."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceGuidance:
+    """Weights of guidance beside those of picture and poses, 1 is none; left out, the network's own.
+
+    Args:
+        guidance_first: by the picture in the first frame, from where it goes over to guidance_reference.
+        guidance_identity: by whose face it is; left out of the network, too, it goes with the picture, frame by frame.
+        guidance_audio: by the speech, likewise.
+        guidance_expression: by the expression, likewise.
+        guidance_blink: by how far eyes are open, likewise.
+    """
+
+    guidance_first: NonNegative | None = None
+    guidance_identity: NonNegative | None = None
+    guidance_audio: NonNegative | None = None
+    guidance_expression: NonNegative | None = None
+    guidance_blink: NonNegative | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersaVideoOptions(FaceGuidance, Acted, Driven, Rendered, Layers, Person, Speech, AnimateOptions):
+    """A picture that speaks and acts as it is told, by pose-guided video diffusion (VA-11 .. VA-16).
+
+    Poses come of text and speech by the motion half, or of a file or a video of somebody.
+
+    Args:
+        motion: the network of versa.audio_motion or versa.text_motion that makes poses of text and speech, where no
+            driving poses are given (a run folder, saved network or hub name).
+        identity: what tells whose face the picture shows: "colours", which needs no weights, a file of ArcFace's
+            format, a folder that holds one or a hub name, as preprocessing was told; left out, "colours"; "off" leaves
+            it to the picture.
+        expression: label of the face, such as happy, or "0-2 s: happy" for a span; may be given several times; left
+            out, the network's choice.
+        blink: height of the eyes over their width, some 0.3 open and less than 0.15 shut, or "1-1.2 s: 0.05" for a
+            span; "driving" takes it from the eyes of the driving poses; left out, the network's choice.
+        motion_bucket: how much moves, as Stable Video Diffusion was told, 0 to 255; left out, the network's own.
+    """
+
+    motion: str | None = None
+    identity: str | None = None
+    expression: list[str] | None = None
+    blink: list[str] | None = None
+    motion_bucket: Bucket | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
