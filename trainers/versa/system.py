@@ -110,6 +110,7 @@ class GesturingOptions(Beside, ActingOptions):
 
 
 _ANIMATOR: Final = Tool("trainers.versa.animation:VersaAnimator", BodyOptions)
+_VIDEO_ANIMATOR: Final = Tool("trainers.versa.video_animation:VersaVideoAnimator", VersaVideoOptions)
 STAGES: Final = {
     "versa.tokenizer": Record(
         "trainers.versa.tokenizer:TokenizerStage",
@@ -130,6 +131,6 @@ STAGES: Final = {
         animator=_ANIMATOR,
         evaluator=Tool("trainers.versa.evaluation.gesturing:measure_gesturing", GesturingOptions),
     ),
-    "versa.pose_video": Record("trainers.versa.pose_video:PoseVideoStage"),
-    "versa.audio_video": Record("trainers.versa.audio_video:AudioVideoStage"),
+    "versa.pose_video": Record("trainers.versa.pose_video:PoseVideoStage", animator=_VIDEO_ANIMATOR),
+    "versa.audio_video": Record("trainers.versa.audio_video:AudioVideoStage", animator=_VIDEO_ANIMATOR),
 }

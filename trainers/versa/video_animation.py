@@ -54,6 +54,10 @@ class VersaVideoAnimator(LatentAnimator):
         check_files(files)
         self._check(options)
         body = None if options.motion is None else self._body(options)
+        if options.speech is not None and not self._layers and not (body is not None and body.listens_to_layers):
+            raise ConfigError(
+                f"speech={options.speech}: nothing here listens to layers of a speech network; leave it out"
+            )
         assert options.image is not None
         whole = read_image(options.image)
         if options.pose is not None:

@@ -1,0 +1,353 @@
+"""A picture, speech, text and poses to a video with VersaAnimator's video half: what is made, and what is refused."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from PIL import Image
+
+from datamodules.media.files import MediaError, read_audio, read_frames, read_metadata
+from models.human.keypoints import FACE, LEFT_EYE_RIM, POINTS, RIGHT_EYE_RIM
+from models.versa.video.network import VersaVideo
+from pretrained.faces import FaceColours
+from settings import ConfigError
+from settings.hashes import file_hash
+from tests.autoencoders import FACTOR, save_autoencoder
+from tests.models.filled import filled
+from tests.models.versa_videos import SMALL
+from tests.trainers.commands import status
+from tests.trainers.test_animate_versa import runs  # noqa: F401  (a fixture)
+from trainers.animate import animate, main
+from trainers.animation.files import write_poses
+from trainers.run.exports import find_export
+from trainers.versa.dials import blinks_of
+from trainers.versa.video_animation import VersaVideoAnimator, at_rate
+
+FPS = 25.0
+SECONDS = 0.4
+FRAMES = 10
+HEIGHT, WIDTH = 42, 34
+"""Neither square nor a multiple of anything that the network is made of, but for 2, which videos want."""
+PLAIN = {"guidance_reference": 1.0}
+
+
+def save_network(folder: Path, stage: str, autoencoder: Path, **options: Any) -> Path:
+    torch.manual_seed(0)
+    sizes = {
+        **SMALL, "latent_scale": 1.0, "downscaling": FACTOR, "image_channels": 0, "identity_channels": 512,
+        "audio_layers": 1, "audio_channels": 35, "sigma_max": 20.0, "sampling_steps": 2, "window": 6, "fps": FPS,
+        "guidance_reference": 1.5, "autoencoder": file_hash(autoencoder / "diffusion_pytorch_model.safetensors"),
+    }  # fmt: skip
+    filled(VersaVideo(**{**sizes, **options}), std=0.3).save_pretrained(folder / "export")
+    settings = {
+        "stage": {"name": stage, "autoencoder": str(autoencoder)},
+        "data": {"name": "clips", "video_size": [HEIGHT, HEIGHT]},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, runs) -> dict[str, Path]:  # noqa: F811
+    """Networks of both steps, those of the motion half, a picture, its pose, poses to follow, speech."""
+    folder = tmp_path_factory.mktemp("world")
+    autoencoder = save_autoencoder(folder / "vae")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(folder / "me.png")
+    pose = np.concatenate([rng.uniform(0.3, 0.7, (1, POINTS, 2)), np.ones((1, POINTS, 1))], -1).astype(np.float32)
+    pose[:, FACE, :2] = rng.uniform(0.4, 0.6, (1, 68, 2))
+    write_poses(folder / "pose.npz", pose, (HEIGHT, WIDTH), FPS)
+    moving = np.repeat(pose, FRAMES, 0)
+    moving[..., 0] += 0.01 * np.arange(FRAMES)[:, None]
+    write_poses(folder / "driving.npz", moving, (HEIGHT, WIDTH), FPS)
+    pose[:, FACE] = (-1, -1, 0)
+    write_poses(folder / "faceless.npz", pose, (HEIGHT, WIDTH), FPS)
+    times = np.arange(round(SECONDS * 16_000)) / 16_000
+    soundfile.write(folder / "speech.wav", 0.4 * np.sin(2 * np.pi * 150 * times) * np.sin(8 * times), 16_000)
+    return {
+        "audio_run": save_network(folder / "audio", "versa.audio_video", autoencoder),
+        "pose_run": save_network(folder / "pose", "versa.pose_video", autoencoder, face_attention=False),
+        "folder": folder,
+        "motion": runs["audio"],
+        "text_motion": runs["text"],
+        "bank": runs["bank"],
+        "image": folder / "me.png",
+        "pose": folder / "pose.npz",
+        "faceless": folder / "faceless.npz",
+        "driving": folder / "driving.npz",
+        "audio": folder / "speech.wav",
+    }
+
+
+def make(world, out: Path, run: str = "audio_run", **options: Any):
+    asked = {"image": world["image"], "pose": world["pose"], **options}
+    return animate(run=str(world[run]), out=out, **asked)
+
+
+def pixels(path: Path) -> np.ndarray:
+    return np.stack(list(read_frames(path))).astype(int)
+
+
+@pytest.fixture(scope="module")
+def driven(world, tmp_path_factory):
+    """Driven by poses and speech."""
+    out = tmp_path_factory.mktemp("out") / "driven.mp4"
+    return make(world, out, driving=world["driving"], audio=world["audio"])
+
+
+@pytest.mark.paper("VA-9", "VA-10", "VA-16")
+def test_speech_and_timed_texts_become_a_video_of_the_picture_s_shape(world, monkeypatch, tmp_path):
+    from trainers.versa import body
+
+    asked, generate = [], body.generate
+    monkeypatch.setattr(body, "generate", lambda *given, **how: asked.append(given[1:]) or generate(*given, **how))
+    given = {"audio": world["audio"], "motion": str(world["motion"]), "bank": str(world["bank"])}
+    acted = make(world, tmp_path / "acted.mp4", text=["0-0.2 s: waves", "0.2-0.4 s: bows"], **given)
+    assert (acted.frames, acted.fps) == (FRAMES, FPS)
+    assert pixels(acted.video).shape == (FRAMES, HEIGHT, WIDTH, 3)
+    assert len(read_audio(acted.video)) / 16_000 == pytest.approx(SECONDS, abs=0.1)
+    with np.load(acted.pose_file) as poses:
+        assert poses["keypoints"].shape == (FRAMES, POINTS, 2)
+    [(text, features, seconds)] = asked
+    assert text == [(0, 0.2, "waves"), (0.2, 0.4, "bows")]
+    assert features.shape == (8, 35)
+    assert seconds == SECONDS
+    said = read_metadata(acted.video)
+    assert said["ai_generated"] is True
+    assert set(said["inputs_sha256"]) == {"image", "pose", "audio"}
+    assert said["settings"]["text"] == ["0-0.2 s: waves", "0.2-0.4 s: bows"]
+    assert set(said["settings"]["networks"]) == {"motion", "tokenizer", "bank"}
+    assert said["settings"]["identity"] == str(FaceColours.source), "told apart from a face network's"
+    assert said["settings"]["guidance"] == {
+        "first": 1.0, "reference": 1.5, **dict.fromkeys(("pose", "identity", "audio", "expression", "blink"))
+    }  # fmt: skip
+
+
+def test_text_alone_acts_without_sound(world, tmp_path):
+    made = make(world, tmp_path / "out.mp4", "pose_run", text=["0-0.4 s: waves"], motion=str(world["text_motion"]))
+    assert made.frames == FRAMES
+    with av.open(str(made.video)) as container:
+        assert not container.streams.audio
+
+
+def test_poses_of_the_motion_half_come_at_the_video_s_frame_rate():
+    poses = np.zeros((10, POINTS, 3), np.float32)
+    poses[..., 0], poses[..., 2] = np.arange(10)[:, None] / 10, 1
+    faster = at_rate(poses, 25, 50, 24)
+    np.testing.assert_allclose(faster[:19, 0, 0], np.arange(19) / 20, atol=1e-6)
+    assert (faster[19:, 0, 0] == faster[18, 0, 0]).all(), "the last is held"
+
+
+def test_driving_poses_and_speech_each_change_the_video(world, driven, tmp_path):
+    silent = make(world, tmp_path / "silent.mp4", driving=world["driving"])
+    with av.open(str(silent.video)) as container:
+        assert not container.streams.audio
+    spoken = make(world, tmp_path / "spoken.mp4", audio=world["audio"], motion=str(world["motion"]))
+    videos = [pixels(each.video) for each in (driven, silent, spoken)]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(videos[one] - videos[other]).mean() > 0.3
+
+
+def test_the_same_seed_is_the_same_video_and_another_is_another(world, driven, tmp_path):
+    given = {"driving": world["driving"], "audio": world["audio"]}
+    assert make(world, tmp_path / "again.mp4", **given).video.read_bytes() == driven.video.read_bytes()
+    other = make(world, tmp_path / "other.mp4", seed=4, **given)
+    assert np.abs(pixels(driven.video) - pixels(other.video)).mean() > 0.3
+
+
+@pytest.mark.paper("VA-14")
+@pytest.mark.parametrize(
+    ("options", "from_frame"),
+    [
+        ({"expression": ["happy"]}, 0),
+        ({"expression": ["0.2-0.4 s: sad"]}, 5),
+        ({"blink": ["0.05"]}, 0),
+        ({"blink": ["driving"]}, 0),
+        ({"identity": "off"}, 0),
+    ],
+)
+def test_what_the_face_does_is_set_driven_or_dropped(world, monkeypatch, tmp_path, options, from_frame):
+    """The network is told so, of the frames that are meant."""
+    told = spied(monkeypatch)
+    made = make(world, tmp_path / "out.mp4", driving=world["driving"], **options)
+    source, parts = told["source"], told["parts"]
+    if "identity" in options:
+        assert source.identity is None
+        assert made.metadata["settings"]["identity"] is None
+        return
+    np.testing.assert_allclose(source.identity[0], _identity(world), rtol=1e-6)
+    name = next(iter(options))
+    values = torch.cat([getattr(part, name) for part in parts], 1)[0]
+    unset = "blink" if name == "expression" else "expression"
+    assert all(getattr(part, unset) is None for part in parts), "what nobody says is the network's null"
+    assert (values[:from_frame] == -1).all()
+    if options == {"blink": ["driving"]}:
+        with np.load(world["driving"]) as poses:
+            whole = np.concatenate([poses["keypoints"], poses["scores"][..., None]], -1)
+        expected = torch.from_numpy(blinks_of(whole, (HEIGHT, WIDTH)))
+    else:
+        label = {"happy": 1.0, "0.2-0.4 s: sad": 2.0, "0.05": 0.05}[options[name][0]]
+        expected = torch.full((FRAMES,), label)
+    np.testing.assert_allclose(values[from_frame:], expected[from_frame:], rtol=1e-6)
+
+
+def spied(monkeypatch) -> dict[str, Any]:
+    """What the network is told, a window at a time."""
+    from trainers.versa import video_animation
+
+    told: dict[str, Any] = {"parts": []}
+    generate = video_animation.generate_latents
+
+    def listen(network, source, **how):
+        drive = source.drive
+
+        def noted(begin, end):
+            told["parts"].append(drive(begin, end))
+            return told["parts"][-1]
+
+        told["source"], told["how"] = source, how
+        object.__setattr__(source, "drive", noted)
+        return generate(network, source, **how)
+
+    monkeypatch.setattr(video_animation, "generate_latents", listen)
+    return told
+
+
+def _identity(world) -> np.ndarray:
+    from pretrained.faces import embeddings
+
+    with np.load(world["pose"]) as pose:
+        whole = np.concatenate([pose["keypoints"], pose["scores"][..., None]], -1)
+    picture = np.asarray(Image.open(world["image"]))
+    return embeddings(FaceColours(), picture[None], whole)[0]
+
+
+def test_eyes_of_poses_are_measured_in_pixels():
+    """An eye that is a third as high as it is wide in pixels, in a picture that is twice as wide as it is high."""
+    pose = np.zeros((2, POINTS, 3), np.float32)
+    eye = np.array([(0, 0), (1, -0.5), (2, -0.5), (3, 0), (2, 0.5), (1, 0.5)]) * 6.0
+    for rim in (RIGHT_EYE_RIM, LEFT_EYE_RIM):
+        pose[:, rim, :2] = (eye + 50) / (200, 100)
+        pose[:, rim, 2] = 1
+    pose[1, LEFT_EYE_RIM, 2] = 0
+    np.testing.assert_allclose(blinks_of(pose, (100, 200)), [1 / 3, -1], rtol=1e-5)
+
+
+def test_constant_parts_are_made_once_and_each_frame_is_driven_once(world, monkeypatch, tmp_path):
+    told, calls = spied(monkeypatch), []
+    embeddings = FaceColours.__call__
+    monkeypatch.setattr(
+        FaceColours, "__call__", lambda self, faces: calls.append(len(faces)) or embeddings(self, faces)
+    )
+    made = make(world, tmp_path / "out.mp4", driving=world["driving"], audio=world["audio"], steps=3)
+    assert made.frames == FRAMES
+    assert sum(part.skeletons.shape[1] for part in told["parts"]) == FRAMES
+    assert len(told["parts"]) > 1, "several windows"
+    assert calls == [1]
+
+
+def test_a_draft_takes_few_steps_without_guidance_and_what_is_asked_for_stands(world, tmp_path):
+    made = make(world, tmp_path / "draft.mp4", driving=world["driving"], quality="draft", guidance_audio=2.0, size=32)
+    said = made.metadata["settings"]
+    assert said["guidance"]["reference"] == 1.0
+    assert said["guidance"]["audio"] == 2.0
+    assert said["steps"] == 2  # the network's own are fewer
+    assert pixels(made.video).shape[1:] == (32, 26, 3)
+
+
+REFUSED: list[tuple[str, dict[str, Any], str]] = [
+    ("audio_run", {"image": None, "driving": "driving"}, "give image="),
+    ("audio_run", {"audio": "audio"}, "give motion=RUN"),
+    ("audio_run", {"motion": "motion"}, "give audio=FILE"),
+    ("audio_run", {"motion": "motion", "driving": "driving"}, "not both"),
+    ("audio_run", {"text": ["waves"], "driving": "driving"}, "not both"),
+    ("audio_run", {"audio": "audio", "motion": "pose_run"}, "one of versa.audio_motion is needed"),
+    ("audio_run", {"audio": "audio", "motion": "text_motion"}, "give text=WORDS"),
+    ("audio_run", {"audio": "audio", "motion": "motion", "text": ["0-0.2 s: waves", "0.2-3 s: bows"]},
+     r"from 0.2 to 3 s ends behind the end of the sound, which is 0.4 s"),
+    ("audio_run", {"audio": "audio", "motion": "motion", "text": ["2-3 s: bows"]}, "starts behind the end of"),
+    ("audio_run", {"audio": "audio", "motion": "motion", "seconds": 2.0}, "leave seconds out"),
+    ("audio_run", {"driving": "driving", "expression": ["bored"]}, "the network knows neutral, happy, sad"),
+    ("audio_run", {"driving": "driving", "expression": ["0-9 s: happy"]}, "behind the end of the video"),
+    ("audio_run", {"driving": "driving", "expression": ["0-0.3: happy", "0.2-0.4: sad"]}, "overlaps another span"),
+    ("audio_run", {"driving": "driving", "blink": ["wide"]}, "give the height of the eyes"),
+    ("audio_run", {"audio": "audio", "motion": "motion", "blink": ["driving"]}, "give driving=FILE"),
+    ("audio_run", {"driving": "driving", "identity": "nowhere.onnx"}, "identity=nowhere.onnx"),
+    ("audio_run", {"driving": "driving", "overlap": 5}, "overlap has to be from 0 to 4"),
+    ("pose_run", {"driving": "driving", "expression": ["happy"]}, "pays no attention to the face"),
+    ("pose_run", {"driving": "driving", "guidance_audio": 2.0}, "pays no attention to the face"),
+    ("audio_run", {"driving": "driving", "speech": "wavlm"}, "leave it out"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("run", "options", "said"), REFUSED)
+def test_what_does_not_go_together_is_refused_in_words(world, tmp_path, run, options, said):
+    given = {key: str(world[value]) if isinstance(value, str) and value in world else value
+             for key, value in options.items()}  # fmt: skip
+    with pytest.raises(ConfigError, match=said):
+        make(world, tmp_path / "out.mp4", run, **given)
+    assert not (tmp_path / "out.mp4").exists()
+
+
+@pytest.mark.paper("VA-13")
+def test_a_picture_without_a_whole_face_is_refused_where_attention_is_paid_to_it(world, tmp_path):
+    given = {"pose": world["faceless"], "driving": world["driving"]}
+    with pytest.raises(MediaError, match="no whole face is seen"):
+        make(world, tmp_path / "out.mp4", **given)
+    assert make(world, tmp_path / "off.mp4", identity="off", **given).frames == FRAMES
+    assert make(world, tmp_path / "pose.mp4", "pose_run", **given).frames == FRAMES
+
+
+def test_two_people_in_a_picture_are_refused_in_a_line(world, monkeypatch, tmp_path, capsys):
+    """Who is meant cannot be known; `detect_image` says so of two faces."""
+    import preprocessing.pose.people as people
+
+    monkeypatch.setattr(people, "FaceCounter", lambda: lambda picture: 2)
+    Image.new("RGB", (64, 64)).save(tmp_path / "two.png")
+    words = [f"run={world['audio_run']}", f"image={tmp_path / 'two.png'}", f"driving={world['driving']}"]
+    assert status(main, [*words, f"out={tmp_path / 'out.mp4'}"]) == 2
+    said = capsys.readouterr().err
+    assert "2 people found" in said
+    assert "Traceback" not in said
+
+
+def test_another_face_network_than_the_shards_were_made_with_is_refused(world, monkeypatch):
+    from trainers.versa import identity
+
+    export = find_export(world["audio_run"])
+    monkeypatch.setattr(identity, "trained_with", lambda data: "ab" * 32)
+    with pytest.raises(ConfigError, match="trained with another face network, one whose hash begins with abababab"):
+        identity.face_network_of(export, None, 512)
+    monkeypatch.setattr(identity, "trained_with", lambda data: FaceColours.sha256)
+    assert identity.face_network_of(export, None, 512).channels == 512
+    with pytest.raises(ConfigError, match="identity=colours"):
+        identity.face_network_of(export, None, 12)
+
+
+def test_dials_are_words_of_the_command_line(world, tmp_path, capsys):
+    words = [
+        f"run={world['audio_run']}", f"image={world['image']}", f"pose={world['pose']}", f"driving={world['driving']}",
+        "expression=happy", "--blink", "0-0.2 s: 0.05", "--blink", "0.2-0.4 s: 0.3", f"out={tmp_path / 'out.mp4'}",
+    ]  # fmt: skip
+    assert main(words) == 0, capsys.readouterr().err
+    said = read_metadata(tmp_path / "out.mp4")["settings"]
+    assert said["expression"] == ["happy"]
+    assert said["blink"] == ["0-0.2 s: 0.05", "0.2-0.4 s: 0.3"]
+    assert main([*words[:4], "blink=0.3", f"out={tmp_path / 'one.mp4'}"]) == 0, capsys.readouterr().err
+    assert read_metadata(tmp_path / "one.mp4")["settings"]["blink"] == ["0.3"]
+
+
+def test_a_network_at_another_frame_rate_is_driven_in_time(world, tmp_path):
+    vae = world["folder"] / "vae"
+    run = save_network(tmp_path / "slow", "versa.pose_video", vae, face_attention=False, fps=10.0)
+    made = animate(
+        run=str(run), out=tmp_path / "out.mp4", image=world["image"], pose=world["pose"], audio=world["audio"],
+        motion=str(world["motion"]),
+    )  # fmt: skip
+    assert (made.frames, made.fps) == (4, 10.0)
+    assert VersaVideoAnimator(find_export(run), device="cpu").fps == 10.0
