@@ -5,15 +5,13 @@
 Parts: activations (bytes kept for the backward pass with gradient checkpointing and without, both UNets, counted, not
 timed, at tiny sizes and at the paper's 12 x 512 x 512 on the meta device); cached (a training step from latents
 in shards beside one that encodes its frames); once (calls for a clip; sampling beside sampling that encodes its
-conditions at every step); tax (fit beside a bare loop of the same step); length (seconds a frame by length). What is
-compared takes turns in one process; the first turn warms up and is not counted; figures are medians, ratios those of
+conditions at every step); tax (fit beside a bare loop of the same step); length (seconds a frame by length); versa
+(activations, once and length of VersaAnimator's network, SVD's UNet with attention to the face). What is compared takes
+turns in one process; the first turn warms up and is not counted; figures are medians, ratios those of
 neighbouring turns. Seeds are 0. Writes `benchmarks/results/video-DATE.json`.
 """
 
-import statistics
 import tempfile
-import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -21,10 +19,12 @@ from typing import Any, Final
 
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
+from benchmarks import video_versa
 from benchmarks.arguments import Parser
 from benchmarks.framework_tax import OneBatch, Taxed, taxes
+from benchmarks.latent_video import autoencoder_at, by_length, calls_of, compared, in_turns, kept_bytes
 from benchmarks.machine import describe, write_result
 from datamodules.batch import Batch
 from models.mmgt.video import MMGTVideo
@@ -49,15 +49,6 @@ STEPS: Final = 20
 LENGTHS: Final = (12, 24, 48, 96)
 FRAMES: Final = 8
 CLIPS: Final = 4
-
-
-def autoencoder_at(folder: Path) -> Path:
-    """A random autoencoder of the tiny config's size, saved as diffusers does."""
-    torch.manual_seed(0)
-    kinds = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3}
-    sizes = {"block_out_channels": (16, 48, 96), "layers_per_block": 1, "norm_num_groups": 8, "latent_channels": 4}
-    AutoencoderKL(**kinds, **sizes, mid_block_add_attention=False).save_pretrained(folder)
-    return folder
 
 
 def batch_of(size: int, sha256: str, cached: bool) -> Batch:
@@ -109,44 +100,8 @@ def activations(network: MMGTVideo, size: int, frames: int, device: str = "cpu")
     kept = []
     for recompute in (False, True):
         network.denoiser.recompute = network.reference_unet.recompute = recompute
-        kept.append(_kept(network, lambda: network(noisy, levels, given)))
+        kept.append(kept_bytes(network, lambda: network(noisy, levels, given)))
     return {"kept MB": kept[0] / 1e6, "with checkpointing MB": kept[1] / 1e6, "ratio": kept[1] / kept[0]}
-
-
-def _kept(network: nn.Module, call: Callable[[], Tensor]) -> int:
-    """Bytes of what a forward pass saves; a tensor that is saved twice counts once, weights do not."""
-    own = {id(parameter) for parameter in network.parameters()}
-    seen: dict[int, Tensor] = {}
-
-    def keep(value: Tensor) -> Tensor:
-        base = value if value._base is None else value._base
-        if id(base) not in own:
-            seen[id(base)] = base  # held, so that no other tensor gets its id
-        return value
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda value: value):
-        output = call()
-    assert output is not None
-    return sum(base.numel() * base.element_size() for base in seen.values())
-
-
-def in_turns(repeats: int, **acts: Callable[[], Any]) -> dict[str, list[float]]:
-    """Seconds of each act, in turns; the first turn warms up and is not counted."""
-    took: dict[str, list[float]] = {name: [] for name in acts}
-    for turn in range(repeats + 1):
-        for name, act in acts.items():
-            start = time.perf_counter()
-            act()
-            if turn:
-                took[name].append(time.perf_counter() - start)
-    return took
-
-
-def compared(took: dict[str, list[float]]) -> dict[str, float]:
-    """Median seconds of two acts, and the median ratio of the second to the first, turn by turn."""
-    (one, first), (other, second) = took.items()
-    ratio = statistics.median(b / a for a, b in zip(first, second, strict=True))
-    return {f"{one} s": statistics.median(first), f"{other} s": statistics.median(second), "ratio": ratio}
 
 
 def cached(folder: Path, size: int, repeats: int) -> dict[str, float]:
@@ -180,25 +135,13 @@ def once(folder: Path, size: int, repeats: int) -> dict[str, Any]:
         for _ in generate_latents(network, source, steps=STEPS):
             pass
 
-    calls: Counter[str] = Counter()
-    rows: Counter[str] = Counter()
     parts = {
         "VAE encoder": vae.encoder, "reference UNet": network.reference_unet, "pose guider": network.pose_guider,
         "audio projection": network.audio_projection, "denoiser": network.denoiser,
     }  # fmt: skip
-    hooks = []
-    for name, part in parts.items():
-
-        def count(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
-            calls[name] += 1
-            rows[name] += len(args[0])
-
-        hooks.append(part.register_forward_pre_hook(count))
-    whole()
-    for hook in hooks:
-        hook.remove()
+    counts = calls_of(parts, whole)
     took = in_turns(repeats, once=whole, **{"every step": lambda: sample_window(network, given, noise, steps=STEPS)})
-    return {"steps": STEPS, "frames": FRAMES, "calls": dict(calls), "rows": dict(rows), **compared(took)}
+    return {"steps": STEPS, "frames": FRAMES, **counts, **compared(took)}
 
 
 def _part(given: VideoInputs, begin: int, end: int) -> Driving:
@@ -218,15 +161,7 @@ def length(size: int, repeats: int) -> list[dict[str, float]]:
         for _ in generate_latents(network, source, steps=4):
             pass
 
-    took = in_turns(repeats, **{str(frames): lambda frames=frames: make(frames) for frames in LENGTHS})
-    return [
-        {
-            "frames": int(frames),
-            "s": statistics.median(each),
-            "ms a frame": 1000 * statistics.median(each) / int(frames),
-        }
-        for frames, each in took.items()
-    ]
+    return by_length(make, LENGTHS, repeats)
 
 
 class OneVideoBatch(OneBatch):
@@ -279,7 +214,7 @@ def tax(folder: Path, size: int, blocks: int, block: int = 5) -> dict[str, Any]:
     return taxes(Taxed.latest)
 
 
-PARTS: Final = ("activations", "cached", "once", "tax", "length")
+PARTS: Final = ("activations", "cached", "once", "tax", "length", "versa")
 
 
 def measure(part: str, folder: Path, size: int, repeats: int) -> Any:
@@ -292,6 +227,8 @@ def measure(part: str, folder: Path, size: int, repeats: int) -> Any:
         return {"tiny": tiny, "paper, 12 x 512 x 512, fp32": activations(paper, 512, 12, "meta")}
     if part == "length":
         return length(size, repeats)
+    if part == "versa":
+        return video_versa.measure(folder, size, repeats)
     with_folder: dict[str, Callable[[Path, int, int], Any]] = {"cached": cached, "once": once, "tax": tax}
     return with_folder[part](folder, size, repeats)
 

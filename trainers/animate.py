@@ -27,7 +27,8 @@ def animate(*, run: str, out: Path, fps: Fps | None = None, device: str = "auto"
     masks (OUT.face_hands.mp4, OUT.lips.mp4, OUT.background.mp4) and the poses (OUT.npz) beside it;
     `implicit_motion.motion` moves the picture itself; `implicit_motion.base` moves it as a driving video does;
     `mmgt.video_pose` and `mmgt.video_audio` make it speak and gesture, by the poses of SMGA or others;
-    `versa.text_motion` and `versa.audio_motion` make a pose video of the whole body from text and speech. So do the
+    `versa.text_motion` and `versa.audio_motion` make a pose video of the whole body from text and speech, and
+    `versa.pose_video` and `versa.audio_video` a video of the person in the picture who speaks and does so. So do the
     further options: `--run RUN --help` shows those of a run. The same inputs and seed give the same files on the same
     machine. The videos say in their metadata that they are AI-generated, by which model and from which files.
 

@@ -1,9 +1,11 @@
 """What the benchmark of latent video counts is what it says."""
 
 import pytest
+import torch
 
-from benchmarks import video
+from benchmarks import video, video_versa
 from models.mmgt.video import MMGTVideo
+from models.versa.video.network import VersaVideo
 
 SMALL = {
     **video.TINY,
@@ -51,3 +53,23 @@ def test_a_part_that_is_not_there_is_answered_with_those_that_are(monkeypatch, c
         video.main()
     assert end.value.code == 2
     assert "activations" in capsys.readouterr().err
+
+
+@pytest.mark.paper("VA-11")
+def test_versa_makes_all_that_does_not_change_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(video_versa, "STEPS", 3)
+    found = video_versa.once(tmp_path, 16, 1)
+    constant = ("VAE encoder", "image token", "pose guider", "audio projection", "identity", "expression", "blink")
+    assert [found["calls"][name] for name in constant] == [1] * len(constant)
+    assert found["calls"]["denoiser"] == 3
+    assert found["rows"]["pose guider"] == video_versa.FRAMES
+    assert found["ratio"] > 0
+
+
+def test_versa_keeps_less_with_checkpointing_and_no_more_of_weights():
+    torch.manual_seed(0)
+    network = VersaVideo(**{**video_versa.TINY, "channels": (32, 64)})
+    found = video_versa.activations(network, (4, 16, 16))
+    assert 0 < found["with checkpointing MB"] < found["kept MB"]
+    twice = video_versa.activations(network, (8, 16, 16))
+    assert twice["kept MB"] > 1.5 * found["kept MB"]

@@ -1,5 +1,7 @@
 """A picture, speech, text and poses to a video with VersaAnimator's video half: what is made, and what is refused."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from tests.models.filled import filled
 from tests.models.versa_videos import SMALL
 from tests.trainers.commands import status
 from tests.trainers.test_animate_versa import runs  # noqa: F401  (a fixture)
+from tests.trainers.test_animate_video_length import PEAK
 from trainers.animate import animate, main
 from trainers.animation.files import write_poses
 from trainers.run.exports import find_export
@@ -33,7 +36,6 @@ SECONDS = 0.4
 FRAMES = 10
 HEIGHT, WIDTH = 42, 34
 """Neither square nor a multiple of anything that the network is made of, but for 2, which videos want."""
-PLAIN = {"guidance_reference": 1.0}
 
 
 def save_network(folder: Path, stage: str, autoencoder: Path, **options: Any) -> Path:
@@ -351,3 +353,26 @@ def test_a_network_at_another_frame_rate_is_driven_in_time(world, tmp_path):
     )  # fmt: skip
     assert (made.frames, made.fps) == (4, 10.0)
     assert VersaVideoAnimator(find_export(run), device="cpu").fps == 10.0
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_length(world, tmp_path):
+    peaks = []
+    for seconds in (4.0, 34.0):
+        frames = round(seconds * FPS)
+        with np.load(world["driving"]) as poses:
+            one = np.concatenate([poses["keypoints"], poses["scores"][..., None]], -1)
+        write_poses(tmp_path / "long.npz", one[np.arange(frames) % len(one)], (HEIGHT, WIDTH), FPS)
+        times = np.arange(round(seconds * 16_000)) / 16_000
+        soundfile.write(tmp_path / "long.wav", 0.4 * np.sin(2 * np.pi * 150 * times), 16_000)
+        words = [
+            f"run={world['audio_run']}", f"image={world['image']}", f"pose={world['pose']}", "size=32", "steps=1",
+            f"driving={tmp_path / 'long.npz'}", f"audio={tmp_path / 'long.wav'}", f"out={tmp_path / 'out.mp4'}",
+            "guidance_reference=1",
+        ]  # fmt: skip
+        done = subprocess.run([sys.executable, "-c", PEAK, *words], check=True, capture_output=True, text=True)
+        peaks.append(int(done.stdout.rsplit("peak ", 1)[1]))
+        with av.open(str(tmp_path / "out.mp4")) as video:
+            assert sum(1 for _ in video.decode(video=0)) == frames
+    # 750 frames more; the room is for what allocators do not give back.
+    assert peaks[1] - peaks[0] < 40, peaks

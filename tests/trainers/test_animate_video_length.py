@@ -13,7 +13,7 @@ from datamodules.media.files import read_audio
 from tests.trainers.test_animate_video import FPS, make, world  # noqa: F401  (a fixture)
 from trainers.animation.files import write_poses
 
-_PEAK = """
+PEAK = """
 import resource, sys
 from trainers.animate import main
 status = main(sys.argv[1:])
@@ -44,7 +44,7 @@ def test_memory_does_not_grow_with_the_length(world, tmp_path):  # noqa: F811
     for seconds in (5.0, 35.0):
         folder = tmp_path / f"{seconds:g}"
         folder.mkdir()
-        words = [sys.executable, "-c", _PEAK, *drive(world, folder, seconds)]
+        words = [sys.executable, "-c", PEAK, *drive(world, folder, seconds)]
         done = subprocess.run(words, check=True, capture_output=True, text=True)
         peaks.append(int(done.stdout.rsplit("peak ", 1)[1]))
         with av.open(str(folder / "out.mp4")) as video:

@@ -1,7 +1,7 @@
 """Reading off frames how far a mouth is open, with a small network that is fitted to the clips' own training frames."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 import numpy as np
 import torch
@@ -28,6 +28,17 @@ class LipReader(FrameReader):
 
     side: ClassVar = SIDE
     shift: ClassVar = 3
+    what: ClassVar[str] = "lips"
+
+    @staticmethod
+    def wanted(pose: Tensor, size: tuple[int, int]) -> np.ndarray:
+        """What is read (T,) in a pose (T, 134, 3) of frames of a height and width; NaN where it is not seen."""
+        return openings_of(pose)
+
+    @staticmethod
+    def cut(frames: Tensor, pose: Tensor) -> Tensor | None:
+        """What it looks at of frames (T, 3, H, W), (T, 3, 48, 48) in [0, 1]; None where it is not seen."""
+        return crops_of(frames, pose)
 
     def forward(self, crops: Tensor) -> Tensor:
         return self.numbers(crops)[:, 0]
@@ -42,7 +53,7 @@ class LipReader(FrameReader):
         seed: int = 0,
         how: FitMode = "crop",
         clips: int = CLIPS,
-    ) -> "LipReader":
+    ) -> Self:
         """A reader of the frames of shards; the same for the same seed.
 
         Args:
@@ -55,25 +66,27 @@ class LipReader(FrameReader):
             clips: at most so many, evenly taken.
 
         Raises:
-            ConfigError: no clips with video and pose in these splits, or none that shows lips.
+            ConfigError: no clips with video and pose in these splits, or none that shows what is read.
         """
         crops, openings = [], []
         for shot, at in shots_to_fit(shards, size, splits, how, clips):
             assert shot.pose is not None
-            cut, opening = crops_of(shot.frames, shot.pose), openings_of(shot.pose)
+            cut, opening = cls.cut(shot.frames, shot.pose), cls.wanted(shot.pose, _size(shot.frames))
             there = at[np.isfinite(opening[at])]
             if cut is not None and len(there):
                 crops.append(cut[there])
                 openings.append(opening[there])
         if not crops:
-            raise ConfigError(f"{shards} has no frames with lips in {', '.join(splits)} to fit the lip reader to")
+            raise ConfigError(
+                f"{shards} has no frames with {cls.what} in {', '.join(splits)} to fit the reader of {cls.what} to"
+            )
         return cls.fit_crops(torch.cat(crops), torch.from_numpy(np.concatenate(openings)), steps, seed)
 
     @classmethod
-    def fit_crops(cls, crops: Tensor, openings: Tensor, steps: int = STEPS, seed: int = 0) -> "LipReader":
+    def fit_crops(cls, crops: Tensor, openings: Tensor, steps: int = STEPS, seed: int = 0) -> Self:
         """A reader fitted to crops (N, 3, 48, 48) in [0, 1] with openings (N,)."""
         reader = cls.fitted(crops, openings[:, None], steps, seed)
-        logger.info("lip reader: fitted to %d frames", len(crops))
+        logger.info("reader of %s: fitted to %d frames", cls.what, len(crops))
         return reader
 
     @torch.no_grad()
@@ -85,17 +98,22 @@ class LipReader(FrameReader):
             pose: (N, 134, 3) of the true clip, or of its first frame alone: one square around the face is taken for
                 all frames, so that nothing of the true lips' movement comes in.
         """
-        crops = crops_of(frames, pose)
+        crops = self.cut(frames, pose)
         if crops is None:
             return np.full(len(frames), np.nan)
         return torch.cat([self(part) for part in crops.split(256)]).double().numpy()
 
     def correlation(self, frames: Tensor, pose: Tensor) -> float:
-        """Pearson's r between what is read off frames (T, 3, H, W) and the opening of the true lips, (T, 134, 3).
+        """Pearson's r between what is read off frames (T, 3, H, W) and what is true by the pose (T, 134, 3).
 
-        0 where nothing changes in what is read; NaN where the true lips are still or not seen.
+        0 where nothing changes in what is read; NaN where the truth is still or not seen.
         """
-        return correlation(self.read(frames, pose), openings_of(pose))
+        return correlation(self.read(frames, pose), self.wanted(pose, _size(frames)))
+
+
+def _size(frames: Tensor) -> tuple[int, int]:
+    """Height and width of frames."""
+    return frames.shape[-2], frames.shape[-1]
 
 
 def openings_of(pose: Tensor) -> np.ndarray:

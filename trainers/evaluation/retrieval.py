@@ -1,5 +1,6 @@
 """Whether generated frames show their own moment: each nearer to its own true frame than to the clip's others."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -14,25 +15,32 @@ SPACED: Final = 12
 """Frames of a clip that are told apart; chance is one in so many."""
 
 
-def own_frame_retrieval(generated: Tensor, truth: Tensor, pose: Tensor, spaced: int = SPACED) -> np.ndarray:
-    """Which of a clip's frames are nearer to their own true frame than to the others, inside the true boxes.
+def own_frame_retrieval(
+    generated: Tensor,
+    truth: Tensor,
+    pose: Tensor,
+    spaced: int = SPACED,
+    parts: Sequence[slice] = PARTS["mouth_hands"],
+) -> np.ndarray:
+    """Which of a clip's frames are nearer to their own true frame than to the others, inside the true boxes of parts.
 
     The frames are the middles of as many equal parts of the clip, so that the first, which a network is given, is
-    none of them. The distance is the mean squared error inside the boxes that mouth and hands have in the frame's own
-    truth; a frame that is as near to another one is no hit.
+    none of them. The distance is the mean squared error inside the boxes that the parts have in the frame's own truth;
+    a frame that is as near to another one is no hit.
 
     Args:
         generated, truth: (T, 3, H, W) each, uint8 or float in [0, 1].
         pose: (T, 134, 3) of the true frames.
         spaced: how many frames.
+        parts: slices of the points; mouth and hands where left out.
 
     Returns:
-        (n,) bool, n at most `spaced`: frames that show neither mouth nor hands are left out.
+        (n,) bool, n at most `spaced`: frames that show none of the parts are left out.
     """
     at = spaced_frames(len(truth), spaced)
     output, true = pair_frames(generated[at], truth[at])
     height, width = truth.shape[-2:]
-    inside = region_mask(part_boxes(pose[at], PARTS["mouth_hands"]), height, width, DILATION)
+    inside = region_mask(part_boxes(pose[at], parts), height, width, DILATION)
     hits = []
     for number, (frame, mask) in enumerate(zip(output, inside, strict=True)):
         if not mask.any() or len(at) < 2:

@@ -1,7 +1,7 @@
 """What of a clip is there beside its frames: pose, speech, sound; and what a network hears of it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -29,6 +29,7 @@ class Talk:
         speech: its speech.npz, cut alike; empty where it has none.
         sound: (N,) at 16 kHz; None where it has none.
         image: (A,) the image encoder's embedding of the first frame; None where it has none.
+        more: other keys that were asked for, whole, as they are stored.
     """
 
     info: ClipInfo
@@ -36,6 +37,7 @@ class Talk:
     speech: Mapping[str, np.ndarray]
     sound: np.ndarray | None
     image: np.ndarray | None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def frames(self) -> int:
@@ -58,9 +60,9 @@ def load_talks(
         ids: of the clips.
         seconds: only the first seconds of each; None is all.
         size, how: how frames are fitted, as in `trainers.evaluation.videos.read_shots`; poses go with them.
-        keys: to read beside pose.npz: those of `SPEECH`, `IMAGE`.
+        keys: to read beside pose.npz: those of `SPEECH`, `IMAGE`, and any more.
     """
-    talks = []
+    talks, further = [], [key for key in keys if key not in (*PICTURE, *SPEECH, *IMAGE)]
     for info, values in read_clips(shards, ("pose.npz", *keys), where={"id": ids}):
         frames = info.frames if seconds is None else min(info.frames, round(seconds * info.fps))
         fit = Fit.of(info.height, info.width, size or (info.height, info.width), how)
@@ -72,7 +74,8 @@ def load_talks(
         sound = values.get("audio.flac")
         sound = None if sound is None else sound[: round(frames / info.fps * 16_000)]
         image = values["image.npz"]["tokens"][0].astype(np.float32) if "image.npz" in values else None
-        talks.append(Talk(info, fit.moved(joined(values["pose.npz"])[:frames]), speech, sound, image))
+        pose = fit.moved(joined(values["pose.npz"])[:frames])
+        talks.append(Talk(info, pose, speech, sound, image, {key: values[key] for key in further}))
     return talks
 
 

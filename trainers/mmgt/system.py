@@ -1,13 +1,13 @@
 """MMGT: its stages, and what animates and measures them, with their options."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 
-from settings.ranges import Count, NonNegative, Positive, Seed
+from settings.ranges import Count, NonNegative
 from trainers.animation.options import AnimateOptions, Layers, Person, Sampling, Speech
 from trainers.evaluation.options import Beside, ByNetwork, EvaluateOptions, Neighbours, OfVideos, Sampled
 from trainers.record import Record, Tool
-from trainers.video.options import Driven, Guided, Rendered
+from trainers.video.options import Driven, Guided, Remade, Rendered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class GestureOptions(Neighbours, ByNetwork, Sampled, EvaluateOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoFigureOptions(Beside, OfVideos, Neighbours, ByNetwork, EvaluateOptions):
+class VideoFigureOptions(Remade, Beside, OfVideos, Neighbours, ByNetwork, EvaluateOptions):
     """Videos from a clip's first frame, beside the frame held, the autoencoder's own, and other speech (MMGT-23).
 
     Args:
@@ -46,30 +46,16 @@ class VideoFigureOptions(Beside, OfVideos, Neighbours, ByNetwork, EvaluateOption
             speech and the poses that `smga` makes of it, "speech_only" speech with neither poses nor moving masks,
             which shows what of the lips the speech moves; left out, what the stage was trained for.
         smga: the network of mmgt.smga that makes poses of the speech, for drive=audio.
-        autoencoder: the autoencoder whose latents the network knows; left out, as its run says.
-        steps: denoising steps; left out, the network's own.
-        guidance_reference: weight of guidance by the picture, 1 is none; left out, the network's own.
-        guidance_pose: by the poses.
+        guidance_pose: weight of guidance by the poses, 1 is none; left out, the network's own.
         guidance_audio: by the speech.
         overlap: frames that a window shares with the one before; left out, a quarter of the window.
-        reader_steps: of fitting the network that reads lips off frames; some twenty seconds on a core.
-        seeds: as everywhere; one where it is left out, since every frame is many steps of a network.
-        clips: likewise 12; a verdict needs 10.
-        seconds: likewise 4.
     """
 
     drive: Literal["both", "pose", "audio", "speech_only"] | None = None
     smga: str | None = None
-    autoencoder: str | None = None
-    steps: Count | None = None
-    guidance_reference: NonNegative | None = None
     guidance_pose: NonNegative | None = None
     guidance_audio: NonNegative | None = None
     overlap: Count | None = None
-    reader_steps: Count = 400
-    seeds: list[Seed] = field(default_factory=lambda: [0])
-    clips: Count | None = 12
-    seconds: Positive | None = 4.0
 
 
 _VIDEO_ANIMATOR: Final = Tool("trainers.mmgt.video_animation:VideoAnimator", VideoOptions)

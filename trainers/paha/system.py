@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from settings.ranges import Count, Fraction, NonNegative, Positive, Seed
+from settings.ranges import Count, Fraction, NonNegative, Positive
 from trainers.animation.options import AnimateOptions, Layers, Speech
 from trainers.evaluation.options import Beside, ByNetwork, EvaluateOptions, OfVideos
 from trainers.record import Record, Tool
-from trainers.video.options import Classifiers, Guide, Guided, Rendered
+from trainers.video.options import Classifiers, Guide, Guided, Remade, Rendered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class UniVDMOptions(Guided, Rendered, Layers, Speech, AnimateOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class UniVDMFigureOptions(Classifiers, Beside, OfVideos, ByNetwork, EvaluateOptions):
+class UniVDMFigureOptions(Remade, Classifiers, Beside, OfVideos, ByNetwork, EvaluateOptions):
     """Videos from a clip's first frame and speech, without guidance and with it (PH-18, PH-20, PH-21).
 
     Args:
@@ -44,15 +44,8 @@ class UniVDMFigureOptions(Classifiers, Beside, OfVideos, ByNetwork, EvaluateOpti
             tiny or drawn people; "mediapipe" and "dwpose" are those of preprocessing, for frames as large as a paper's
             (DWPose from weights.dwpose).
         first_frame: "picture" begins with the clip's first frame, "any" with whatever fits the speech (PH-2).
-        autoencoder: the autoencoder whose latents the network knows; left out, as its run says.
-        steps: denoising steps; left out, the network's own.
-        guidance_reference: weight of guidance by the picture, 1 is none; left out, the network's own.
-        guidance_audio: by the speech.
-        reader_steps: of fitting the network that reads lips off frames; some twenty seconds on a core.
-        pose_steps: of the one that reads poses; about a minute on a core.
-        seeds: as everywhere; one where it is left out, since every frame is many steps of a network.
-        clips: likewise 12; a verdict needs 10.
-        seconds: likewise 4.
+        guidance_audio: weight of guidance by the speech, 1 is none; left out, the network's own.
+        pose_steps: of fitting the network that reads poses; about a minute on a core.
     """
 
     guides: list[Guide] | None = None
@@ -61,15 +54,8 @@ class UniVDMFigureOptions(Classifiers, Beside, OfVideos, ByNetwork, EvaluateOpti
     judge_levels: list[Fraction] = field(default_factory=lambda: [0.05, 0.15, 0.25, 0.35, 0.45])
     poses: Literal["reader", "mediapipe", "dwpose"] = "reader"
     first_frame: Literal["picture", "any"] = "picture"
-    autoencoder: str | None = None
-    steps: Count | None = None
-    guidance_reference: NonNegative | None = None
     guidance_audio: NonNegative | None = None
-    reader_steps: Count = 400
     pose_steps: Count = 600
-    seeds: list[Seed] = field(default_factory=lambda: [0])
-    clips: Count | None = 12
-    seconds: Positive | None = 4.0
 
     def rows(self) -> list[Guide]:
         """The kinds of guidance that get a row. Raises ConfigError for classifiers that one of them lacks."""

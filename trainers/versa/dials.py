@@ -75,7 +75,7 @@ def blinks(
         found = blinks_of(*driving)
         if (found < 0).all():
             raise ConfigError(f"blink={DRIVING}: the driving poses show no eyes; give a number, or leave blink out")
-        return np.resize(found, frames) if len(found) < frames else found[:frames]
+        return found[:frames]
 
     def number(text: str) -> float:
         try:

@@ -1,17 +1,18 @@
 """VersaAnimator: its stages, and what animates and measures them, with their options."""
 
-from dataclasses import dataclass
-from typing import Annotated, Final
+from dataclasses import dataclass, field
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from settings.ranges import NonNegative, Positive
+from settings.ranges import Count, NonNegative, Positive
 from trainers.animation.options import AnimateOptions, Layers, Person, Sampling, Speech
-from trainers.evaluation.options import Beside, ByNetwork, EvaluateOptions, Neighbours, Sampled
+from trainers.evaluation.options import Beside, ByNetwork, EvaluateOptions, Neighbours, OfVideos, Sampled
 from trainers.record import Record, Tool
-from trainers.video.options import Driven, Rendered
+from trainers.video.options import Driven, Remade, Rendered
 
 Bucket = Annotated[float, Field(ge=0, le=255)]
+Drive = Literal["both", "pose", "audio", "speech_only"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,31 @@ class VersaVideoOptions(FaceGuidance, Acted, Driven, Rendered, Layers, Person, S
 
 
 @dataclass(frozen=True, kw_only=True)
+class VersaVideoFigureOptions(Remade, FaceGuidance, Beside, OfVideos, EvaluateOptions):
+    """Videos from a clip's first frame, beside the frame held, the autoencoder's own, other speech and eyes (VA-17).
+
+    Args:
+        drive: what drives the videos: "both" is true poses, speech, expression and eyes, "pose" true poses alone,
+            "audio" the speech and the poses that `motion` makes of it, "speech_only" speech without poses; whose face
+            it is comes from the first frame; left out, what the network was trained for.
+        motion: the network of versa.audio_motion that makes poses of the speech, for drive=audio.
+        motions: others of that stage, each for a row of its own, such as ablations: {name: run}.
+        bank: a token2pose bank, for drive=audio; there is a row without it then, too.
+        tokenizer: the motion tokenizer, where it is not where the run of `motion` says.
+        guidance_pose: weight of guidance by the poses, 1 is none; left out, the network's own.
+        overlap: frames that a window shares with the one before; left out, a quarter of the window.
+    """
+
+    drive: Drive | None = None
+    motion: str | None = None
+    motions: dict[str, str] = field(default_factory=dict)
+    bank: str | None = None
+    tokenizer: str | None = None
+    guidance_pose: NonNegative | None = None
+    overlap: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenizerOptions(Neighbours, EvaluateOptions):
     """Motion through tokens, beside a PCA of as many bits."""
 
@@ -111,6 +137,7 @@ class GesturingOptions(Beside, ActingOptions):
 
 _ANIMATOR: Final = Tool("trainers.versa.animation:VersaAnimator", BodyOptions)
 _VIDEO_ANIMATOR: Final = Tool("trainers.versa.video_animation:VersaVideoAnimator", VersaVideoOptions)
+_VIDEO_EVALUATOR: Final = Tool("trainers.versa.evaluation.videos:measure_videos", VersaVideoFigureOptions)
 STAGES: Final = {
     "versa.tokenizer": Record(
         "trainers.versa.tokenizer:TokenizerStage",
@@ -131,6 +158,10 @@ STAGES: Final = {
         animator=_ANIMATOR,
         evaluator=Tool("trainers.versa.evaluation.gesturing:measure_gesturing", GesturingOptions),
     ),
-    "versa.pose_video": Record("trainers.versa.pose_video:PoseVideoStage", animator=_VIDEO_ANIMATOR),
-    "versa.audio_video": Record("trainers.versa.audio_video:AudioVideoStage", animator=_VIDEO_ANIMATOR),
+    "versa.pose_video": Record(
+        "trainers.versa.pose_video:PoseVideoStage", animator=_VIDEO_ANIMATOR, evaluator=_VIDEO_EVALUATOR
+    ),
+    "versa.audio_video": Record(
+        "trainers.versa.audio_video:AudioVideoStage", animator=_VIDEO_ANIMATOR, evaluator=_VIDEO_EVALUATOR
+    ),
 }

@@ -1,11 +1,11 @@
 """Options that tools of latent video share."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from settings import ConfigError
-from settings.ranges import Count, Fraction, NonNegative
+from settings.ranges import Count, Fraction, NonNegative, Positive, Seed
 
 Guide = Literal["none", "sg", "dg"]
 
@@ -104,3 +104,26 @@ class Driven:
     retarget: bool = True
     guidance_pose: NonNegative | None = None
     overlap: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remade:
+    """Videos that are made anew of clips, to be measured.
+
+    Args:
+        autoencoder: the autoencoder whose latents the network knows; left out, as its run says.
+        steps: denoising steps; left out, the network's own.
+        guidance_reference: weight of guidance by the picture, 1 is none; left out, the network's own.
+        reader_steps: of fitting the network that reads lips off frames; some twenty seconds on a core.
+        seeds: as everywhere; one where it is left out, since every frame is many steps of a network.
+        clips: likewise 12; a verdict needs 10.
+        seconds: likewise 4.
+    """
+
+    autoencoder: str | None = None
+    steps: Count | None = None
+    guidance_reference: NonNegative | None = None
+    reader_steps: Count = 400
+    seeds: list[Seed] = field(default_factory=lambda: [0])
+    clips: Count | None = 12
+    seconds: Positive | None = 4.0

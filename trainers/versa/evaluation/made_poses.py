@@ -1,0 +1,92 @@
+"""Poses that the motion half makes of clips' speech, for videos that speech alone drives (VA-8, VA-10, VA-17)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from torch import Tensor
+
+from datamodules.media.files import MediaError
+from models.versa.token2pose import FPS
+from settings import ConfigError
+from settings.device import device_of
+from trainers.animation.hearing import layer_numbers, mean_layer
+from trainers.evaluation.exchange import exchanged
+from trainers.evaluation.talks import Talk
+from trainers.run.exports import find_export
+from trainers.versa.body import BodyMotion
+from trainers.versa.system import VersaVideoFigureOptions
+from trainers.versa.video_animation import at_rate
+
+STAGE: Final = "versa.audio_motion"
+NO_BANK: Final = "no_bank"
+"""The row whose poses are projected from the motion's joints, without token2pose."""
+
+
+class MadePoses:
+    """The networks that make poses, by the row that they are for.
+
+    Args:
+        options: of the measuring.
+        size: height and width of the frames; None is each clip's own.
+
+    Raises:
+        ConfigError: no such networks.
+    """
+
+    def __init__(self, options: VersaVideoFigureOptions, size: tuple[int, int] | None):
+        self.options, self.size = options, size
+        self.bodies = {"model": self._body("motion", str(options.motion), options.bank)}
+        if options.bank is not None:
+            self.bodies[NO_BANK] = self._body("motion", str(options.motion), None)
+        self.bodies |= {name: self._body(f"motions.{name}", run, options.bank) for name, run in options.motions.items()}
+
+    def of(self, talks: Sequence[Talk], rows: Sequence[str]) -> dict[tuple[str, int], list[np.ndarray]]:
+        """Poses (T, 134, 3) of every clip, by row and seed; in "shuffled_audio" those of another one's speech."""
+        made = {}
+        for row in (row for row in (*self.bodies, "shuffled_audio") if row in rows):
+            body = self.bodies.get(row, self.bodies["model"])
+            own = [self._heard(body, talk) for talk in talks]
+            for seed in self.options.seeds:
+                heard = exchanged(own, seed) if row == "shuffled_audio" else own
+                made[row, seed] = [
+                    self._poses(body, talk, features, seed + 1000 * number)
+                    for number, (talk, features) in enumerate(zip(talks, heard, strict=True))
+                ]
+        return made
+
+    @property
+    def used(self) -> dict[str, Mapping[str, str]]:
+        """SHA-256 of the networks, by row."""
+        return {row: body.networks for row, body in self.bodies.items()}
+
+    def _body(self, option: str, run: str, bank: str | None) -> BodyMotion:
+        export = find_export(run)
+        if export.stage != STAGE:
+            raise ConfigError(f"{option}={run} is a network of {export.stage}; one of {STAGE} is needed")
+        body = BodyMotion(export, device_of(self.options.device))
+        body.use(self.options.tokenizer, bank)
+        return body
+
+    def _heard(self, body: BodyMotion, talk: Talk) -> np.ndarray:
+        if body.listens_to_layers:
+            return mean_layer(talk.speech, layer_numbers(body.export.settings), talk.info.id)
+        assert talk.sound is not None
+        return body.hearing(True, None)(talk.sound)
+
+    def _poses(self, body: BodyMotion, talk: Talk, features: np.ndarray, seed: int) -> np.ndarray:
+        size = self.size or (talk.info.height, talk.info.width)
+        seconds = talk.frames / talk.info.fps
+        try:
+            made = body.poses(None, features, seconds, talk.pose[0], size, seed=seed)
+        except MediaError as error:
+            raise ConfigError(f"{talk.info.id}: {error}; leave such clips out, or take another drive") from None
+        return at_rate(made, FPS, talk.info.fps, talk.frames)
+
+
+def shown_in(poses: Mapping[tuple[str, int], Sequence[np.ndarray]], row: str, seed: int, number: int) -> Tensor | None:
+    """Poses that a row's video of a clip follows, where they were made."""
+    from trainers.evaluation.body_figures import as_pose
+
+    found = poses.get((row, seed))
+    return None if found is None else as_pose(found[number])
