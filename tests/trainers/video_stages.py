@@ -8,6 +8,7 @@ import torch
 from datamodules.batch import Batch
 from models.human.keypoints import POINTS
 from preprocessing.features.run import Options, make_features
+from pretrained.faces import COLOURS
 from settings import build
 from tests.autoencoders import FACTOR
 from tests.models.filled import filled
@@ -98,24 +99,30 @@ def of_its_own(made: Any, given: Batch) -> Batch:
     return given
 
 
-def latent_shards(folder: Path, autoencoder: Path, seconds: float | list[float] = [0.8, 1.0]) -> Path:
-    """Six short clips with speech and frames of H x W pixels, and their latents."""
-    keys = ("video.mp4", "audio.flac", "pose.npz", "speech.npz")
+def latent_shards(
+    folder: Path, autoencoder: Path, seconds: float | list[float] = [0.8, 1.0], faces: bool = False
+) -> Path:
+    """Six short clips with speech and frames of H x W pixels, and their latents; labelled faces, and whose they are."""
+    keys = ("video.mp4", "audio.flac", "pose.npz", "speech.npz", *(("face.npz",) if faces else ()))
     write_shards(
-        folder / "frames", clips=6, seconds=seconds, keys=keys, video_size=(H, W), splits=("train", "train", "val")
-    )
-    options = Options(
-        input=str(folder / "frames"), output=str(folder / "latents"), network=str(autoencoder),
-        writer={"name": "latents"}, workers=0, progress=False,
+        folder / "frames", clips=6, seconds=seconds, keys=keys, video_size=(H, W), splits=("train", "train", "val"),
+        info=(lambda clip: {"extra": {"expression": ("happy", "sad")[clip % 2]}}) if faces else None,
     )  # fmt: skip
-    make_features(options)
-    return folder / "latents"
+    made = "frames"
+    for writer, network in (("latents", str(autoencoder)), *((("identity", COLOURS),) if faces else ())):
+        options = Options(
+            input=str(folder / made), output=str(folder / writer), network=network, writer={"name": writer}, workers=0,
+            progress=False,
+        )  # fmt: skip
+        make_features(options)
+        made = writer
+    return folder / made
 
 
 def run(kind: str, folder: Path, shards: Path, autoencoder: Path, base: Path | None = None, **changes: Any) -> Path:
     """Train a small stage for four steps in this process, sections changed as given."""
     stage: dict[str, Any] = {
-        "name": f"mmgt.{kind}", "network": options(), "autoencoder": str(autoencoder),
+        "name": kind if "." in kind else f"mmgt.{kind}", "network": options(), "autoencoder": str(autoencoder),
         "optimizer": {"name": "adam", "lr": 1e-3},
     }  # fmt: skip
     sections: dict[str, Any] = {
