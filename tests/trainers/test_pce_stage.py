@@ -17,6 +17,7 @@ from tests.nested import nested
 from tests.preprocessing.test_negatives import save_univdm
 from tests.trainers.video_stages import batch
 from trainers.paha.pce import QUARTERS, PCEFaceStage, PCENonfaceStage
+from trainers.plan import training_config
 
 B, FRAMES = 3, 10
 NETWORK = {"width": 8, "depth": 1, "heads": 2, "dropout": 0.0}
@@ -242,3 +243,24 @@ def test_a_held_encoder_keeps_the_univdms_weights_and_is_not_asked_for_gradients
         }
         assert (not got) == held
         assert stage.network.image_token.requires_grad != held
+
+
+@pytest.mark.paper("PH-14")
+@pytest.mark.parametrize("size", ["paper", "tiny"])
+def test_both_classifiers_are_trained_alike(size):
+    face, rest = (training_config(f"paha/pce_{region}/{size}", []) for region in ("face", "nonface"))
+    assert rest["stage"].pop("name") == "paha.pce_nonface"
+    assert face["stage"].pop("name") == "paha.pce_face"
+    assert face == rest
+    if size == "paper":
+        stage, trainer = face["stage"], face["trainer"]
+        assert (stage["optimizer"]["lr"], stage["schedule"]["warmup_steps"]) == (1e-4, 5000)
+        assert (face["data"]["global_batch"], trainer["max_steps"]) == (16, 100_000)
+        assert stage["lengths"] == [30, 60, 90, 120]
+        assert (stage["mask"], stage["negatives"], stage["train_encoder"]) == (0.8, "distilled", True)
+    else:
+        assert stage_is_small(face)
+
+
+def stage_is_small(values: dict[str, Any]) -> bool:
+    return values["stage"]["network"]["width"] < 512 and values["trainer"]["max_steps"] < 10_000
