@@ -98,11 +98,6 @@ class PCEClassifier(
         else:
             self.image_token.copy_(univdm.image_token)
 
-    def hold_encoder(self) -> None:
-        """Train what stands behind the encoder alone; its weights stay those of the UniVDM."""
-        for part in (self.encoder, self.image_projection if self.image_channels else self.image_token):
-            part.requires_grad_(False)
-
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the activations of all layers of the encoder in the backward pass, to save memory."""
         self.encoder.recompute = True

@@ -231,20 +231,6 @@ def test_nothing_is_heard_behind_a_clips_end_whatever_stands_beside_it(made, neg
     assert last.tolist() == [4, 5, 6, 6, 6], "the last frame again"
 
 
-def test_a_held_encoder_keeps_the_univdms_weights_and_is_not_asked_for_gradients(made):
-    for held in (False, True):
-        stage = made(train_encoder=not held)
-        stage.step(pairs(), "train").backward()
-        asked = {name.split(".")[0]: p.grad is not None for name, p in stage.network.named_parameters()}
-        behind = {"cls", "modality", "video", "audio_projection", "transformer", "head"}
-        assert {part for part, has in asked.items() if has} >= behind
-        got = {
-            name for name, p in stage.network.named_parameters() if name.startswith("encoder.") and p.grad is not None
-        }
-        assert (not got) == held
-        assert stage.network.image_token.requires_grad != held
-
-
 @pytest.mark.paper("PH-14")
 @pytest.mark.parametrize("size", ["paper", "tiny"])
 def test_both_classifiers_are_trained_alike(size):
@@ -257,7 +243,7 @@ def test_both_classifiers_are_trained_alike(size):
         assert (stage["optimizer"]["lr"], stage["schedule"]["warmup_steps"]) == (1e-4, 5000)
         assert (face["data"]["global_batch"], trainer["max_steps"]) == (16, 100_000)
         assert stage["lengths"] == [30, 60, 90, 120]
-        assert (stage["mask"], stage["negatives"], stage["train_encoder"]) == (0.8, "distilled", True)
+        assert (stage["mask"], stage["negatives"]) == (0.8, "distilled")
     else:
         assert stage_is_small(face)
 

@@ -36,7 +36,6 @@ class PCEStage(LossStage):
     Args:
         network: the transformer's options; those of the encoder are the UniVDM's.
         univdm: run folder, saved network or hub name of the paha.univdm whose encoder it starts from.
-        train_encoder: the encoder is trained too; held (ours), steps are shorter, few pairs are not learnt by heart.
         negatives: "distilled": clips that the UniVDM made (the paper); "mismatched": filmed clips with wrong sound, of
             another clip or shifted (ours); "both", each counting half.
         lengths: frames of picture, and of sound, each drawn anew for every sample (PH-13).
@@ -59,7 +58,6 @@ class PCEStage(LossStage):
         *,
         network: Annotated[dict, Section(PCEClassifier, given=("univdm", "region"))] = DEFAULTS,
         univdm: str | None = None,
-        train_encoder: bool = True,
         negatives: Negatives = "distilled",
         lengths: tuple[Count, ...] = (30, 60, 90, 120),
         mask: Fraction = 0.8,
@@ -81,8 +79,6 @@ class PCEStage(LossStage):
         self.network = build_network(PCEClassifier, network, univdm=options, region=self.region)
         if source is not None:
             self.network.take_encoder(source)
-        if not train_encoder:
-            self.network.hold_encoder()
         named = ("accuracy", *(f"accuracy_{name}" for name in QUARTERS))
         self.measured: Any = torch.nn.ModuleDict({name: MeanMetric() for name in named})
         self.area: Any = BinaryAUROC(validate_args=False)  # of a batch that counts nothing, too
