@@ -214,6 +214,18 @@ def test_the_chain_to_videos_builds_each_link_on_those_that_it_needs(capsys: pyt
     assert waits["video_audio"] == {"speech", "video_pose"}
 
 
+@pytest.mark.slow
+def test_versa_s_chain_to_videos_builds_its_second_step_on_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path(__file__).resolve().parents[2] / "configs" / "versa" / "launch_video.yaml"
+    assert main(["versa", "--config", str(file), "preprocess.overrides.input=videos", "--dry-run"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("submit ")]
+    waits = {words[1]: set(words[3:]) for words in lines}
+    assert waits["identity"] == {"latents"}
+    assert waits["image"] == {"identity"}
+    assert waits["pose_video"] == {"image"}
+    assert waits["audio_video"] == {"image", "pose_video"}
+
+
 @pytest.mark.parametrize(
     ("time", "seconds"),
     [("24:00:00", 86_400), (86_400, 86_400), ("12:30", 750), ("2-0", 172_800), ("1-02:03:04", 93_784), ("700", 700)],
