@@ -1,22 +1,30 @@
 """Both steps of VersaAnimator's video diffusion: what a step is told, what is learned, what starts from what."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from diffusers import UNetSpatioTemporalConditionModel
 from safetensors.torch import load_file
 
 from models.human.expressions import EXPRESSIONS
 from models.human.keypoints import FACE
 from models.versa.video.conditions import FACE as OF_FACE
 from models.versa.video.pose_picture import draw_pose_pictures
+from pretrained.svd import PUBLISHED
 from settings import ConfigError
 from settings.command import command
 from tests.autoencoders import save_autoencoder
-from tests.trainers.versa_video_stages import FACES, LABELS, B, F, T, base_of, faces_of, stage
+from tests.nested import nested
+from tests.trainers.test_resume import assert_same
+from tests.trainers.versa_video_stages import FACES, LABELS, B, F, T, base_of, faces_of, options, stage
 from tests.trainers.video_stages import batch, of_its_own
 from trainers.fit import fit
+from trainers.plan import training_config
+from trainers.planning.measure import build_stage
+from trainers.versa.pose_video import PoseVideoStage
 from trainers.video.batch import pick
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "versa"
@@ -69,6 +77,33 @@ def test_paper_configs(kind):
     assert (stage["optimizer"]["name"], stage["optimizer"]["lr"]) == ("adamw", 1e-5)
     assert stage["reference"] == "any"
     assert paper["checkpoint"]["monitor"] == "val/rmse"
+
+
+@pytest.mark.paper("VA-11")
+@pytest.mark.paper("VA-15")
+@pytest.mark.parametrize(("kind", "count"), [("pose_video", 1_526_758_138), ("audio_video", 1_621_005_626)])
+def test_paper_is_built_on_the_meta_device_with_svd_s_sizes_and_all_of_it_is_trained(kind, count):
+    values = training_config(str(CONFIGS / kind / "paper.yaml"), ())
+    network = build_stage(values["stage"]).network
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == count
+    assert all(p.is_meta for p in network.parameters())
+    assert values["stage"]["autoencoder"] == PUBLISHED
+    assert values["stage"].get("svd_weights", PUBLISHED) == PUBLISHED
+
+
+@pytest.mark.paper("VA-11")
+def test_the_first_step_starts_from_svd_s_weights_by_path(vae, tmp_path):
+    other = stage("pose_video", vae, channels=[32, 64])  # weights in SVD's format
+    UNetSpatioTemporalConditionModel.save_pretrained(other.network.denoiser, tmp_path / "svd" / "unet")
+    config = json.loads((tmp_path / "svd" / "unet" / "config.json").read_text())
+    config["_class_name"] = "UNetSpatioTemporalConditionModel"
+    (tmp_path / "svd" / "unet" / "config.json").write_text(json.dumps(config))
+    torch.manual_seed(1)
+    words = nested(PoseVideoStage, **options("pose_video", channels=[32, 64]))
+    one = PoseVideoStage(**words, autoencoder=str(vae), svd_weights=str(tmp_path / "svd"))
+    assert_same(one.network.denoiser.state_dict(), other.network.denoiser.state_dict())
+    with pytest.raises(ConfigError, match=r"stage\.svd_weights=.*block_out_channels is \[32, 64\]"):
+        stage("pose_video", vae, svd_weights=str(tmp_path / "svd"))
 
 
 @pytest.mark.paper("VA-11")
