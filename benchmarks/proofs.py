@@ -121,7 +121,9 @@ def parts_over_seeds(options: Options) -> list[Step]:
         univdm, pairs = options.folder / f"par-true-{seed}", options.folder / f"pairs-{seed}"
         make = [f"run={univdm}", f"input={output / 'latents'}", f"output={pairs}", f"seed={seed}"]
         steps.append(
-            Step(["preprocessing.negatives", *make, "lengths=[12,18,24]", "steps=6"], pairs / "index.json"),
+            Step(
+                ["preprocessing.negatives", *make, "lengths=[18]", "pairs_per_clip=2", "steps=6"], pairs / "index.json"
+            ),
         )
         judges = {}
         for negatives in ("distilled", "mismatched", "both"):
