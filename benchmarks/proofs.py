@@ -122,7 +122,8 @@ def parts_over_seeds(options: Options) -> list[Step]:
         make = [f"run={univdm}", f"input={output / 'latents'}", f"output={pairs}", f"seed={seed}"]
         steps.append(
             Step(
-                ["preprocessing.negatives", *make, "lengths=[18]", "pairs_per_clip=2", "steps=6"], pairs / "index.json"
+                ["preprocessing.negatives", *make, "lengths=[18]", "pairs_per_clip=2", "heard=same_speaker", "steps=6"],
+                pairs / "index.json",
             ),
         )
         judges = {}

@@ -38,6 +38,8 @@ class Options:
         pairs_per_clip: pairs of each clip.
         lengths: frames of a pair, drawn anew for each (PH-13).
         reference: the picture is the first frame of the part that is paired, or any of the clip (PH-13).
+        heard: whose speech generated clips have: another clip's of anyone (PH-11), or of the same speaker (ours): where
+            speakers are few, a voice that is not the person's gives generated clips away by itself.
         steps: denoising steps; left out, the network's own.
         guidance_reference: weight of guidance by the picture, 1 is none; left out, the network's own.
         guidance_audio: by the speech.
@@ -64,6 +66,7 @@ class Options:
     pairs_per_clip: Count = 1
     lengths: list[Count] = field(default_factory=lambda: list(LENGTHS))
     reference: Literal["first", "random"] = "random"
+    heard: Literal["anyone", "same_speaker"] = "anyone"
     steps: Count | None = None
     guidance_reference: NonNegative | None = None
     guidance_audio: NonNegative | None = None

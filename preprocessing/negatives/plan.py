@@ -87,13 +87,15 @@ def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniV
     if not able:
         reasons = next(iter(left_out.items()), ("no clip", "none passes the filters of 'where'"))
         raise ConfigError(f"input={options.input}: no clip makes a pair; {reasons[0]}: {reasons[1]}")
-    by_split: defaultdict[str, list[int]] = defaultdict(list)
+    groups: defaultdict[tuple[str, str | None], list[int]] = defaultdict(list)
     for number in able:
-        by_split[entries[table.ids[number]].split].append(number)
+        entry = entries[table.ids[number]]
+        groups[entry.split, entry.speaker if options.heard == "same_speaker" else None].append(number)
     pairs = []
-    for numbers in by_split.values():
+    of = "speaker within a split" if options.heard == "same_speaker" else "split"
+    for numbers in groups.values():
         if len(numbers) == 1:
-            left_out[table.ids[numbers[0]]] = "no other clip of its split, whose speech it could have"
+            left_out[table.ids[numbers[0]]] = f"no other clip of its {of}, whose speech it could have"
             continue
         for copy in range(options.pairs_per_clip):
             further = 1 + _stream(options.seed, "heard", copy)[1].integers(len(numbers) - 1)
@@ -101,7 +103,7 @@ def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniV
             pairs += [_draw(options, table, number, heard[number], copy) for number in numbers]
     pairs.sort(key=lambda pair: pair.clip)
     if not pairs:
-        raise ConfigError(f"input={options.input}: no split has two clips, of which one could have the other's speech")
+        raise ConfigError(f"input={options.input}: no {of} has two clips, of which one could have the other's speech")
     count = options.pairs_per_shard
     shards = [(f"shard-{n // count:06d}.tar", pairs[n : n + count]) for n in range(0, len(pairs), count)]
     return Plan(table, (*needed, faces), shards, left_out)

@@ -13,7 +13,7 @@ import yaml
 
 from datamodules.clips import read_clips
 from datamodules.media.files import read_frames, read_metadata
-from datamodules.shards.index import Index
+from datamodules.shards.index import Index, SampleEntry
 from models.paha.generate import UniVDMSource, generate_latents
 from models.paha.regions import face_box
 from models.paha.univdm import UniVDM
@@ -179,6 +179,29 @@ def test_the_same_sound_stands_once_beside_a_filmed_clip_and_once_beside_a_gener
         if len(numbers) > 2:
             own = [pair.heard for pair in pairs if pair.clip == numbers[0]]
             assert set(own) == set(numbers[1:]), f"{split}: another is heard from one round to the next"
+
+
+def test_the_speech_may_be_the_same_speakers_alone(run, vae, shards):
+    index, folder, network = Index.load(shards), _folder(shards), UniVDM.from_pretrained(run / "export")
+    names = dict(zip((sample.id for sample in _samples(index)), "ab" * 100))
+    told, alone = index.model_copy(deep=True), index.model_copy(deep=True)
+    for each, other in zip(_samples(told), _samples(alone), strict=True):
+        each.speaker, each.split, other.speaker = names[each.id], "train", each.id
+    for heard in ("anyone", "same_speaker"):
+        asked = options(run, vae, shards, Path("nowhere"), pairs_per_clip=10, heard=heard)
+        plan = make_plan(asked, told, folder, network)
+        speakers = {
+            (names[plan.table.ids[pair.clip]], names[plan.table.ids[pair.heard]])
+            for _, some in plan.shards
+            for pair in some
+        }
+        assert speakers == {("a", "a"), ("b", "b")} | (set() if heard == "same_speaker" else {("a", "b"), ("b", "a")})
+    with pytest.raises(ConfigError, match="no speaker within a split has two clips"):
+        make_plan(options(run, vae, shards, Path("nowhere"), heard="same_speaker"), alone, folder, network)
+
+
+def _samples(index: Index) -> list[SampleEntry]:
+    return [sample for shard in index.shards for sample in shard.samples]
 
 
 def _splits(shards: Path) -> dict[str, list[str]]:

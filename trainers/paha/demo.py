@@ -77,7 +77,7 @@ def demo_paha(
     run_step(
         "Pairs of filmed and generated clips", "preprocessing.negatives",
         [f"run={univdm}", f"input={found.latents}", f"output={pairs}", f"steps={STEPS}"]
-        + [f"lengths=[{FRAMES}]", f"pairs_per_clip={ROUNDS}"],
+        + [f"lengths=[{FRAMES}]", f"pairs_per_clip={ROUNDS}", "heard=same_speaker"],
         threads=workers,
     )  # fmt: skip
     for region, run in judges.items():
