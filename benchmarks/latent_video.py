@@ -1,4 +1,7 @@
-"""What benchmarks of latent video share: acts in turns, bytes that a forward pass keeps, calls of a network's parts."""
+"""What benchmarks of latent video share: acts in turns, bytes that a forward pass keeps, calls of a network's parts.
+
+The first turn warms up and is not counted.
+"""
 
 import statistics
 import time

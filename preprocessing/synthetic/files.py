@@ -38,12 +38,12 @@ class Made(Protocol):
         ...
 
 
-def run_generator(generate: Callable[..., Path], argv: Sequence[str] | None, prog: str) -> None:
+def run_generator(target: Callable[..., Path], argv: Sequence[str] | None, prog: str) -> None:
     """The command line of what makes such a set; ends the process with status 2 or 1 where it cannot."""
-    values = command(generate, argv, prog=prog)
+    values = command(target, argv, prog=prog)
     try:
         with faults_of(Path(values["output"])):
-            manifest = build(values, generate)
+            manifest = build(values, target)
     except ConfigError as error:
         print(f"config error: {error}", file=sys.stderr)
         raise SystemExit(2) from None

@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WITHOUT: dict[str, str] = {}
 """Numbers without a range, as module:function.key, and why."""
 
+STARTS = re.compile(r"(?<!def )\b(?:(?:run_)?command|start|run_generator)\(\s*(\w+)\s*,")
+
 
 def targets() -> list[Any]:
     """What every `command(...)` and every demo's `start(...)` of the tree reads its options against, and every stage,
@@ -23,7 +25,9 @@ def targets() -> list[Any]:
     found = []
     for room in ("trainers", "pretrained", "preprocessing", "metrics", "benchmarks"):
         for path in sorted((ROOT / room).rglob("*.py")):
-            for name in re.findall(r"(?<!def )\b(?:(?:run_)?command|start)\(\s*(\w+)\s*,", path.read_text()):
+            for name in re.findall(
+                r"(?<!def )\b(?:(?:run_)?command|start|run_generator)\(\s*(\w+)\s*,", path.read_text()
+            ):
                 if (path.stem, name) == ("steps", "demo"):  # every demo's own, which is found where it starts
                     continue
                 if name in ("options", "target"):  # what they hand on
