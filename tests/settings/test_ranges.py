@@ -15,7 +15,6 @@ from settings.schema import REQUIRED, bounds_of, choice_of, keys, list_choice_of
 ROOT = Path(__file__).resolve().parents[2]
 WITHOUT: dict[str, str] = {}
 """Numbers without a range, as module:function.key, and why."""
-
 STARTS = re.compile(r"(?<!def )\b(?:(?:run_)?command|start|run_generator)\(\s*(\w+)\s*,")
 
 
@@ -25,9 +24,7 @@ def targets() -> list[Any]:
     found = []
     for room in ("trainers", "pretrained", "preprocessing", "metrics", "benchmarks"):
         for path in sorted((ROOT / room).rglob("*.py")):
-            for name in re.findall(
-                r"(?<!def )\b(?:(?:run_)?command|start|run_generator)\(\s*(\w+)\s*,", path.read_text()
-            ):
+            for name in STARTS.findall(path.read_text()):
                 if (path.stem, name) == ("steps", "demo"):  # every demo's own, which is found where it starts
                     continue
                 if name in ("options", "target"):  # what they hand on
