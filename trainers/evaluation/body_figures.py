@@ -5,8 +5,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from datamodules.clip import ClipInfo
@@ -164,8 +162,3 @@ def judges_of(arcface: Any | None, judge: FaceJudge | None) -> dict[str, Any]:
 def conditions(networks: Mapping[str, Any], sha256: str | None) -> list[str]:
     """Which of the judges are the network that the videos were conditioned on, by its hash: no judges of likeness."""
     return [name for name, network in networks.items() if sha256 and network.source.sha256 == sha256]
-
-
-def as_pose(pose: np.ndarray) -> Tensor:
-    """A pose of numpy as one of torch."""
-    return torch.from_numpy(np.ascontiguousarray(pose, np.float32))

@@ -36,7 +36,7 @@ def demo_paha(
     univdm_steps: Count = 500,
     classifier_steps: Count = 150,
 ) -> Path:
-    """Go the whole way; what is finished already is not done again. Under 40 minutes on two cores.
+    """Go the whole way; what is finished already is not done again. Some 40 minutes on two cores.
 
     An autoencoder of the frames, their latents, UniVDM, pairs of filmed clips and of what it makes of other clips'
     speech, a classifier of the face and one of the rest, then one picture and speech to a video, with their guidance

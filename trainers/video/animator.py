@@ -37,15 +37,15 @@ class VideoAnimation(Animation):
     """A video of a picture.
 
     Attributes:
-        pose_file: npz of the poses that it follows; None where it follows none.
+        pose_file: npz of the poses that it follows.
     """
 
-    pose_file: Path | None
+    pose_file: Path
 
     @property
     def beside(self) -> list[Path]:
         """The poses."""
-        return [] if self.pose_file is None else [self.pose_file]
+        return [self.pose_file]
 
 
 class LatentAnimator:

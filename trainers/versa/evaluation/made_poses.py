@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from torch import Tensor
 
 from datamodules.media.files import MediaError
 from models.versa.token2pose import FPS
@@ -82,11 +81,3 @@ class MadePoses:
         except MediaError as error:
             raise ConfigError(f"{talk.info.id}: {error}; leave such clips out, or take another drive") from None
         return at_rate(made, FPS, talk.info.fps, talk.frames)
-
-
-def shown_in(poses: Mapping[tuple[str, int], Sequence[np.ndarray]], row: str, seed: int, number: int) -> Tensor | None:
-    """Poses that a row's video of a clip follows, where they were made."""
-    from trainers.evaluation.body_figures import as_pose
-
-    found = poses.get((row, seed))
-    return None if found is None else as_pose(found[number])

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from trainers.evaluation.body_figures import held
@@ -12,7 +13,7 @@ from trainers.evaluation.exchange import exchanged
 from trainers.evaluation.talks import Talk
 from trainers.evaluation.video_rows import Answer, plain_answers
 from trainers.evaluation.videos import Shot
-from trainers.versa.evaluation.made_poses import NO_BANK, MadePoses, shown_in
+from trainers.versa.evaluation.made_poses import NO_BANK, MadePoses
 from trainers.versa.evaluation.video_model import Driving, VersaVideoModel, shown_of
 from trainers.versa.system import VersaVideoFigureOptions
 
@@ -83,9 +84,8 @@ class Rows:
         if row in _BOUNDS:
             return shot.pose
         name = row if (row, seed) in self.made else "model"
-        found = shown_in(self.made, name, seed, number)
-        if found is not None:
-            return found
+        if (name, seed) in self.made:
+            return torch.from_numpy(self.made[name, seed][number])
         return held(shot.pose) if self.models["model"].drive == "speech_only" else shot.pose
 
     def _wanted(self, name: str) -> bool:
