@@ -1,6 +1,7 @@
 """YAML files that extend one another, and `key=value` on top; every key remembers where it was set."""
 
 import difflib
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -21,7 +22,8 @@ _NONE = ("none", "null", "")
 def load(path: str | Path | None, overrides: Sequence[str], target: Target) -> tuple[dict[str, Any], dict[str, str]]:
     """Values of a config file, its `extends:` chain and overrides, later ones winning.
 
-    Where a later layer chooses another part by name (`optimizer: {name: adamw}`), the options of the earlier choice go.
+    Where a later layer chooses another part by name (`optimizer: {name: adamw}`), the options of the earlier choice go,
+    unless both are made by one constructor, to which they mean the same.
 
     Returns:
         Plain nested values, and for each dotted key the file (or "command line") that set it.
@@ -163,11 +165,19 @@ def _merge_choice(before: Any, value: Any, registry: Any, default: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     before = dict(before) if isinstance(before, Mapping) else {}
-    if "name" in value and value["name"] != before.get("name"):
+    if "name" in value and before.keys() - {"name"} and not _alike(registry, value["name"], before.get("name")):
         before = {}
     name = value.get("name", before.get("name"))
     part = registry.get(name) if name in registry.names() else None
     return _merge(before, value, part)
+
+
+def _alike(registry: Any, one: str, other: Any) -> bool:
+    """Whether two names choose parts of the same options: one and the same, or of one constructor."""
+    if one == other:
+        return True
+    parts = [registry.get(name) for name in (one, other) if name in registry.names()]
+    return len(parts) == 2 and all(map(inspect.isclass, parts)) and parts[0].__init__ is parts[1].__init__
 
 
 def _paths(layer: Any, prefix: str = "") -> list[str]:

@@ -28,8 +28,25 @@ def large(*, width: int = 8) -> tuple[str, int]:
     return "large", width
 
 
+class Left:
+    """One of two parts of the same options.
+
+    Args:
+        width: how wide.
+    """
+
+    def __init__(self, *, width: int = 8, deep: bool = False):
+        self.width, self.deep = width, deep
+
+
+class Right(Left):
+    """The other."""
+
+
 PARTS = Registry("part", {"small": f"{__name__}:small"})
 PARTS.add("large", large)
+PARTS.add("left", Left)
+PARTS.add("right", Right)
 
 
 @dataclass
@@ -127,6 +144,18 @@ def test_another_choice_drops_the_options_of_the_first(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("folder: x\npart: {name: small, lr: 0.5}\n")
     assert read("--config", str(tmp_path / "base.yaml"), "part=large")["part"] == {"name": "large", "width": 8}
     assert read("--config", str(tmp_path / "base.yaml"), "part.name=large", "part.width=2")["part"]["width"] == 2
+
+
+@pytest.mark.parametrize("first", ["{name: left, width: 2, deep: true}", "{name: large, width: 2}"])
+def test_a_part_of_another_name_takes_over_the_options_of_the_same_constructor_alone(
+    tmp_path: Path, first: str
+) -> None:
+    (tmp_path / "base.yaml").write_text(f"folder: x\npart: {first}\n")
+    (tmp_path / "own.yaml").write_text("extends: base.yaml\npart: {name: right}\n")
+    alike = "left" in first
+    for words in (["--config", str(tmp_path / "own.yaml")], ["--config", str(tmp_path / "base.yaml"), "part=right"]):
+        expected = {"name": "right", "width": 2 if alike else 8, "deep": alike}
+        assert read(*words)["part"] == expected
 
 
 def test_a_circle_of_extends_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
