@@ -9,16 +9,10 @@ from preprocessing.negatives.options import Options
 from preprocessing.negatives.run import make_negatives
 from tests.autoencoders import save_autoencoder
 from tests.e2e.counted import PAHA
-from tests.e2e.strategies import curve, train_all
-from tests.e2e.test_planning import assert_near
+from tests.e2e.strategies import assert_one_curve, assert_planned, train_all
 from tests.trainers.paha_stages import LENGTHS, PCE
 from tests.trainers.test_univdm_stage import NETWORK
 from tests.trainers.video_stages import latent_shards
-from trainers.plan import training_config
-from trainers.planning.count import PARTS
-from trainers.planning.inventory import inventory
-from trainers.planning.measure import build_stage, measure
-from trainers.planning.memory import memory
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -74,20 +68,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_ranks_are_one_process_with_twice_the_batch(kind: str, strategy: str, runs: SimpleNamespace):
-    expected, found = (curve(runs.folder / f"{kind}-{each}", *FIGURES[kind]) for each in ("auto", strategy))
-    assert {name for _, name in expected} == set(FIGURES[kind])
-    assert found.keys() == expected.keys()
-    wrong = {key: (found[key], value) for key, value in expected.items() if abs(found[key] - value) > TOLERANCE}
-    assert not wrong
+    assert_one_curve(runs.folder, kind, strategy, FIGURES[kind], TOLERANCE)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_ranks_hold_what_was_planned(kind: str, strategy: str, runs: SimpleNamespace):
-    values = training_config(None, [*runs.words(kind, strategy, RANKS), f"stage=paha.{kind}"])
-    found = inventory(build_stage(values["stage"]))
-    expected = memory(values, found, measure(values, BATCH // RANKS), RANKS).gpu
-    parts = [part for part in PARTS if not (strategy == "fsdp" and part == "buckets")]
-    for rank in range(RANKS):
-        counted = json.loads((runs.folder / f"{kind}-{strategy}" / f"held-{rank}.json").read_text())["bytes"]
-        assert_near({part: counted[part] for part in parts}, expected, 4 * found.count)
+    words = [*runs.words(kind, strategy, RANKS), f"stage=paha.{kind}"]
+    assert_planned(runs.folder / f"{kind}-{strategy}", words, strategy, RANKS)

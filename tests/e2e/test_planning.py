@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.strategies import COMMON, STRATEGIES, clips, train_all
+from tests.e2e.strategies import COMMON, STRATEGIES, assert_near, clips, train_all
 from tests.trainers import toy
 from trainers.plan import training_config
 from trainers.planning.count import PARTS
@@ -86,16 +86,6 @@ def planned(stage: str, *words: str) -> tuple[dict[str, float], dict[str, float]
     values: dict[str, Any] = training_config(None, [f"stage={stage}", *words])
     found = inventory(build_stage(values["stage"]))
     return memory(values, found, measure(values, 2), RANKS).gpu, traffic(values, found, RANKS), found.count
-
-
-def assert_near(held: dict[str, int], expected: dict[str, float], whole: float) -> None:
-    """Every part within 10 %; what is not there is predicted not to be."""
-    wrong = {
-        part: (held[part], expected[part])
-        for part in held
-        if abs(held[part] - expected[part]) > 0.1 * max(held[part], 0.001 * whole)
-    }
-    assert not wrong, f"counted, planned: {wrong}"
 
 
 @pytest.mark.parametrize(("strategy", "words"), CASES, ids=lambda value: value if isinstance(value, str) else None)

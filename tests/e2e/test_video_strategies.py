@@ -10,14 +10,8 @@ from safetensors.torch import load_file
 from models.mmgt.video import MMGTVideo
 from tests.autoencoders import save_autoencoder
 from tests.e2e.counted import VIDEO
-from tests.e2e.strategies import curve, train_all
-from tests.e2e.test_planning import assert_near
+from tests.e2e.strategies import VIDEO_FIGURES, VIDEO_WORDS, assert_one_curve, assert_planned, train_all
 from tests.trainers.video_stages import NETWORK, latent_shards
-from trainers.plan import training_config
-from trainers.planning.count import PARTS
-from trainers.planning.inventory import inventory
-from trainers.planning.measure import build_stage, measure
-from trainers.planning.memory import memory
 from trainers.run.checkpoints import read
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -25,14 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STRATEGIES = ("ddp", "fsdp", "deepspeed_2", "deepspeed_3")
 RANKS, BATCH = 2, 4
 TOLERANCE = 8e-6
-COMMON = (
-    "data=clips", "data.window=8", "data.stride=0.2", "data.workers=0", "trainer.accelerator=cpu",
-    "trainer.max_steps=4", "trainer.log_every_n_steps=1", "trainer.val_check_interval=2",
-    "trainer.check_val_every_n_epoch=null", "trainer.enable_progress_bar=false", "trainer.gradient_clip_val=0.05",
-    "checkpoint.every_n_steps=2", "checkpoint.monitor=val/rmse", "samples.count=1", "ema.decay=0.8",
-    "ema.every_n_steps=1", "stage.optimizer={name: adam, lr: 1.0e-3}",
-)  # fmt: skip
-FIGURES = ("train/loss", "val/loss", "val/rmse", "train/grad_norm")
 
 
 def trained(name: str) -> bool:
@@ -48,7 +34,12 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COSPEECH_CACHE", str(folder / "cache"))
         shards = latent_shards(folder, vae, seconds=0.92)  # four windows of each: the same number for every rank
-    words = [f"stage.autoencoder={vae}", f"data.shards={shards}", *COMMON]
+    words = [
+        f"stage.autoencoder={vae}",
+        f"data.shards={shards}",
+        *VIDEO_WORDS,
+        "stage.optimizer={name: adam, lr: 1.0e-3}",
+    ]
     words += [f"stage.network.{name}={json.dumps(value)}" for name, value in NETWORK.items()]
 
     def one(kind: str, strategy: str, ranks: int) -> list[str]:
@@ -67,11 +58,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 @pytest.mark.parametrize("kind", ["video_pose", "video_audio"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_two_ranks_are_one_process_with_twice_the_batch(kind: str, strategy: str, runs: SimpleNamespace):
-    expected, found = (curve(runs.folder / f"{kind}-{each}", *FIGURES) for each in ("auto", strategy))
-    assert {name for _, name in expected} == set(FIGURES)
-    assert found.keys() == expected.keys()
-    wrong = {key: (found[key], value) for key, value in expected.items() if abs(found[key] - value) > TOLERANCE}
-    assert not wrong
+    assert_one_curve(runs.folder, kind, strategy, VIDEO_FIGURES, TOLERANCE)
 
 
 @pytest.mark.parametrize("kind", ["video_pose", "video_audio"])
@@ -98,11 +85,5 @@ def test_what_is_frozen_is_in_no_checkpoint_and_the_export_is_whole(kind: str, s
 @pytest.mark.parametrize("kind", ["video_pose", "video_audio"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_ranks_hold_what_was_planned(kind: str, strategy: str, runs: SimpleNamespace):
-    values = training_config(None, [*runs.words(kind, strategy, RANKS), f"stage=mmgt.{kind}"])
-    stage = build_stage(values["stage"])
-    found = inventory(stage)
-    expected = memory(values, found, measure(values, BATCH // RANKS), RANKS).gpu
-    parts = [part for part in PARTS if not (strategy == "fsdp" and part == "buckets")]
-    for rank in range(RANKS):
-        counted = json.loads((runs.folder / f"{kind}-{strategy}" / f"held-{rank}.json").read_text())["bytes"]
-        assert_near({part: counted[part] for part in parts}, expected, 4 * found.count)
+    words = [*runs.words(kind, strategy, RANKS), f"stage=mmgt.{kind}"]
+    assert_planned(runs.folder / f"{kind}-{strategy}", words, strategy, RANKS)

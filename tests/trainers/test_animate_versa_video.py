@@ -26,10 +26,11 @@ from tests.trainers.commands import status
 from tests.trainers.test_animate_versa import runs  # noqa: F401  (a fixture)
 from tests.trainers.test_animate_video_length import PEAK
 from trainers.animate import animate, main
+from trainers.animation.driving import at_rate
 from trainers.animation.files import write_poses
 from trainers.run.exports import find_export
 from trainers.versa.dials import blinks_of
-from trainers.versa.video_animation import VersaVideoAnimator, at_rate
+from trainers.versa.video_animation import VersaVideoAnimator
 
 FPS = 25.0
 SECONDS = 0.4

@@ -49,6 +49,19 @@ def driving_poses(path: Path, fps: float) -> tuple[np.ndarray, tuple[int, int]]:
     return poses, size
 
 
+def at_rate(poses: np.ndarray, before: float, after: float, total: int) -> np.ndarray:
+    """Poses (F, 134, 3) brought from one frame rate to another, the first `total` of them.
+
+    The last is held where there are not as many.
+    """
+    from preprocessing.pose.sidecar import poses_at
+
+    keypoints, scores = poses_at(poses[..., :2], poses[..., 2], np.arange(total) * before / after)
+    scores = scores.clip(0, 1)
+    keypoints = np.where(scores[..., None] > 0, keypoints, -1.0)
+    return np.concatenate([keypoints, scores[..., None]], -1).astype(np.float32)
+
+
 def onto_person(poses: np.ndarray, size: tuple[int, int], person: np.ndarray, picture: tuple[int, int]) -> np.ndarray:
     """Poses of one person brought onto another: their bones' lengths, size and place; directions stay.
 
@@ -84,19 +97,16 @@ def _square(poses: np.ndarray, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def _of_file(path: Path, fps: float) -> tuple[np.ndarray, tuple[int, int]]:
-    from preprocessing.pose.sidecar import poses_at, read_keypoints
+    from preprocessing.pose.sidecar import read_keypoints
 
     keypoints, scores, stated = read_keypoints(path)
     if stated is None:
         logger.warning("%s states no fps; its %d poses are taken for %g a second", path, len(scores), fps)
     rate = stated or fps
-    position = np.arange(max(1, round(len(scores) / rate * fps))) * rate / fps
-    keypoints, scores = poses_at(keypoints, scores, position)
     if not np.isfinite(keypoints).all() or not np.isfinite(scores).all():
         raise MediaError(f"{path} has points that are no numbers")
-    scores = scores.clip(0, 1)
-    keypoints = np.where(scores[..., None] > 0, keypoints, -1.0)
-    return np.concatenate([keypoints, scores[..., None]], -1).astype(np.float32), frame_size(path)
+    poses = np.concatenate([keypoints, scores[..., None]], -1)
+    return at_rate(poses, rate, fps, max(1, round(len(poses) / rate * fps))), frame_size(path)
 
 
 def _of_video(path: Path, fps: float) -> tuple[np.ndarray, tuple[int, int]]:

@@ -15,7 +15,7 @@ from models.video.audio_projection import HANDCRAFTED
 from pretrained.exports import Export
 from settings import ConfigError
 from trainers.animation import frames
-from trainers.animation.driving import driving_poses, onto_person
+from trainers.animation.driving import at_rate, driving_poses, onto_person
 from trainers.animation.files import write_poses
 from trainers.animation.request import check_files, detect_first_pose, hashes, listen, read_first_pose
 from trainers.run.exports import find_export
@@ -173,16 +173,3 @@ class VersaVideoAnimator(LatentAnimator):
     def _said(self, options: VersaVideoOptions) -> dict[str, Any]:
         names = ("seed", "quality", "retarget", "text", "expression", "blink", "motion_bucket")
         return {name: getattr(options, name) for name in names}
-
-
-def at_rate(poses: np.ndarray, before: float, after: float, total: int) -> np.ndarray:
-    """Poses (F, 134, 3) brought from one frame rate to another, the first `total` of them.
-
-    The last is held where there are not as many.
-    """
-    from preprocessing.pose.sidecar import poses_at
-
-    position = np.minimum(np.arange(total) * before / after, len(poses) - 1)
-    keypoints, scores = poses_at(poses[..., :2], poses[..., 2], position)
-    keypoints = np.where(scores[..., None] > 0, keypoints, -1.0)
-    return np.concatenate([keypoints, scores[..., None]], -1).astype(np.float32)

@@ -9,13 +9,13 @@ from datamodules.media.files import MediaError
 from models.versa.token2pose import FPS
 from settings import ConfigError
 from settings.device import device_of
+from trainers.animation.driving import at_rate
 from trainers.animation.hearing import layer_numbers, mean_layer
 from trainers.evaluation.exchange import exchanged
 from trainers.evaluation.talks import Talk
 from trainers.run.exports import find_export
 from trainers.versa.body import BodyMotion
 from trainers.versa.system import VersaVideoFigureOptions
-from trainers.versa.video_animation import at_rate
 
 STAGE: Final = "versa.audio_motion"
 NO_BANK: Final = "no_bank"
