@@ -313,11 +313,15 @@ def type_name(hint: Any) -> str:
         return f"list of {' | '.join(choice.registry.names())}"
     if typing.get_origin(hint) is typing.Annotated:
         return type_name(typing.get_args(hint)[0]) + "".join(f", {each}" for each in bounds_of(hint))
-    return (
-        hint.__name__.lower()
-        if isinstance(hint, type) and not typing.get_args(hint)
-        else re.sub(r"[\w.]+\.", "", str(hint))
-    )
+    if inside := typing.get_args(hint):
+        names = ", ".join("..." if each is ... else type_name(each) for each in map(_unbounded, inside))
+        return f"{typing.get_origin(hint).__name__.lower()}[{names}]"  # type: ignore[union-attr]
+    return hint.__name__.lower() if isinstance(hint, type) else re.sub(r"[\w.]+\.", "", str(hint))
+
+
+def _unbounded(hint: Any) -> Any:
+    """A number's type without its bounds, which would be lost among the commas of a list."""
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is typing.Annotated else hint
 
 
 def bounds_of(hint: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """Configs are checked against signatures: a mistake names file, key and what was meant."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -7,6 +8,8 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from settings import Choice, ConfigError, Registry, build, check, command
+from settings.ranges import Count, Positive
+from settings.schema import type_name
 
 
 def small(*, lr: float = 0.1, steps: int = 3) -> tuple[str, float, int]:
@@ -214,3 +217,18 @@ def test_check_raises_a_config_error() -> None:
 def test_a_name_cannot_be_taken_twice() -> None:
     with pytest.raises(ConfigError, match="registered already"):
         PARTS.add("small", large)
+
+
+@pytest.mark.parametrize(
+    ("hint", "name"),
+    [
+        (Count, "int, at least 1"),
+        (tuple[Count, ...], "tuple[int, ...]"),
+        (tuple[Positive, Positive], "tuple[float, float]"),
+        (list[Literal["head", "half"]], "list[head | half]"),
+        (Sequence[str] | None, "sequence[str] | none"),
+        (dict[str, Any], "dict[str, any]"),
+    ],
+)
+def test_types_are_named_as_people_write_them(hint: Any, name: str) -> None:
+    assert type_name(hint) == name
