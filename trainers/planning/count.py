@@ -10,7 +10,6 @@ import lightning.pytorch as L
 import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -121,7 +120,7 @@ def held(trainer: Any, own: Own, parts: Iterable[str] = PARTS) -> dict[str, int]
     engines = [o for o in trainer.optimizers if hasattr(o, "ipg_buckets")]  # ZeRO's
     tensors: dict[str, Callable[[], Iterable[Any]]] = {
         "gathered": lambda: _gathered(own),
-        "parameters": lambda: [*map(_kept, own.parameters), *own.buffers],
+        "parameters": lambda: [*(getattr(p, "ds_tensor", p) for p in own.parameters), *own.buffers],
         "buckets": lambda: [t for o in engines for bucket in o.ipg_buckets.values() for t in _buffers(bucket)],
         "master": lambda: [t for o in engines for t in _masters(o)],
         "gradients": lambda: (
@@ -152,16 +151,13 @@ def _take(tensor: Any, seen: set[int]) -> int:
     """Bytes of a tensor's storage, 0 where it was seen before."""
     if not isinstance(tensor, Tensor):
         return 0
-    storage = (tensor.to_local() if isinstance(tensor, DTensor) else tensor).untyped_storage()
-    if not storage.nbytes() or storage.data_ptr() in seen:
+    # Not by to_local(), which makes a view of every parameter: a thousand parameters are looked at as often.
+    storage = getattr(tensor, "_local_tensor", tensor).untyped_storage()
+    size, address = storage.nbytes(), storage.data_ptr()
+    if not size or address in seen:
         return 0
-    seen.add(storage.data_ptr())
-    return storage.nbytes()
-
-
-def _kept(p: Any) -> Tensor:
-    """What a rank keeps of a parameter at all times."""
-    return getattr(p, "ds_tensor", p.detach())
+    seen.add(address)
+    return size
 
 
 def _gathered(own: Own) -> list[Any]:
