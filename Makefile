@@ -20,7 +20,7 @@ export WDS_SECURE := 1
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-portrait demo-video demo-paha demo-versa test test-slow proofs lint format bench clean
+.PHONY: help setup demo demo-portrait demo-video demo-paha demo-versa demo-versa-video test test-slow proofs lint format bench clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +56,9 @@ demo-paha: $(READY)  ## The same by one network and two classifiers that judge i
 demo-versa: $(READY)  ## Text and speech to whole-body motion: tokens, transformers, a skeleton video
 	$(BIN)/python -m trainers.demo_versa output=demo-versa
 
+demo-versa-video: $(READY)  ## A picture does what speech and texts say, all of VersaAnimator (VIDEOS= IMAGE= AUDIO=)
+	$(BIN)/python -m trainers.demo_versa_video output=demo-versa-video $(OWN)
+
 test: $(READY)  ## Run the quick tests: some 9 minutes on two cores
 	$(BIN)/python -m pytest -m 'not slow' $(PYTEST_ARGS)
 
@@ -79,4 +82,4 @@ bench: $(READY)  ## Measure speed; results go to benchmarks/results/
 	$(BIN)/python -m benchmarks
 
 clean:  ## Remove the demo's results and the runs
-	rm -rf $(DEMO) demo-portrait demo-video demo-paha demo-versa proofs runs
+	rm -rf $(DEMO) demo-portrait demo-video demo-paha demo-versa demo-versa-video proofs runs

@@ -167,6 +167,7 @@ PROOFS: Final[Mapping[str, Chain]] = {
     "demo-portrait": demo("trainers.demo_portrait", "generated.mp4"),
     "demo-video": demo("trainers.demo_video", "generated.mp4"),
     "demo-paha": demo("trainers.demo_paha", "guided.mp4"),
+    "demo-versa-video": demo("trainers.demo_versa_video", "generated.mp4"),
     "smga": smga_over_seeds,
     "masks": masks_over_seeds,
     "parts": parts_over_seeds,

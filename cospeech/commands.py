@@ -39,6 +39,7 @@ COMMANDS: Final = {
     "demo-video": _one("trainers.demo_video", "demo_video", "the whole way of a picture in video by latent diffusion"),
     "demo-paha": _one("trainers.demo_paha", "demo_paha", "the whole way of PAHA: classifiers guide"),
     "demo-versa": _one("trainers.demo_versa", "demo_versa", "the whole way of text and speech to body motion"),
+    "demo-versa-video": _one("trainers.demo_versa_video", "demo_versa_video", "the whole way of VersaAnimator's video"),
     "preprocess": _one(
         "preprocessing.run", "Options", "videos to shards", target="preprocessing.options"
     ),

@@ -1,9 +1,11 @@
 """The demos' plans: which commands they start, with which words, and what they say where they cannot."""
 
 import importlib
+import itertools
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules.media.files import write_video
+from datamodules.media.files import SAMPLE_RATE, write_video
+from datamodules.shards.index import Index
+from tests.shards import write_shards
 from trainers.demos import latents as demo_latents
 from trainers.demos import square as demo_square
 from trainers.demos import steps as demo_steps
@@ -20,6 +24,8 @@ from trainers.evaluation.comparison import FEWEST
 from trainers.implicit_motion import demo as demo_portrait
 from trainers.mmgt import demo, demo_video
 from trainers.paha import demo as demo_paha
+from trainers.versa import demo_video as demo_versa_video
+from trainers.versa.demo import TEXTS
 
 
 class Started(NamedTuple):
@@ -48,9 +54,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Started]:
         monkeypatch.setattr(module, "run_step", run_step)
     for module in (demo_square, demo):
         monkeypatch.setattr(module, "speech_and_person", speech_and_person)
-    for module in (demo, demo_portrait, demo_video, demo_paha):
+    for module in (demo, demo_portrait, demo_video, demo_paha, demo_versa_video):
         monkeypatch.setattr(module, "run_step", run_step)
-        monkeypatch.setattr(module, "held_out", lambda shards: ("test", "a"))
+        monkeypatch.setattr(module, "held_out", lambda shards, scale=None: ("test", "a"))
         monkeypatch.setattr(module, "show_in_report", lambda run, video: None)
     monkeypatch.setattr(demo_videos, "_look", lambda path: (96.0, (640, 360)))  # the face, and an upright video
     return commands
@@ -156,6 +162,66 @@ def test_classifiers_learn_from_what_the_network_made_before_they_guide_it(start
     assert (video.value("run"), video.value("guides")) == (str(out / "univdm"), "[none,sg,dg]")
 
 
+@pytest.fixture
+def motion_half(started: list[Started], monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Folders in which the motion half would have been trained; it leaves four seconds of speech."""
+    made: list[Path] = []
+    monkeypatch.setattr(demo_versa_video, "demo_versa", lambda output, workers: made.append(output))
+    monkeypatch.setattr(demo_versa_video, "speech_and_person", lambda shards, output: (output / "speech.wav", None))
+    monkeypatch.setattr(demo_versa_video, "read_audio", lambda path: np.zeros(4 * SAMPLE_RATE, np.float32))
+    return made
+
+
+def test_a_person_who_acts_is_made_by_the_motion_half_and_both_steps_of_the_video(started, motion_half, tmp_path):
+    out = tmp_path / "out"
+    assert demo_versa_video.demo_versa_video(output=out, pose_steps=40, audio_steps=30) == out / "generated.mp4"
+    assert motion_half == [out / "motion"]
+    assert [command.module for command in started] == [
+        "preprocessing.synthetic_actors", "preprocessing.run", "trainers.fit", *["preprocessing.features"] * 2,
+        *["trainers.fit"] * 2, "trainers.animate", *["trainers.evaluate"] * 2, *["trainers.report"] * 3,
+    ]  # fmt: skip
+    actors, kept = started[:2]
+    assert (actors.value("size"), kept.value("size")) == ("96", "96")
+    assert kept.value("quality.require_speech") == "false", "some act in silence"
+    autoencoder, pose, speaking = by_module(started, "trainers.fit")
+    latents, faces = by_module(started, "preprocessing.features")
+    assert autoencoder.value("run") == latents.value("network") == pose.value("stage.autoencoder")
+    assert faces.value("input") == latents.value("output")
+    assert pose.value("data.shards") == speaking.value("data.shards") == faces.value("output")
+    assert (pose.value("run"), pose.value("trainer.max_steps")) == (speaking.value("stage.base"), "40")
+    assert speaking.value("trainer.max_steps") == "30"
+    animate = by_module(started, "trainers.animate")[0]
+    assert (animate.value("run"), animate.value("motion")) == (speaking.value("run"), str(out / "motion/audio_motion"))
+    assert animate.value("audio") == str(out / "motion/speech.wav")
+    assert animate.value("pose") == str(out / "first_pose.npz")
+    told = [word for before, word in itertools.pairwise(animate.words) if before == "--text"]
+    assert told == list(TEXTS[:1]), "a text that reaches beyond the speech would be refused"
+    assert [command.value("run") for command in by_module(started, "trainers.evaluate")] == [
+        str(out / "pose_video"), str(out / "audio_video"),
+    ]  # fmt: skip
+
+
+def test_a_clip_of_a_scale_is_held_out_where_clips_say_theirs(tmp_path):
+    scales = ("head", "half", "half", "whole")
+    write_shards(
+        tmp_path, clips=4, seconds=0.4, splits=("train", "train", "test", "test"), keys=("audio.flac",),
+        info=lambda number: {"extra": {"scale": scales[number]}},
+    )  # fmt: skip
+    samples = {sample.id: sample for shard in Index.load(tmp_path).shards for sample in shard.samples}
+    ids = sorted(samples)
+    assert demo_steps.held_out(tmp_path, "half") == ("test", ids[2])
+    assert demo_steps.held_out(tmp_path, "whole") == ("test", ids[3])
+    assert demo_steps.held_out(tmp_path, "head") == ("train", ids[0])
+    with pytest.raises(demo_steps.DemoError, match="no clip was kept"):
+        demo_steps.held_out(tmp_path, "hand")
+
+
+def test_a_finished_motion_half_is_taken_as_it_is(started, motion_half, tmp_path):
+    demo_versa_video.demo_versa_video(output=tmp_path / "out", motion=tmp_path / "before")
+    assert not motion_half
+    assert by_module(started, "trainers.animate")[0].value("bank") == str(tmp_path / "before" / "bank")
+
+
 def test_ones_own_picture_is_cut_for_the_video_and_looked_at(started, picture, speech, tmp_path, monkeypatch):
     monkeypatch.setattr(demo_videos, "cut_portrait", lambda image, share, output: output)
     out = tmp_path / "out"
@@ -247,8 +313,14 @@ def test_what_fails_is_one_line_and_a_status(module, started, tmp_path, capsys):
 
 
 @pytest.mark.slow  # imports of all of them
-@pytest.mark.parametrize("make", [demo.demo, demo_portrait.demo_portrait])
-def test_every_command_knows_its_words(make: Callable[..., Path], started, videos, tmp_path, capsys):
+@pytest.mark.parametrize(
+    "make",
+    [
+        demo.demo, demo_portrait.demo_portrait, demo_video.demo_video, demo_paha.demo_paha,
+        partial(demo_versa_video.demo_versa_video, motion=Path("motion")),
+    ],
+)  # fmt: skip
+def test_every_command_knows_its_words(make: Callable[..., Path], started, motion_half, videos, tmp_path, capsys):
     make(output=tmp_path / "out")
     make(output=tmp_path / "out", videos=str(videos))
     for command in started:

@@ -1,6 +1,7 @@
 """Demos whose networks see squares: synthetic speakers, or one's own videos and picture cut around the face."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -9,20 +10,47 @@ from trainers.demos.steps import DemoError, run_step, speech_and_person
 FACE: Final = 0.35  # height of the face, brows to chin, as a share of the square's: head and shoulders
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """People who are drawn where nobody gives videos of people.
+
+    Attributes:
+        title: for people.
+        generator: the command that draws them.
+        side: of their square videos and of the shards, in pixels.
+        kept: further options of preprocessing.
+    """
+
+    title: str
+    generator: str
+    side: int
+    kept: tuple[str, ...] = ()
+
+
+SPEAKERS: Final = Drawn("Making synthetic speakers", "preprocessing.synthetic", 128)
+
+
 def square_shards(
-    output: Path, videos: str | None, speakers: int, clips_per_speaker: int, workers: int, more: Sequence[str] = ()
+    output: Path,
+    videos: str | None,
+    speakers: int,
+    clips_per_speaker: int,
+    workers: int,
+    more: Sequence[str] = (),
+    drawn: Drawn = SPEAKERS,
 ) -> Path:
     """Shards of square videos in a demo's folder.
 
     Args:
         output: the demo's folder.
-        videos: one's own; None makes synthetic speakers.
+        videos: one's own; None draws people.
         speakers, clips_per_speaker: how many of them.
         workers: processes that make them.
-        more: further options of the synthetic speakers.
+        more: further options of what draws them.
+        drawn: who is drawn.
     """
     shards = output / "shards"
-    source, options = _square_videos(output, videos, speakers, clips_per_speaker, workers, more)
+    source, options = _square_videos(output, videos, speakers, clips_per_speaker, workers, more, drawn)
     run_step(
         "Videos to square shards", "preprocessing.run",
         [f"input={source}", f"output={shards}", f"workers={workers}", *options],
@@ -61,8 +89,9 @@ def _square_videos(
     clips_per_speaker: int,
     workers: int,
     more: Sequence[str],
+    drawn: Drawn,
 ) -> tuple[str, list[str]]:
-    """Where the videos are, and how they are preprocessed; synthetic speakers are made."""
+    """Where the videos are, and how they are preprocessed; people are drawn where there are none."""
     if videos is not None:
         from trainers.demos.videos import choose_size
 
@@ -71,9 +100,9 @@ def _square_videos(
         return videos, [f"size={chosen.side}", f"crop={{name: square, face: {FACE}}}"]
     folder = output / "videos"
     run_step(
-        "Making synthetic speakers", "preprocessing.synthetic",
-        [f"output={folder}", f"speakers={speakers}", f"clips_per_speaker={clips_per_speaker}", "size=128"]
+        drawn.title, drawn.generator,
+        [f"output={folder}", f"speakers={speakers}", f"clips_per_speaker={clips_per_speaker}", f"size={drawn.side}"]
         + [f"workers={workers}", *more],
     )  # fmt: skip
     # Drawn people: their key points are known exactly, and they fill their square already.
-    return str(folder / "manifest.jsonl"), ["size=128", "pose=sidecar", "face=keypoints"]
+    return str(folder / "manifest.jsonl"), [f"size={drawn.side}", "pose=sidecar", "face=keypoints", *drawn.kept]

@@ -78,9 +78,22 @@ def enough_to_judge(speakers: int, clips: int) -> list[str]:
     return [f"test_clips={wanted}"] if wanted <= clips // 4 else []
 
 
-def held_out(shards: Path) -> tuple[str, str]:
-    """Split and id of the clip whose speech drives the video: one that training never hears, if there is any."""
+def held_out(shards: Path, scale: str | None = None) -> tuple[str, str]:
+    """Split and id of the clip whose speech drives the video: one that training never hears, if there is any.
+
+    Args:
+        shards: of the clips.
+        scale: how much of the person it shows, where clips say so (`extra.scale`); None does not ask.
+
+    Raises:
+        DemoError: there is no such clip.
+    """
     samples = [sample for shard in Index.load(shards).shards for sample in shard.samples if "audio.flac" in sample.keys]
+    if scale is not None:
+        from datamodules.clips import read_clips
+
+        fit = {info.id for info, _ in read_clips(shards, (), where={"extra.scale": scale})}
+        samples = [sample for sample in samples if sample.id in fit]
     for split in ("test", "test_unseen", "val", "train"):
         found = [sample.id for sample in samples if sample.split == split]
         if found:
