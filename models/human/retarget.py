@@ -45,21 +45,28 @@ def lengths_of(keypoints: Tensor, scores: Tensor) -> Lengths:
     parents, children = (torch.tensor(side) for side in zip(*BONES, strict=True))
     bones = (keypoints[:, children] - keypoints[:, parents]).norm(dim=-1)
     visible = (scores[:, children] > 0) & (scores[:, parents] > 0)
-    long = [_longest(bones[:, bone], visible[:, bone]) for bone in range(len(BONES))]
+    long = [longest(bones[:, bone], visible[:, bone]) for bone in range(len(BONES))]
     weight = (scores[:, FACE] > 0).to(keypoints)[..., None]
     count = weight.sum(1, keepdim=True)
     middle = (keypoints[:, FACE] * weight).sum(1, keepdim=True) / count.clamp(min=1)
     spread = ((keypoints[:, FACE] - middle).norm(dim=-1) * weight[..., 0]).sum(1) / count[:, 0, 0].clamp(min=1)
-    face = _longest(spread, count[:, 0, 0] >= 60)
+    face = longest(spread, count[:, 0, 0] >= 60)
     hands = []
     for hand in (LEFT_HAND, RIGHT_HAND):
         wrist, knuckle = hand.start, hand.start + 9
         palm = (keypoints[:, knuckle] - keypoints[:, wrist]).norm(dim=-1)
-        hands.append(_longest(palm, (scores[:, knuckle] > 0) & (scores[:, wrist] > 0)))
+        hands.append(longest(palm, (scores[:, knuckle] > 0) & (scores[:, wrist] > 0)))
     return Lengths(torch.stack(long), face, *hands)
 
 
-def target_of(pose: Tensor, scores: Tensor, like: Lengths) -> Lengths:
+def both_sides(lengths: Lengths) -> Lengths:
+    """Each bone and hand as long as the longer of its two sides, or as the one that was seen."""
+    bones = torch.fmax(lengths.bones, lengths.bones[list(_MIRRORED)])
+    hand = torch.fmax(lengths.left_hand, lengths.right_hand)
+    return Lengths(bones, lengths.face, hand, hand)
+
+
+def target_of(pose: Tensor, scores: Tensor, like: Lengths, size: Tensor | None = None) -> Lengths:
     """A person's lengths from one picture, where bones may point at the camera or be outside (ours).
 
     A bone takes the longer of its two sides. One that was not seen, or is shorter than 0.8 of what the person's size
@@ -69,26 +76,30 @@ def target_of(pose: Tensor, scores: Tensor, like: Lengths) -> Lengths:
         pose: (134, 2) with square pixels.
         scores: (134,).
         like: lengths of the poses that will be brought onto the person.
+        size: how much larger than they the person is, where the two have no length in common; None refuses that.
 
     Raises:
         ValueError: nothing of the person is seen that the poses have, too.
     """
-    lengths = lengths_of(pose[None], scores[None])
-    bones = torch.fmax(lengths.bones, lengths.bones[list(_MIRRORED)])
-    hand = torch.fmax(lengths.left_hand, lengths.right_hand)
-    have = Lengths(bones, lengths.face, hand, hand).stack()
+    have = both_sides(lengths_of(pose[None], scores[None])).stack()
     ratios = have / like.stack()
     known = ratios[ratios.isfinite() & (ratios > 0)]
-    if not len(known):
+    if len(known):
+        size = known.median()
+    elif size is None:
         raise ValueError("the picture shows no bone, face or hand that the poses have, too")
-    size = known.median()
     usual = like.stack() * size
     wanted = torch.where(ratios.isfinite() & (ratios >= _FORESHORTENED * size), have, usual)
     return Lengths(wanted[: len(BONES)], *wanted[len(BONES) :].unbind())
 
 
 def retarget(
-    keypoints: Tensor, scores: Tensor, target: Lengths, neck: Tensor | None = None, source: Lengths | None = None
+    keypoints: Tensor,
+    scores: Tensor,
+    target: Lengths,
+    neck: Tensor | None = None,
+    source: Lengths | None = None,
+    size: Tensor | None = None,
 ) -> Tensor:
     """Poses with another person's lengths: directions stay, so gestures do.
 
@@ -98,6 +109,7 @@ def retarget(
         target: the person's lengths, in the unit that is wanted.
         neck: (2,) where the person's neck is; the sequence's mean neck is put there. None leaves it at the origin.
         source: lengths of the poses; None measures them.
+        size: how much larger the person is, where no length of both is known.
 
     Returns:
         (T, 134, 2). Where a length of either is not known, the person's size stands in for it.
@@ -105,14 +117,16 @@ def retarget(
     source = lengths_of(keypoints, scores) if source is None else source
     ratios = target.stack() / source.stack()
     known = ratios[ratios.isfinite() & (ratios > 0)]
-    if not len(known):
+    if len(known):
+        size = known.median()
+    elif size is None:
         raise ValueError("poses and person have no length in common")
-    ratios = torch.where(ratios.isfinite() & (ratios > 0), ratios, known.median())
-    size = ratios[[0, 3]].mean()  # the shoulders carry the sway
+    ratios = torch.where(ratios.isfinite() & (ratios > 0), ratios, size)
+    sway = ratios[[0, 3]].mean()  # the shoulders carry it
     there = scores[:, NECK] > 0
     home = keypoints[there, NECK].mean(0) if there.any() else keypoints.new_zeros(2)
     output = keypoints.clone()
-    output[:, NECK] = (keypoints[:, NECK] - home) * size + (0 if neck is None else neck)
+    output[:, NECK] = (keypoints[:, NECK] - home) * sway + (0 if neck is None else neck)
     for bone, (parent, child) in enumerate(BONES):
         output[:, child] = output[:, parent] + (keypoints[:, child] - keypoints[:, parent]) * ratios[bone]
     face, left, right = ratios[len(BONES) :]
@@ -125,5 +139,6 @@ def retarget(
     return torch.where((scores > 0)[..., None], output, torch.full_like(output, -1))
 
 
-def _longest(lengths: Tensor, visible: Tensor) -> Tensor:
+def longest(lengths: Tensor, visible: Tensor) -> Tensor:
+    """95th percentile of lengths (T,) over the frames in which they are seen; NaN where they never are."""
     return lengths[visible].quantile(LONGEST) if visible.any() else lengths.new_tensor(torch.nan)

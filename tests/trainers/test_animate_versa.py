@@ -179,8 +179,9 @@ def test_texts_in_any_script_and_way_of_writing_times():
     ]  # fmt: skip
 
 
+@pytest.mark.paper("VA-16")
 def test_the_person_may_be_smaller_than_a_head(runs, tmp_path):
-    """A portrait shows no shoulders: the face tells the size."""
+    """A portrait shows no shoulders: the face tells the size, the nose the place."""
     keypoints = np.full((1, 134, 2), -1, np.float32)
     scores = np.zeros((1, 134), np.float32)
     rng = np.random.default_rng(0)
@@ -197,3 +198,9 @@ def test_the_person_may_be_smaller_than_a_head(runs, tmp_path):
     own = np.linalg.norm(keypoints[0, FACE] - keypoints[0, FACE].mean(0), axis=-1).mean()
     assert np.quantile(spread, 0.95) == pytest.approx(own, rel=0.05)
     assert json.dumps(output.metadata)
+    plain = animate(
+        run=str(runs["audio"]), pose=tmp_path / "face.npz", text=["bows"], seconds=1.0, out=tmp_path / "p.mp4", size=128
+    )
+    for made in (output, plain):
+        assert made.metadata["settings"]["fitted"] == "by lengths"
+        np.testing.assert_allclose(made.poses[:, NOSE, :2].mean(0), (0.5, 0.5), atol=1e-3)

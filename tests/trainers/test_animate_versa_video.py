@@ -14,16 +14,21 @@ import yaml
 from PIL import Image
 
 from datamodules.media.files import MediaError, read_audio, read_frames, read_metadata
-from models.human.keypoints import FACE, LEFT_EYE_RIM, POINTS, RIGHT_EYE_RIM
+from models.human.keypoints import FACE, LEFT_EYE_RIM, NOSE, POINTS, RIGHT_EYE_RIM
+from models.human.projection import project_joints
+from models.versa.token2pose import PoseBank, Template
 from models.versa.video.network import VersaVideo
-from pretrained.faces import FaceColours
+from pretrained.faces import R100, FaceColours
 from settings import ConfigError
 from settings.hashes import file_hash
 from tests.autoencoders import FACTOR, save_autoencoder
+from tests.metrics.test_identity import SIZE
+from tests.metrics.test_identity import save as save_onnx
 from tests.models.filled import filled
+from tests.models.test_token2pose import waving
 from tests.models.versa_videos import SMALL
 from tests.trainers.commands import status
-from tests.trainers.test_animate_versa import runs  # noqa: F401  (a fixture)
+from tests.trainers.test_animate_versa import CODES, runs  # noqa: F401  (a fixture)
 from tests.trainers.test_animate_video_length import PEAK
 from trainers.animate import animate, main
 from trainers.animation.driving import at_rate
@@ -37,6 +42,8 @@ SECONDS = 0.4
 FRAMES = 10
 HEIGHT, WIDTH = 42, 34
 """Neither square nor a multiple of anything that the network is made of, but for 2, which videos want."""
+HEAD = [0, *range(14, 18), *range(FACE.start, FACE.stop)]
+LEGS = [9, 10, 12, 13, *range(18, 24)]
 
 
 def save_network(folder: Path, stage: str, autoencoder: Path, **options: Any) -> Path:
@@ -55,6 +62,14 @@ def save_network(folder: Path, stage: str, autoencoder: Path, **options: Any) ->
     return folder
 
 
+def shown(poses: np.ndarray, points: list[int]) -> np.ndarray:
+    """Poses of which these points alone are seen."""
+    found = np.full_like(poses, -1)
+    found[..., 2] = 0
+    found[:, points] = poses[:, points]
+    return found
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, runs) -> dict[str, Path]:  # noqa: F811
     """Networks of both steps, those of the motion half, a picture, its pose, poses to follow, speech."""
@@ -68,8 +83,16 @@ def world(tmp_path_factory, runs) -> dict[str, Path]:  # noqa: F811
     moving = np.repeat(pose, FRAMES, 0)
     moving[..., 0] += 0.01 * np.arange(FRAMES)[:, None]
     write_poses(folder / "driving.npz", moving, (HEIGHT, WIDTH), FPS)
+    write_poses(folder / "head.npz", shown(pose, HEAD), (HEIGHT, WIDTH), FPS)
+    write_poses(folder / "legs.npz", shown(moving, LEGS), (HEIGHT, WIDTH), FPS)
     pose[:, FACE] = (-1, -1, 0)
     write_poses(folder / "faceless.npz", pose, (HEIGHT, WIDTH), FPS)
+    keypoints, scores = project_joints(waving(40))
+    for name in ("faceless_bank", "headless_bank"):
+        PoseBank.build([Template(torch.arange(40) % CODES, keypoints, scores)], codes=CODES).save_pretrained(
+            folder / name
+        )
+        scores[:, HEAD] = 0
     times = np.arange(round(SECONDS * 16_000)) / 16_000
     soundfile.write(folder / "speech.wav", 0.4 * np.sin(2 * np.pi * 150 * times) * np.sin(8 * times), 16_000)
     return {
@@ -79,6 +102,10 @@ def world(tmp_path_factory, runs) -> dict[str, Path]:  # noqa: F811
         "motion": runs["audio"],
         "text_motion": runs["text"],
         "bank": runs["bank"],
+        "faceless_bank": folder / "faceless_bank",
+        "headless_bank": folder / "headless_bank",
+        "head": folder / "head.npz",
+        "legs": folder / "legs.npz",
         "image": folder / "me.png",
         "pose": folder / "pose.npz",
         "faceless": folder / "faceless.npz",
@@ -129,6 +156,65 @@ def test_speech_and_timed_texts_become_a_video_of_the_picture_s_shape(world, mon
     assert said["settings"]["guidance"] == {
         "first": 1.0, "reference": 1.5, **dict.fromkeys(("pose", "identity", "audio", "expression", "blink"))
     }  # fmt: skip
+
+
+@pytest.mark.paper("VA-16")
+@pytest.mark.parametrize(
+    ("bank", "fitted", "said"),
+    [
+        (None, "by lengths", ""),
+        ("bank", "by lengths", ""),
+        ("faceless_bank", "by lengths", ""),
+        ("headless_bank", "by usual proportions", "no length in common"),
+    ],
+)
+def test_a_picture_of_a_head_acts_whatever_the_motion_shows(
+    world, monkeypatch, logged, caplog, tmp_path, bank, fitted, said
+):
+    """The disc goes where the motion's own head goes, around the head in the picture."""
+    told = spied(monkeypatch)
+    given = {"bank": str(world[bank])} if bank else {}
+    made = make(
+        world, tmp_path / "out.mp4", pose=world["head"], audio=world["audio"], motion=str(world["motion"]), **given
+    )
+    assert made.frames == FRAMES
+    assert made.metadata["settings"]["fitted"] == fitted
+    assert said in caplog.text
+    assert bool(said) == ("length in common" in caplog.text)
+    own, poses = joined(world["head"])[0], joined(made.pose_file)
+    np.testing.assert_allclose(poses[:, NOSE, :2].mean(0), own[NOSE, :2], atol=1e-3)
+    assert poses[:, NOSE, :2].std(0).max() > 1e-4, "it moves"
+    assert (poses[:, FACE, 2] > 0).all()
+    skeletons = torch.cat([part.skeletons for part in told["parts"]], 1)
+    assert (skeletons.flatten(2).amax(-1) > 0).all()
+
+
+@pytest.mark.paper("VA-16")
+def test_poses_of_which_nothing_is_in_the_picture_leave_the_head_still(world, logged, caplog, tmp_path):
+    made = make(world, tmp_path / "out.mp4", pose=world["head"], driving=world["legs"], audio=world["audio"])
+    assert made.metadata["settings"]["fitted"] == "still"
+    assert "the person stays as in it" in caplog.text
+    poses = joined(made.pose_file)
+    np.testing.assert_allclose(poses, np.repeat(joined(world["head"]), FRAMES, 0), atol=1e-5)
+    left = make(world, tmp_path / "left.mp4", pose=world["head"], driving=world["legs"], retarget=False)
+    assert left.metadata["settings"]["fitted"] is None
+
+
+def test_a_picture_without_a_head_and_without_what_the_poses_show_is_refused(world, tmp_path):
+    arms = shown(joined(world["driving"]), [2, 3, 4, 5])
+    write_poses(tmp_path / "arms.npz", arms, (HEIGHT, WIDTH), FPS)
+    with pytest.raises(MediaError, match="shows no head, and no bone, face or hand that the poses have"):
+        make(
+            world, tmp_path / "out.mp4", "pose_run", pose=tmp_path / "arms.npz", driving=world["legs"],
+            audio=world["audio"],
+        )  # fmt: skip
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def joined(path: Path) -> np.ndarray:
+    """Poses (T, 134, 3) of a file."""
+    with np.load(path) as poses:
+        return np.concatenate([poses["keypoints"], poses["scores"][..., None]], -1)
 
 
 def test_text_alone_acts_without_sound(world, tmp_path):

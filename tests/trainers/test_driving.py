@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from datamodules.media.files import MediaError
-from models.human.keypoints import FACE, NECK, POINTS
-from trainers.animation.driving import driving_poses, onto_person
+from models.human.keypoints import FACE, NECK, NOSE, POINTS
+from trainers.animation.driving import driving_poses
 from trainers.animation.files import write_poses
+from trainers.animation.fitting import onto_person, say
 
 
 def poses(frames: int) -> np.ndarray:
@@ -62,7 +63,8 @@ def test_files_that_cannot_drive_are_refused(tmp_path, damage):
 def test_poses_come_onto_the_person_in_a_picture_of_another_shape():
     driver, person = poses(8), poses(1)[0]
     person[:, :2] = (person[:, :2] - 0.4) * 0.5 + (0.7, 0.6)
-    moved = onto_person(driver, (400, 200), person, (200, 400))
+    moved, how = onto_person(driver, (400, 200), person, (200, 400))
+    assert how == "by lengths"
     # Square pixels: the driver is twice as high as wide, the picture the other way round.
     wide = np.ptp(moved[0, FACE, 0]) * 400
     high = np.ptp(moved[0, FACE, 1]) * 200
@@ -71,6 +73,29 @@ def test_poses_come_onto_the_person_in_a_picture_of_another_shape():
     middle = moved[:, NECK, :2].mean(0)
     np.testing.assert_allclose(middle, person[NECK, :2], atol=1e-4)
     assert moved[-1, NECK, 0] > moved[0, NECK, 0]
+
+
+@pytest.mark.paper("VA-16")
+def test_whoever_shows_the_head_alone_is_driven_where_the_head_is():
+    driver, person = poses(8), poses(1)[0]
+    person[[*range(1, 14), *range(18, 24), *range(92, POINTS)]] = (-1, -1, 0)
+    person[..., :2] = np.where(person[..., 2:] > 0, (person[..., :2] - 0.4) * 2 + 0.5, -1)
+    moved, how = onto_person(driver, (200, 200), person, (300, 300))
+    assert how == "by lengths"
+    np.testing.assert_allclose(moved[:, NOSE, :2].mean(0), person[NOSE, :2], atol=1e-4)
+    have, want = np.ptp(moved[0, FACE, :2], 0), np.ptp(person[FACE, :2], 0)
+    np.testing.assert_allclose(have, want, rtol=1e-3)
+    assert moved[:, NECK, 1].mean() > person[FACE, 1].mean()
+
+
+def test_what_took_a_guess_is_said(logged, caplog):
+    for how in (None, "by lengths"):
+        say(how)
+    assert not caplog.text
+    say("still")
+    assert "the person stays as in it" in caplog.text
+    say("by usual proportions")
+    assert "no length in common" in caplog.text
 
 
 def test_nothing_in_common_is_told():

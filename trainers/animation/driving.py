@@ -4,12 +4,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from datamodules.media.files import MediaError
-from models.human.keypoints import NECK
-from models.human.retarget import lengths_of, retarget, target_of
 from settings import get_logger
 from settings.progress import Progress
 from trainers.animation.frame_size import frame_size
@@ -60,40 +56,6 @@ def at_rate(poses: np.ndarray, before: float, after: float, total: int) -> np.nd
     scores = scores.clip(0, 1)
     keypoints = np.where(scores[..., None] > 0, keypoints, -1.0)
     return np.concatenate([keypoints, scores[..., None]], -1).astype(np.float32)
-
-
-def onto_person(poses: np.ndarray, size: tuple[int, int], person: np.ndarray, picture: tuple[int, int]) -> np.ndarray:
-    """Poses of one person brought onto another: their bones' lengths, size and place; directions stay.
-
-    Args:
-        poses: (T, 134, 3) as fractions of frames.
-        size: height and width of these.
-        person: (134, 3) the other person's pose as fractions of a picture.
-        picture: height and width of that.
-
-    Returns:
-        (T, 134, 3) as fractions of the picture.
-
-    Raises:
-        MediaError: the two have nothing in common by which one could be brought onto the other.
-    """
-    points, scores = _square(poses, size)
-    own, own_scores = _square(person[None], picture)
-    source = lengths_of(points, scores)
-    try:
-        target = target_of(own[0], own_scores[0], source)
-        moved = retarget(points, scores, target, own[0, NECK] if own_scores[0, NECK] > 0 else None, source)
-    except ValueError as error:
-        raise MediaError(f"the driving poses do not fit the picture: {error}") from None
-    scale = torch.tensor([picture[1], picture[0]], dtype=torch.float32)
-    fractions = torch.where(scores[..., None] > 0, moved / scale, -1.0)
-    return torch.cat([fractions, scores[..., None]], -1).numpy()
-
-
-def _square(poses: np.ndarray, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Points (T, 134, 2) in pixels, which are square, and scores (T, 134)."""
-    whole = torch.from_numpy(np.ascontiguousarray(poses, np.float32))
-    return whole[..., :2] * torch.tensor([size[1], size[0]], dtype=torch.float32), whole[..., 2]
 
 
 def _of_file(path: Path, fps: float) -> tuple[np.ndarray, tuple[int, int]]:

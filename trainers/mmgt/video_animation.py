@@ -15,8 +15,9 @@ from models.video.speech import audio_windows
 from pretrained.exports import Export
 from settings import ConfigError
 from trainers.animation import frames
-from trainers.animation.driving import driving_poses, onto_person
+from trainers.animation.driving import driving_poses
 from trainers.animation.files import write_poses
+from trainers.animation.fitting import onto_person, say
 from trainers.animation.hearing import layers_wanted
 from trainers.animation.request import (
     check_files,
@@ -98,7 +99,11 @@ class VideoAnimator(LatentAnimator):
             if options.smga is not None:
                 raise ConfigError("give driving=FILE with poses to follow or smga=RUN that makes them, not both")
             poses, size = driving_poses(options.driving, self.fps)
-            return onto_person(poses, size, person, picture) if options.retarget else poses
+            if not options.retarget:
+                return poses
+            fitted = onto_person(poses, size, person, picture)
+            say(fitted.how)
+            return fitted.poses
         if options.smga is None:
             raise ConfigError(
                 "give smga=RUN, a network of mmgt.smga that makes poses of the speech, or driving=FILE with poses"

@@ -1,6 +1,7 @@
 """Text and speech to poses of the whole body with VersaAnimator's motion half (VA-9, VA-10)."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from pretrained.exports import Export
 from settings import ConfigError
 from settings.device import device_of
 from trainers.animation.files import PoseAnimation, write_animation
+from trainers.animation.fitting import say
 from trainers.animation.frame_size import frame_size
 from trainers.animation.request import (
     Request,
@@ -55,7 +57,7 @@ class VersaAnimator:
         hearing = self.body.hearing(options.audio is not None, options.speech)
         self.body.use(options.tokenizer, options.bank)
         request, text = self._request(options), read_texts(options.text)
-        poses = self.body.poses(
+        fitted = self.body.poses(
             text,
             hearing(request.audio) if options.audio else None,
             options.seconds,
@@ -65,12 +67,14 @@ class VersaAnimator:
             steps=options.steps,
             guidance=options.guidance,
         )
+        say(fitted.how)
         seconds = options.seconds or len(request.audio) / SAMPLE_RATE
         if not seconds and isinstance(text, list):
             seconds = max(end for _, end, _ in text)
         frames = max(1, math.ceil(round(seconds * FPS, 6)))  # the last token may reach further
         model = {"name": self.export.name, "stage": self.export.stage, "sha256": self.export.sha256}
-        return write_animation(request, poses[:frames], FPS, model)
+        request = replace(request, more=request.more | {"fitted": fitted.how})
+        return write_animation(request, fitted.poses[:frames], FPS, model)
 
     def _request(self, options: BodyOptions) -> Request:
         if options.image is None and options.pose is None:

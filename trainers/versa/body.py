@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from datamodules.media.files import MediaError
-from models.human.keypoints import FACE, LEFT_HAND, LEFT_WRIST, NECK, NOSE, RIGHT_HAND, RIGHT_WRIST
+from models.human.keypoints import FACE, LEFT_HAND, LEFT_WRIST, NOSE, RIGHT_HAND, RIGHT_WRIST
 from models.human.motion import FPS as MOTION_FPS
 from models.human.motion import recover_joints
-from models.human.retarget import lengths_of, retarget, target_of
+from models.human.placing import onto_person
 from models.versa.generate import Text, generate
 from models.versa.token2pose import PoseBank
 from models.versa.tokenizer import MotionTokenizer
@@ -20,6 +20,7 @@ from models.versa.transformer import MotionTransformer
 from pretrained.exports import Export, load_frozen, load_network
 from settings import ConfigError
 from settings.progress import Progress
+from trainers.animation.fitting import Fitted, in_fractions, square
 from trainers.animation.hearing import handcrafted, layers_wanted
 from trainers.run.exports import find_export
 
@@ -79,7 +80,7 @@ class BodyMotion:
         person: np.ndarray,
         size: tuple[int, int],
         **options: Any,
-    ) -> np.ndarray:
+    ) -> Fitted:
         """Poses (T, 134, 3) at 25 fps of the person in a picture, at least as long as asked for.
 
         Args:
@@ -92,7 +93,7 @@ class BodyMotion:
 
         Raises:
             ConfigError: texts that cannot be had.
-            MediaError: the picture does not tell how large the person is.
+            MediaError: the picture shows neither a head nor anything that the poses have, too.
         """
         try:
             with Progress("generating motion tokens", pause=10.0) as bar:
@@ -135,7 +136,7 @@ class BodyMotion:
 
 def poses_of(
     tokens: Tensor, joints: Tensor, bank: PoseBank | None, first_pose: np.ndarray, size: tuple[int, int]
-) -> np.ndarray:
+) -> Fitted:
     """Poses (T, 134, 3) at 25 fps of the person in a picture, as fractions of it and scores.
 
     Args:
@@ -146,33 +147,17 @@ def poses_of(
         size: height and width of the picture in pixels.
 
     Raises:
-        MediaError: the picture shows nothing that tells the person's size.
+        MediaError: the picture shows neither a head nor anything that the poses have, too.
     """
-    person = torch.from_numpy(first_pose).float()
-    square = torch.tensor([size[1], size[0]], dtype=torch.float32)
     if bank is None:
         bank = PoseBank(codes=int(tokens.max()) + 1)
     output = bank.look_up(tokens, joints)
-    there = person[:, 2] > 0
-    own = torch.where(there[:, None], person[:, :2] * square, -1.0)
-    source = lengths_of(output.keypoints, output.scores)
+    own, own_scores = square(first_pose, size)
     try:
-        target = target_of(own, person[:, 2], source)
+        placed = onto_person(output.keypoints, output.scores, own, own_scores)
     except ValueError as error:
-        raise MediaError(f"{error}, so it does not tell how large the person is") from None
-    keypoints = retarget(output.keypoints, output.scores, target, neck=_neck(own, there), source=source)
-    keypoints, scores = _with_own(keypoints, output.scores.clone(), own, person[:, 2])
-    poses = torch.cat([keypoints / square, scores[..., None]], -1)
-    return torch.where(scores[..., None] > 0, poses, torch.tensor([-1.0, -1.0, 0.0])).numpy().astype(np.float32)
-
-
-def _neck(own: Tensor, there: Tensor) -> Tensor:
-    """Where the person's neck is, (2,) pixels; below the face where it is not seen."""
-    if there[NECK]:
-        return own[NECK]
-    face = own[FACE][there[FACE]]
-    middle, height = face.mean(0), face[:, 1].max() - face[:, 1].min()
-    return middle + torch.tensor([0.0, 1.0]) * height
+        raise MediaError(f"{error}, so it does not tell where and how large the person is") from None
+    return Fitted(in_fractions(*_with_own(placed.keypoints, placed.scores.clone(), own, own_scores), size), placed.how)
 
 
 def _with_own(keypoints: Tensor, scores: Tensor, own: Tensor, own_scores: Tensor) -> tuple[Tensor, Tensor]:

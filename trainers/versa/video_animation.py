@@ -15,8 +15,9 @@ from models.video.audio_projection import HANDCRAFTED
 from pretrained.exports import Export
 from settings import ConfigError
 from trainers.animation import frames
-from trainers.animation.driving import at_rate, driving_poses, onto_person
+from trainers.animation.driving import at_rate, driving_poses
 from trainers.animation.files import write_poses
+from trainers.animation.fitting import Fitted, onto_person, say
 from trainers.animation.request import check_files, detect_first_pose, hashes, listen, read_first_pose
 from trainers.run.exports import find_export
 from trainers.versa.body import BodyMotion
@@ -69,12 +70,15 @@ class VersaVideoAnimator(LatentAnimator):
         speech = None if audio is None else self.listen(audio, options.speech if self._layers else None)
         latents = self.latents(options.autoencoder)
         driving = None if options.driving is None else driving_poses(options.driving, self.fps)
-        if driving is not None:
-            poses = onto_person(*driving, person, whole.shape[:2]) if options.retarget else driving[0]
-        else:
+        if driving is None:
             assert body is not None
-            poses = self._poses(options, body, audio, person, whole.shape[:2])
-        total = self.length(len(poses), audio)
+            fitted = self._poses(options, body, audio, person, whole.shape[:2])
+        elif options.retarget:
+            fitted = onto_person(*driving, person, whole.shape[:2])
+        else:
+            fitted = Fitted(driving[0])
+        say(fitted.how)
+        poses, total = fitted.poses, self.length(len(fitted.poses), audio)
         self._check_windows(total, options.overlap)
         expression = expressions(self.network, options.expression, total, self.fps)
         blink = blinks(options.blink, total, self.fps, driving)
@@ -85,7 +89,8 @@ class VersaVideoAnimator(LatentAnimator):
         )  # fmt: skip
         how = self.how(options)
         pieces = generate_latents(self.network, source, seed=options.seed, overlap=options.overlap, **how)
-        said = self._said(options) | how | {"identity": whose, "networks": {} if body is None else body.networks}
+        said = self._said(options) | how | {"identity": whose, "fitted": fitted.how}
+        said |= {"networks": {} if body is None else body.networks}
         # The video comes last: where it stands, the poses stand too.
         pose_file = write_poses(options.out.with_suffix(".npz"), poses[:total], picture.shape[:2], self.fps)
         with sound_beside(options.audio, options.driving, self.fps) as sound:
@@ -153,7 +158,7 @@ class VersaVideoAnimator(LatentAnimator):
         audio: np.ndarray | None,
         person: np.ndarray,
         picture: tuple[int, int],
-    ) -> np.ndarray:
+    ) -> Fitted:
         """Poses (T, 134, 3) of text and speech at the video's frame rate, as long as these."""
         text, seconds = read_texts(options.text), options.seconds
         if audio is not None:
@@ -166,9 +171,9 @@ class VersaVideoAnimator(LatentAnimator):
             features = body.hearing(True, options.speech if body.listens_to_layers else None)(audio)
         if features is None and text is None:
             raise ConfigError(f"motion={options.motion} was trained on text alone: give text=WORDS")
-        made = body.poses(text, features, seconds, person, picture, seed=options.seed)
+        made, how = body.poses(text, features, seconds, person, picture, seed=options.seed)
         total = len(made) if seconds is None else max(1, round(seconds * self.fps))
-        return at_rate(made, FPS, self.fps, total)
+        return Fitted(at_rate(made, FPS, self.fps, total), how)
 
     def _said(self, options: VersaVideoOptions) -> dict[str, Any]:
         names = ("seed", "quality", "retarget", "text", "expression", "blink", "motion_bucket")
