@@ -112,12 +112,13 @@ class FaceColours:
         return np.stack(found) if found else np.zeros((0, self.channels), np.float32)
 
 
-def load_face_network(option: str, where: str) -> FaceNetwork:
+def load_face_network(option: str, where: str, instead: str | None = None) -> FaceNetwork:
     """A network that tells people apart, by name.
 
     Args:
         option: name of the option that says where it is, for messages.
         where: "colours" for `FaceColours`; else a file of ArcFace's format, a folder that holds one, or a hub name.
+        instead: what to do without one, for messages; None names "colours".
 
     Raises:
         ConfigError: no such file, or one of another network.
@@ -127,7 +128,31 @@ def load_face_network(option: str, where: str) -> FaceNetwork:
     try:
         return ArcFace(where)
     except ConfigError as error:
-        raise ConfigError(f"{option}={error}; without one, {option}={COLOURS} does with less") from None
+        raise ConfigError(f"{option}={error}; {instead or f'without one, {option}={COLOURS} does with less'}") from None
+
+
+def face_network_hash(option: str, where: str) -> str:
+    """SHA-256 of a network that tells people apart, by name, for those who have its embeddings and not the network.
+
+    Args:
+        option: name of the option that says which it is, for messages.
+        where: as `load_face_network` takes it; the name of a published file will do where there is no file.
+
+    Raises:
+        ConfigError: no such file, and no published one of that name.
+    """
+    if where == COLOURS:
+        return FaceColours.sha256
+    published = [each.sha256 for each in (R50, R100) if where in each.names]
+    if published and not Path(where).exists():
+        return published[0]
+    try:
+        return find_file(where, R50, R100)[1].sha256
+    except ConfigError as error:
+        raise ConfigError(
+            f"{option}={error}; where embeddings are there, the name of a published file ({R50.names[0]}, "
+            f"{R100.names[0]}) will do without the file, and {COLOURS} is the network that needs none"
+        ) from None
 
 
 def embeddings(network: FaceNetwork, frames: np.ndarray, pose: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 from models.human.aligned_face import ARCFACE_POINTS, ARCFACE_SIDE
 from models.human.keypoints import FACE, LEFT_EYE_RIM, LIPS, NOSE_RIDGE, POINTS, RIGHT_EYE_RIM
-from pretrained.faces import COLOURS, embeddings, load_face_network
+from pretrained.faces import COLOURS, R50, R100, FaceColours, embeddings, face_network_hash, load_face_network
 from settings import ConfigError
 from tests.metrics.test_identity import SIZE, save
 
@@ -80,3 +80,16 @@ def test_the_face_of_a_frame_is_found_by_its_pose_wherever_it_is():
     np.testing.assert_allclose(found[1], found[0], atol=0.05)
     assert not found[2].any()
     assert embeddings(network, frames[:0], pose[:0]).shape == (0, 512)
+
+
+@pytest.mark.paper("VA-13")
+def test_who_has_embeddings_knows_the_network_by_its_name_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert face_network_hash("stage.identity", COLOURS) == FaceColours.sha256
+    assert face_network_hash("stage.identity", "glintr100.onnx") == R100.sha256
+    (tmp_path / "w600k_r50.onnx").write_bytes(b"other weights")
+    there = hashlib.sha256(b"other weights").hexdigest()
+    assert face_network_hash("stage.identity", "w600k_r50.onnx") == there != R50.sha256, "what is there counts"
+    assert face_network_hash("stage.identity", str(tmp_path)) == there
+    with pytest.raises(ConfigError, match=r"^stage.identity=mine.onnx: no such file.*colours is the network that"):
+        face_network_hash("stage.identity", "mine.onnx")

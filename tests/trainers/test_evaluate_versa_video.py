@@ -10,6 +10,9 @@ import pytest
 import torch
 import yaml
 
+from models.human.keypoints import FACE, NOSE
+from models.human.projection import project_joints
+from models.versa.token2pose import PoseBank, Template
 from models.versa.video.network import VersaVideo
 from preprocessing.features.run import Options, make_features
 from pretrained.faces import FaceColours
@@ -19,7 +22,7 @@ from tests.autoencoders import FACTOR, save_autoencoder
 from tests.models.filled import filled
 from tests.models.versa_videos import SMALL
 from tests.shards import Members, write_shards
-from tests.trainers.test_animate_versa import runs  # noqa: F401  (a fixture)
+from tests.trainers.test_animate_versa import CODES, runs  # noqa: F401  (a fixture)
 from trainers.evaluate import evaluate, main
 from trainers.evaluation.talks import load_talks
 from trainers.evaluation.videos import load_shots
@@ -31,6 +34,7 @@ SIZE = (32, 48)
 QUICK: dict[str, Any] = {"reader_steps": 3, "splits": ["test"], "clips": None, "seconds": 0.6, "seeds": [0]}
 ROWS = {"model", "shuffled_audio", "shuffled_blink", "source", "reconstruction", "truth"}
 SCALES = ("head", "half", "whole")
+HEAD = [NOSE, *range(14, 18), *range(FACE.start, FACE.stop)]
 
 
 def video_run(folder: Path, stage: str, shards: Path, autoencoder: Path, **options: Any) -> Path:
@@ -277,6 +281,91 @@ def test_frames_are_made_of_the_first_one_its_face_and_what_drives(run, shards, 
     stranger = replace(talk, more={**talk.more, "identity.npz": {"embedding": np.ones((10, 512), np.float16)}})
     assert (made - model.generate(shot.frames[0], stranger, whole, 0)).abs().max() > 1e-3
     assert model.seams(20) == [8, 13, 18]
+
+
+@pytest.fixture(scope="module")
+def heads(folder) -> Path:
+    """Two test clips of heads alone, without embeddings of whose they are."""
+
+    def head_alone(clip: int, members: Members) -> Members:
+        found = dict(members)
+        with np.load(io.BytesIO(found["pose.npz"])) as pose:
+            points = pose["keypoints"].copy()
+        points[:, HEAD] = np.random.default_rng(clip).uniform(0.3, 0.7, (1, len(HEAD), 2))
+        scores = np.zeros(points.shape[:2], np.float32)
+        scores[:, HEAD] = 1
+        buffer = io.BytesIO()
+        np.savez(buffer, keypoints=np.where(scores[..., None] > 0, points, -1).astype(np.float32), scores=scores)
+        return list((found | {"pose.npz": buffer.getvalue()}).items())
+
+    write_shards(
+        folder / "heads", clips=4, seconds=1.0, keys=KEYS, splits=("train", "test"), video_size=SIZE,
+        speakers=("ann", "ann", "bob", "bob"), change=head_alone,
+    )  # fmt: skip
+    return folder / "heads"
+
+
+@pytest.mark.paper("VA-16", "VA-17")
+def test_heads_alone_are_driven_by_speech_whatever_the_motion_shows(run, heads, told, runs, logged, caplog, tmp_path):  # noqa: F811
+    """Their shards do not say whose they are, either: the run's own face network does."""
+    from tests.models.test_token2pose import waving
+
+    keypoints, scores = project_joints(waving(40))
+    scores[:, HEAD] = 0
+    bank = PoseBank.build([Template(torch.arange(40) % CODES, keypoints, scores)], codes=CODES)
+    bank.save_pretrained(tmp_path / "bank")
+    output = evaluate(
+        run=str(run), data=str(heads), drive="audio", motion=str(runs["audio"]), bank=str(tmp_path / "bank"),
+        out=tmp_path / "out", **QUICK,
+    )  # fmt: skip
+    clips = {one["id"] for one in told}
+    assert len(clips) == 2
+    assert output["poses_fitted"]["model"] == dict.fromkeys(clips, "by usual proportions")
+    assert "no_bank" not in output["poses_fitted"], "the projected motion has eyes and ears"
+    assert "model, in 2 of 2 clips" in caplog.text
+    assert output["identity_by"] == {"model": str(FaceColours.source)}
+    for given in told:
+        assert (given["driving"].poses[:, FACE, 2] > 0).all()
+
+
+def test_whose_face_it_is_comes_of_the_shards_of_the_run_s_network_or_of_nobody(
+    shards, autoencoder, heads, unseen, monkeypatch, tmp_path
+):
+    from trainers.evaluate import read_options
+    from trainers.run.exports import find_export
+    from trainers.stages import EVALUATORS
+    from trainers.versa.evaluation import video_model
+
+    asked = []
+    monkeypatch.setattr(video_model, "picture_source", lambda *given: asked.append(given[7]) or 1 / 0)
+
+    def identity(run: Path, data: Path, **options: Any) -> tuple[VersaVideoModel, Any]:
+        """What the network is told of the first test clip's face."""
+        found = read_options(EVALUATORS["versa.audio_video"], {**QUICK, **options}, shards=str(data))
+        model = VersaVideoModel(find_export(run), found, "it")
+        shot = load_shots(str(data), "test", 1, 0.4, SIZE)[0]
+        [talk] = load_talks(str(data), [shot.info.id], 0.4, SIZE, "crop", model.keys[2:])
+        with pytest.raises(ZeroDivisionError):
+            model.generate(shot.frames[0], talk, video_model.Driving(), 0)
+        return model, asked[-1]
+
+    known = video_run(tmp_path / "known", "versa.audio_video", shards, autoencoder, face_network=FaceColours.sha256)
+    model, of_shards = identity(known, shards)
+    assert "identity.npz" in model.keys
+    assert model.identity_by == "identity.npz of the shards"
+    model, made = identity(known, shards, identity="colours")
+    assert "identity.npz" not in model.keys
+    assert model.identity_by == str(FaceColours.source)
+    assert torch.cosine_similarity(made, of_shards) > 0.9, "of the fitted frame, by the same network"
+    model, none = identity(known, shards, identity="off")
+    assert none is None
+    assert (model.identity_by, model.conditioned_by) == (None, None)
+    _, made = identity(known, heads)
+    assert made.shape == (1, 512)
+    assert made.any()
+    other = video_run(tmp_path / "other", "versa.audio_video", shards, autoencoder, face_network="ab" * 32)
+    with pytest.raises(ConfigError, match="identity=colours: other was trained with another face network, one whose"):
+        identity(other, shards)
 
 
 def test_a_judge_that_conditions_is_said_to_be_none():

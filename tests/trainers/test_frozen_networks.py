@@ -53,10 +53,10 @@ FROZEN: dict[str, set[str]] = {
     "versa.text_motion": {"tokenizer", "network.clip_model"},
     "versa.audio_motion": {"tokenizer", "text_motion"},
     "versa.pose_video": {"autoencoder"},
-    "versa.audio_video": {"autoencoder"},
+    "versa.audio_video": {"autoencoder", "identity"},
 }
 """What each of them says that it does not train."""
-OUTSIDE = {"network.clip_model"}
+OUTSIDE = {"network.clip_model", "identity"}
 """What stands outside of the stage's own modules."""
 
 

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from models.versa.video.network import VersaVideo
+from pretrained.faces import R100, FaceColours
 from settings import ConfigError
 from tests.autoencoders import save_autoencoder
 from tests.trainers.runs import rows
@@ -67,7 +68,8 @@ def test_an_export_and_a_checkpoint_hold_the_whole_network(kind, trained):
     named = {f"network.{name}" for name, _ in network.named_parameters()}
     assert named <= set(state["state_dict"])
     assert not [name for name in state["state_dict"] if name.startswith("latents")]
-    assert set(state["frozen"]) == {"autoencoder"}
+    assert set(state["frozen"]) == {"autoencoder", *(("identity",) if kind == "audio_video" else ())}
+    assert network.face_network == (FaceColours.sha256 if kind == "audio_video" else "")
     assert sum(len(names) for names in state["parameters"]) == len(named)
 
 
@@ -121,6 +123,11 @@ def test_other_data_and_networks_are_refused_before_anything_is_written(trained,
         (
             lambda: short("audio_video", tmp_path / "d", trained, stage={"expression": "classifier"}),
             r"reads expression\.npz, .* \(writer=expression\), or set stage\.expression=manifest",
+        ),
+        (
+            lambda: short("audio_video", tmp_path / "f", trained, stage={"identity": R100.names[0]}),
+            rf"stage\.identity=glintr100\.onnx is a network with the hash {R100.sha256[:16]}, but identity\.npz of "
+            rf"data\.shards was made by {FaceColours.sha256[:16]}: make it again",
         ),
         (lambda: short("pose_video", tmp_path / "e", trained, data={"window": 3}), r"set data\.window=4 or more"),
     ):

@@ -13,9 +13,11 @@ from models.human.expressions import EXPRESSIONS
 from models.human.keypoints import FACE
 from models.versa.video.conditions import FACE as OF_FACE
 from models.versa.video.pose_picture import draw_pose_pictures
+from pretrained.faces import COLOURS, R100, FaceColours
 from pretrained.svd import PUBLISHED
 from settings import ConfigError
 from settings.command import command
+from settings.hashes import file_hash
 from tests.autoencoders import save_autoencoder
 from tests.nested import nested
 from tests.trainers.test_resume import assert_same
@@ -24,6 +26,7 @@ from tests.trainers.video_stages import batch, of_its_own
 from trainers.fit import fit
 from trainers.plan import training_config
 from trainers.planning.measure import build_stage
+from trainers.stage.agreement import agree
 from trainers.versa.pose_video import PoseVideoStage
 from trainers.video.batch import pick
 
@@ -77,6 +80,10 @@ def test_paper_configs(kind):
     assert (stage["optimizer"]["name"], stage["optimizer"]["lr"]) == ("adamw", 1e-5)
     assert stage["reference"] == "any"
     assert paper["checkpoint"]["monitor"] == "val/rmse"
+    if kind == "audio_video":
+        assert stage["identity"] == R100.names[0], "ArcFace"
+        tiny = command(fit, ["--config", str(CONFIGS / kind / "tiny.yaml"), "data.shards=/nowhere"], prog="fit")
+        assert tiny["stage"]["identity"] == COLOURS
 
 
 @pytest.mark.paper("VA-11")
@@ -212,7 +219,8 @@ def test_all_of_the_network_is_trained(kind, made):
     one.step(faces_of(one), "train").backward()
     unread = [name for name, p in one.network.named_parameters() if p.grad is None]
     assert unread == []
-    assert one.frozen() == {"autoencoder": one.latents.sha256}
+    face = {"identity": FaceColours.sha256} if kind == "audio_video" else {}
+    assert one.frozen() == {"autoencoder": one.latents.sha256} | face
 
 
 @pytest.mark.paper("VA-15")
@@ -315,6 +323,25 @@ def test_other_sizes_than_the_first_step_s_and_no_base_are_refused(vae, base, ma
     other = next(each for each in made("audio_video").expects() if each.fact == "identity_channels")
     assert other.met(FACES)
     assert not other.met(512)
+
+
+@pytest.mark.paper("VA-13")
+def test_the_face_network_is_named_and_has_to_be_that_of_the_shards(made, tmp_path):
+    (tmp_path / "own.onnx").write_bytes(b"weights of somebody's own")
+    own = file_hash(tmp_path / "own.onnx")
+    for name, sha256 in (("colours", FaceColours.sha256), (R100.names[0], R100.sha256), (f"{tmp_path}/own.onnx", own)):
+        one = made("audio_video", identity=name)
+        assert one.frozen()["identity"] == sha256
+        one.network.save_pretrained(tmp_path / "saved")
+        assert json.loads((tmp_path / "saved" / "config.json").read_text())["face_network"] == sha256
+        with pytest.raises(ConfigError, match=rf"stage.identity={name} is a network with the hash {sha256[:16]}, but"):
+            agree(one, {"identity.network": "ab" * 32})
+        agree(one, {"identity.network": sha256})
+    with pytest.raises(ConfigError, match=r"stage.identity=.*other.onnx: no such file"):
+        made("audio_video", identity=str(tmp_path / "other.onnx"))
+    without = made("audio_video", identity=str(tmp_path / "other.onnx"), face_attention=False)
+    assert set(without.frozen()) == {"autoencoder"}
+    assert "identity.network" not in [each.fact for each in without.expects()]
 
 
 @pytest.mark.parametrize("kind", KINDS)

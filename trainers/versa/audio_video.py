@@ -5,8 +5,10 @@ from typing import Annotated, Final
 import torch
 
 from models.versa.video.network import VersaVideo
+from pretrained.faces import COLOURS, face_network_hash
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Fraction, NonNegative
+from trainers.stage.agreement import Expected, made_by
 from trainers.stage.base import build_network
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
@@ -34,6 +36,9 @@ class AudioVideoStage(VersaVideoStage):
             false is the ablation: the same training without the face (ours).
         base: run folder, saved network or hub name of a versa.pose_video.
         autoencoder: as the first step's.
+        identity: face network that made identity.npz of the shards: "colours", a file of ArcFace's format, a folder
+            that holds one, or a hub name. Training reads its embeddings alone, so that the name of a published file
+            will do without the file; `animate` takes it from there.
         expression: "manifest" takes the label of each clip, `expression` in its manifest's `extra`, "classifier" that
             of each frame, of expression.npz; what has none is trained without.
         reference: the picture is any frame of the window (VA-15), or the first of those that are generated.
@@ -56,9 +61,10 @@ class AudioVideoStage(VersaVideoStage):
     def __init__(
         self,
         *,
-        network: Annotated[dict, Section(VersaVideo, given=("autoencoder", "latent_scale"))] = DEFAULTS,
+        network: Annotated[dict, Section(VersaVideo, given=("autoencoder", "latent_scale", "face_network"))] = DEFAULTS,
         base: str | None = None,
         autoencoder: str | None = None,
+        identity: str = COLOURS,
         expression: Expression = "manifest",
         reference: Reference = "any",
         drop_reference: Fraction = 0.1,
@@ -95,3 +101,17 @@ class AudioVideoStage(VersaVideoStage):
             build_on(built, base, BASE, autoencoder, own=OWN, taken=lambda _, parameter: id(parameter) not in added)
         elif torch.get_default_device().type != "meta":  # a plan does without
             raise ConfigError(f"stage.base is needed: the run folder of a {BASE}, or its saved network")
+        self.identity = identity
+        if built.face_attention and torch.get_default_device().type != "meta":  # a plan opens no file
+            built.use_face_network(face_network_hash("stage.identity", identity))
+
+    def expects(self) -> list[Expected]:
+        """Also embeddings of the face network that is named."""
+        known = self.network.face_network
+        named = [made_by("identity.npz", known, f"stage.identity={self.identity}")] if known else []
+        return [*super().expects(), *named]
+
+    def frozen(self) -> dict[str, str]:
+        """Also the face network, by the option that names it."""
+        known = self.network.face_network
+        return super().frozen() | ({"identity": known} if known else {})

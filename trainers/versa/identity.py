@@ -10,6 +10,7 @@ from torch import Tensor
 from datamodules.clips import read_clips
 from datamodules.media.files import MediaError
 from datamodules.shards.index import Index, IndexFileError
+from models.versa.video.network import VersaVideo
 from pretrained.exports import Export
 from pretrained.faces import COLOURS, FaceColours, FaceNetwork, embeddings, load_face_network
 from pretrained.hashes import short
@@ -19,37 +20,39 @@ OFF: Final = "off"
 """Stands in the place of a face network for none."""
 
 
-def face_network_of(export: Export, given: str | None, channels: int) -> FaceNetwork:
+def face_network_of(export: Export, video: VersaVideo, given: str | None) -> FaceNetwork:
     """The face network that a video network was trained with, by name.
 
     Args:
-        export: the video network.
-        given: name of the face network; None is the one that needs no weights.
-        channels: of its embeddings, as the video network wants them.
+        export: the video network as it is saved; its run says what the face network was called (`stage.identity`).
+        video: the same, loaded; it knows the hash.
+        given: name of the face network; None is as the run says, where it says nothing the one that needs no weights.
 
     Raises:
-        ConfigError: it is not there, has other channels, or is another than the one that the shards were made with, as
-            far as they are where the run says.
+        ConfigError: it is not there, has other channels, or is another than the one that the video network, or the
+            shards of a run that does not name it, were made with.
     """
-    network = load_face_network("identity", given or COLOURS)
-    trained = trained_with(export.settings.get("data", {}))
+    name = given or export.settings.get("stage", {}).get("identity") or COLOURS
+    instead = (
+        "give identity=FILE, the network that `python -m preprocessing.features writer=identity` was told, or "
+        f"identity={OFF}"
+    )
+    network = load_face_network("identity", name, instead)
+    trained = video.face_network or trained_with(export.settings.get("data", {}))
+    channels = video.face_tokens.identity_channels
     if network.channels != channels or trained not in (None, network.sha256):
         said = f"one of {channels} channels" if trained is None else f"one whose hash begins with {short(trained)}"
         if trained == FaceColours.sha256:
             said = COLOURS
-        raise ConfigError(
-            f"identity={given or COLOURS}: {export.name} was trained with another face network, {said}: give "
-            "identity=FILE, the network that `python -m preprocessing.features writer=identity` was told, or "
-            f"identity={OFF}"
-        )
+        raise ConfigError(f"identity={name}: {export.name} was trained with another face network, {said}: {instead}")
     return network
 
 
 def trained_with(data: Mapping[str, Any]) -> str | None:
-    """SHA-256 of the face network that made identity.npz of a run's shards; None where they are not there any more.
+    """SHA-256 of the face network that made identity.npz of shards; None where it or they are not there.
 
     Args:
-        data: that section of the run's config.
+        data: that section of a run's config.
     """
     try:
         index = Index.load(data["shards"])

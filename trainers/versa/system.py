@@ -68,8 +68,8 @@ class VersaVideoOptions(FaceGuidance, Acted, Driven, Rendered, Layers, Person, S
         motion: the network of versa.audio_motion or versa.text_motion that makes poses of text and speech, where no
             driving poses are given (a run folder, saved network or hub name).
         identity: what tells whose face the picture shows: "colours", which needs no weights, a file of ArcFace's
-            format, a folder that holds one or a hub name, as preprocessing was told; left out, "colours"; "off" leaves
-            it to the picture.
+            format, a folder that holds one or a hub name, as preprocessing was told; left out, as the run says
+            (`stage.identity`), else "colours"; "off" leaves it to the picture.
         expression: label of the face, such as happy, or "0-2 s: happy" for a span; may be given several times; left
             out, the network's choice.
         blink: height of the eyes over their width, some 0.3 open and less than 0.15 shut, or "1-1.2 s: 0.05" for a
@@ -96,6 +96,9 @@ class VersaVideoFigureOptions(Remade, FaceGuidance, Beside, OfVideos, EvaluateOp
         motions: others of that stage, each for a row of its own, such as ablations: {name: run}.
         bank: a token2pose bank, for drive=audio; there is a row without it then, too.
         tokenizer: the motion tokenizer, where it is not where the run of `motion` says.
+        identity: what tells whose face the first frame shows, as in `animate`; left out, identity.npz of the shards
+            where the network's own face network made it, else that network as the run names it; "off" leaves it to the
+            frame.
         guidance_pose: weight of guidance by the poses, 1 is none; left out, the network's own.
         overlap: frames that a window shares with the one before; left out, a quarter of the window.
     """
@@ -105,6 +108,7 @@ class VersaVideoFigureOptions(Remade, FaceGuidance, Beside, OfVideos, EvaluateOp
     motions: dict[str, str] = field(default_factory=dict)
     bank: str | None = None
     tokenizer: str | None = None
+    identity: str | None = None
     guidance_pose: NonNegative | None = None
     overlap: Count | None = None
 

@@ -148,7 +148,7 @@ class VersaVideoAnimator(LatentAnimator):
         """Embedding (1, A) of the face, and what made it."""
         if not self.network.face_attention or options.identity == OFF:
             return None, None
-        network = face_network_of(self.export, options.identity, self.network.face_tokens.identity_channels)
+        network = face_network_of(self.export, self.network, options.identity)
         return identity_of(network, picture, person, str(options.image)), str(network.source)
 
     def _poses(

@@ -17,6 +17,7 @@ from trainers.video.stage import LatentStage, Told
 FACE: Final = (
     "identity_channels", "identity_tokens", "expressions", "audio_layers", "audio_channels", "audio_context",
     "audio_tokens", "audio_width", "guidance_identity", "guidance_audio", "guidance_expression", "guidance_blink",
+    "face_network",
 )  # fmt: skip
 """Options of the network that attention to the face alone reads."""
 Expression = Literal["manifest", "classifier"]

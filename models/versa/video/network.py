@@ -76,6 +76,7 @@ class VersaVideo(
         window: frames of a training window (VA-15).
         fps: frames a second that it was trained at.
         autoencoder: SHA-256 of the autoencoder whose latents it knows.
+        face_network: SHA-256 of the face network whose embeddings it knows.
 
     Raises:
         ValueError: sizes that do not go together.
@@ -123,11 +124,13 @@ class VersaVideo(
         window: Count = 16,
         fps: Fps = 25.0,
         autoencoder: str = "",
+        face_network: str = "",
     ):
         super().__init__()
         _check(channels, head_channels, pose_channels, downscaling, expressions, motion_bucket)
         self.latent_channels, self.latent_scale, self.downscaling = latent_channels, latent_scale, downscaling
         self.head, self.window, self.fps, self.autoencoder = head, window, fps, autoencoder
+        self.face_network = face_network
         self.audio_context, self.face_attention, self.expressions = audio_context, face_attention, tuple(expressions)
         self.motion_bucket, self.noise_augmentation = motion_bucket, noise_augmentation
         self.sampling_steps = sampling_steps
@@ -161,6 +164,11 @@ class VersaVideo(
     def enable_gradient_checkpointing(self) -> None:
         """Recompute the activations of all layers in the backward pass, to save memory."""
         self.denoiser.recompute = True
+
+    def use_face_network(self, sha256: str) -> None:
+        """Remember whose embeddings of faces it learns, by the SHA-256 of the weights."""
+        self.face_network = sha256
+        self._hub_mixin_config |= {"face_network": sha256}  # saved as config.json
 
     def expression(self, label: str) -> int:
         """Number of a label. Raises ValueError for one that it does not know; names those it does."""

@@ -12,8 +12,10 @@ from models.versa.video.conditions import UNKNOWN
 from models.versa.video.generate import generate_latents
 from models.video.latents import decode_pieces
 from pretrained.exports import Export
+from pretrained.faces import FaceNetwork, embeddings
 from settings import ConfigError
 from trainers.evaluation.talks import IMAGE, PICTURE, SPEECH, Talk, heard
+from trainers.versa.identity import OFF, face_network_of, trained_with
 from trainers.versa.system import Drive, VersaVideoFigureOptions
 from trainers.versa.video_animation import VersaVideoAnimator
 from trainers.versa.video_batch import EXPRESSION
@@ -49,8 +51,13 @@ class VersaVideoModel:
         name: what it is called in messages.
         drive: what drives it; None is what it was trained for.
 
+    Attributes:
+        face_network: that embeds the first frame's face; None where identity.npz of the shards has it, or nothing does.
+        conditioned_by: SHA-256 of the network that says whose face it is; None where none does.
+
     Raises:
-        ConfigError: its autoencoder is not there, windows cannot be chained so, or it hears no speech that shall drive.
+        ConfigError: its autoencoder or face network is not there, windows cannot be chained so, or it hears no speech
+            that shall drive.
     """
 
     def __init__(self, export: Export, options: VersaVideoFigureOptions, name: str, drive: Drive | None = None):
@@ -61,6 +68,7 @@ class VersaVideoModel:
         if self.drive == "speech_only" and not self.attends:
             raise ConfigError(f"drive=speech_only: {name} ({export.stage}) hears no speech")
         self.latents = self.animator.latents(options.autoencoder)
+        self.face_network, self.conditioned_by = self._faces(export)
         self.size, self.fit = trained_at(export.settings.get("data", {}), options.shards)
         try:
             self.seams(self.network.window + 1)
@@ -83,10 +91,17 @@ class VersaVideoModel:
         wanted = {
             SPEECH: self.listens or self.drive == "audio",
             IMAGE: bool(self.network.image_channels),
-            (IDENTITY,): self.attends,
+            (IDENTITY,): self.conditioned_by is not None and self.face_network is None,
             (FACE,): self.looks,
         }
         return (*PICTURE, *(key for keys, there in wanted.items() if there for key in keys))
+
+    @property
+    def identity_by(self) -> str | None:
+        """What says whose face it is, in words."""
+        if self.conditioned_by is None:
+            return None
+        return "identity.npz of the shards" if self.face_network is None else str(self.face_network.source)
 
     def hear(self, talk: Talk) -> np.ndarray:
         """Speech features of a clip's frames (F, L, A) as the network reads them.
@@ -119,7 +134,7 @@ class VersaVideoModel:
             driving.poses,
             None if driving.features is None else torch.from_numpy(driving.features),
             None if talk.image is None else torch.from_numpy(talk.image)[None],
-            torch.from_numpy(talk.more[IDENTITY]["embedding"][:1].astype(np.float32)) if self.attends else None,
+            self._identity(first, talk),
             self._label(driving.expression, talk),
             driving.blink,
         )
@@ -135,6 +150,26 @@ class VersaVideoModel:
         in_time = (piece[0].transpose(0, 1) for piece in pieces)
         size = (first.shape[1], first.shape[2])
         return torch.cat([part.float().cpu() for part in decode_pieces(self.latents.network, in_time, size)])
+
+    def _faces(self, export: Export) -> tuple[FaceNetwork | None, str | None]:
+        """What embeds faces where the shards do not say whose they are, and what says it."""
+        asked, known = self.options.identity, self.network.face_network
+        if not self.attends or asked == OFF:
+            return None, None
+        held = trained_with({"shards": self.options.shards})
+        if asked is None and held is not None and known in ("", held):
+            return None, held
+        network = face_network_of(export, self.network, asked)
+        return network, network.sha256
+
+    def _identity(self, first: Tensor, talk: Talk) -> Tensor | None:
+        """Embedding (1, A) of the face in a clip's first frame; zeros where no whole face is seen."""
+        if self.conditioned_by is None:
+            return None
+        if self.face_network is None:
+            return torch.from_numpy(talk.more[IDENTITY]["embedding"][:1].astype(np.float32))
+        frame = first.permute(1, 2, 0).contiguous().numpy()
+        return torch.from_numpy(embeddings(self.face_network, frame[None], talk.pose[:1]))
 
     def _label(self, label: str | None, talk: Talk) -> np.ndarray | None:
         if label is None or not self.attends:

@@ -31,7 +31,6 @@ from trainers.versa.evaluation.made_poses import MadePoses
 from trainers.versa.evaluation.video_model import VersaVideoModel
 from trainers.versa.evaluation.video_paper import DIFFERENT, PAPER, PAPER_SOURCE, TITLES
 from trainers.versa.evaluation.video_rows import LABELS, Rows, verdicts_of
-from trainers.versa.identity import trained_with
 from trainers.versa.system import VersaVideoFigureOptions
 
 logger = get_logger(__name__)
@@ -65,8 +64,8 @@ def measure_videos(export: Export, options: VersaVideoFigureOptions, folder: Pat
     )
     eyes, judge = _readers(options, model)
     judges = judges_of(yardsticks.pretrained.networks.get("arcface"), judge)
-    conditioned = trained_with({"shards": options.shards})
-    for name in conditions(judges, conditioned):
+    conditioning = {name for one in models.values() for name in conditions(judges, one.conditioned_by)}
+    for name in sorted(conditioning):
         logger.warning("%s is taken by the network that the videos are conditioned on, so it proves no likeness", name)
     read = tuple(dict.fromkeys([key for key in keys if key not in PICTURE] + (list(SPEECH) if heard else [])))
     about = yardsticks.figures | BodyFigures(eyes, judges, lambda *clip: clip[-1].pose).figures
@@ -84,8 +83,9 @@ def measure_videos(export: Export, options: VersaVideoFigureOptions, folder: Pat
         "drive": model.drive,
         "checkpoint": best_checkpoint(export),
         "judged_by": {name: {"network": str(one.source), "conditions": False} for name, one in judges.items()}
-        | {name: {"network": str(judges[name].source), "conditions": True} for name in conditions(judges, conditioned)},
-        **({} if made is None else {"poses_by": made.used}),
+        | {name: {"network": str(judges[name].source), "conditions": True} for name in conditioning},
+        "identity_by": {name: one.identity_by for name, one in models.items()},
+        **({} if made is None else {"poses_by": made.used, "poses_fitted": made.guessed}),
         "figures": meanings(about),
         "splits": results,
         "paper": {"source": PAPER_SOURCE, "rows": PAPER, "titles": TITLES, "note": DIFFERENT},
