@@ -17,9 +17,10 @@ _EYES, _EARS = (14, 15), (16, 17)
 _HEAD: Final = (NOSE, *_EYES, *_EARS)
 _FACE: Final = tuple(range(FACE.start, FACE.stop))
 _WHOLE: Final = 60  # points of a face that tell how high it is
-# Of an adult who looks at the camera (ours). In distances of the ears: how far a face's points lie from their middle,
-# its height from brows to chin; in heights of the body: a hand from the wrist to the middle knuckle.
-_SPREAD, _FACE_HEIGHT, _PALM = 0.35, 0.9, 0.055
+# Of adults who look at the camera, as MediaPipe finds them (ours). In distances of the ears: how far a face's points
+# lie from their middle, its height from brows to chin, eyes from each other, the nose from the middle of the shoulders.
+# In heights of the body: a hand from the wrist to the middle knuckle.
+_SPREAD, _FACE_HEIGHT, _EYES_APART, _NOSE_ABOVE, _PALM = 0.42, 1.2, 0.54, 1.5, 0.055
 
 
 class Placed(NamedTuple):
@@ -82,10 +83,11 @@ def measures(keypoints: Tensor, scores: Tensor) -> Tensor:
 
 @cache
 def usual() -> Tensor:
-    """(18,) the same of an adult, in metres: the stated skeleton as it is projected, with a face and hands."""
+    """(18,) the same of an adult, in metres: the stated skeleton as it is projected, with a head and hands."""
     found = measures(*project_joints(REST_JOINTS[None]))
-    face = len(BONES)
-    found[face] = _SPREAD * found[-1]
+    ears, face = found[-1], len(BONES)
+    found[BONES.index((NECK, NOSE))] = _NOSE_ABOVE * ears
+    found[face], found[-2] = _SPREAD * ears, _EYES_APART * ears
     found[face + 1 : face + 3] = _PALM * HEIGHT
     return found
 

@@ -165,7 +165,7 @@ class VersaVideo(
         """Recompute the activations of all layers in the backward pass, to save memory."""
         self.denoiser.recompute = True
 
-    def use_face_network(self, sha256: str) -> None:
+    def use_face_network(self: Any, sha256: str) -> None:
         """Remember whose embeddings of faces it learns, by the SHA-256 of the weights."""
         self.face_network = sha256
         self._hub_mixin_config |= {"face_network": sha256}  # saved as config.json
