@@ -5,25 +5,10 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from datamodules.media.hearing import librosa
 from metrics.points import as_pose, in_frame_heights, visible
 from models.human.keypoints import BODY, HANDS
 
 _MOVING = [*range(BODY.start, BODY.stop), *range(HANDS.start, HANDS.stop)]
-_HOP = 160  # 10 ms: onsets are placed more finely than video frames
-
-
-def audio_onsets(audio: np.ndarray, sample_rate: int = 16_000) -> np.ndarray:
-    """Times of speech onsets in seconds: librosa's peaks of the onset strength, at 10 ms steps.
-
-    Args:
-        audio: (N,) in [-1, 1].
-        sample_rate: of the audio.
-    """
-
-    if not np.any(audio):
-        return np.zeros(0)
-    return librosa().onset.onset_detect(y=np.asarray(audio, np.float32), sr=sample_rate, hop_length=_HOP, units="time")
 
 
 def motion_beats(
@@ -69,8 +54,8 @@ class BeatAlignmentScore(Metric):
     """Beat Alignment Score of AIST++ with speech onsets for music beats (PH-20), mean over clips.
 
     BAS = 1 / |B| sum_{b in B} exp(-min_{o in O} (b - o)^2 / (2 sigma^2)), B the kinematic beats (`motion_beats`), O the
-    audio onsets (`audio_onsets`). A clip without beats or onsets scores 0. Speech has several onsets a second, so beats
-    at random times score well above 0: the figure says something only beside the truth's own.
+    audio onsets (`datamodules.media.hearing.audio_onsets`). A clip without beats or onsets scores 0. Speech has several
+    onsets a second, so beats at random times score well above 0: the figure says something only beside the truth's own.
 
     Args:
         sigma: seconds (AIST++: 3 frames at 60 fps).

@@ -9,56 +9,10 @@ from torch import Tensor, nn
 from metrics.frames import as_bytes
 from metrics.frechet import FrechetDistance
 from metrics.kernel import KernelDistance
-from metrics.sources import Sourced, source_of, yardstick
-from pretrained.weights import Published, WeightsSource, advice, find_file
-from settings import ConfigError
+from metrics.sources import Sourced, source_of
+from pretrained.i3d import I3D
 
-I3D_FILE: Final = Published(
-    "I3D of Kinetics-400",
-    ("i3d_torchscript.pt",),
-    "bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
-    "StyleGAN-V, https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
-)
-FEATURES: Final = 400
 WINDOW: Final = 16
-
-
-class I3D(nn.Module):
-    """StyleGAN-V's TorchScript of the FVD's I3D: uint8 videos (N, T, 3, H, W) to its 400 logits (N, 400).
-
-    The file scales to [-1, 1] and resizes to 224 x 224 by itself.
-
-    Args:
-        weights: the file, a folder that holds it, or a hub name.
-
-    Raises:
-        ConfigError: no such file, or no TorchScript.
-    """
-
-    features = FEATURES
-    source: WeightsSource
-
-    def __init__(self, weights: str | Path) -> None:
-        super().__init__()
-        path, source = find_file(weights, I3D_FILE)
-        try:
-            self.detector = torch.jit.load(str(path), map_location="cpu")
-        except (RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"{path} is no TorchScript ({str(error).splitlines()[0]}); {advice((I3D_FILE,))}"
-            ) from None
-        yardstick(self, source)
-
-    def forward(self, videos: Tensor) -> Tensor:
-        features = self.detector(
-            videos.transpose(1, 2).float().contiguous(), rescale=True, resize=True, return_features=True
-        )
-        if tuple(features.shape) != (len(videos), FEATURES):
-            raise ConfigError(
-                f"{self.source.file} gives features {tuple(features.shape)} where I3D gives "
-                f"({len(videos)}, {FEATURES}); {advice((I3D_FILE,))}"
-            )
-        return features
 
 
 class _OverWindows(Sourced):

@@ -6,6 +6,7 @@
     hashes    tensors_hash, check_same           what tells one network from another, and refuses the other
     frozen    freeze, Frozen                     what a stage uses and does not train, and keeps out of its checkpoints
     vgg       vgg_features                       VGG-19 of the perceptual loss
+    inception, i3d                               the networks of FID and FVD
     speech    load_speech_model                  wav2vec 2.0, WavLM and HuBERT
     clip      clip_hash                          CLIP's text network
 

@@ -1,4 +1,4 @@
-"""librosa, loaded so that several processes may do it at once."""
+"""What librosa hears in sound, and librosa itself, loaded so that several processes may do it at once."""
 
 import os
 import tempfile
@@ -6,6 +6,23 @@ import warnings
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Final
+
+import numpy as np
+
+_HOP: Final = 160  # 10 ms: onsets are placed more finely than video frames
+
+
+def audio_onsets(audio: np.ndarray, sample_rate: int = 16_000) -> np.ndarray:
+    """Times of speech onsets in seconds: librosa's peaks of the onset strength, at 10 ms steps (PH-20).
+
+    Args:
+        audio: (N,) in [-1, 1].
+        sample_rate: of the audio.
+    """
+    if not np.any(audio):
+        return np.zeros(0)
+    return librosa().onset.onset_detect(y=np.asarray(audio, np.float32), sr=sample_rate, hop_length=_HOP, units="time")
 
 
 @cache
@@ -26,7 +43,6 @@ def librosa() -> ModuleType:
     with FileLock(folder / "lock"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the shortness of what is analysed here
         import librosa as package
-        import numpy as np
 
         # Each part is compiled when it is first touched: touch all that the project uses.
         sound = np.sin(np.arange(32_000, dtype=np.float32) ** 1.2) * (np.arange(32_000) % 8_000 < 2_000)

@@ -1,11 +1,14 @@
-"""Several processes may load librosa for the first time at once."""
+"""Onsets are where sound starts, and several processes may load librosa for the first time at once."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from datamodules.media.hearing import audio_onsets
 
 CODE = """
 import numpy as np
@@ -14,6 +17,23 @@ strength = librosa().onset.onset_strength(y=np.random.default_rng(0).normal(size
 tempo, beats = librosa().beat.beat_track(onset_envelope=strength, sr=16000)
 print(len(beats), __import__("os").environ["NUMBA_CACHE_DIR"])
 """
+
+
+def clicks(times: np.ndarray, seconds: float = 8.0) -> np.ndarray:
+    audio = np.zeros(int(seconds * 16_000), np.float32)
+    tone = np.sin(np.arange(1600) * 0.3) * np.exp(-np.arange(1600) / 300)
+    for time in times:
+        start = int(time * 16_000)
+        audio[start : start + 1600] += 0.8 * tone[: len(audio) - start]
+    return audio
+
+
+def test_onsets_are_where_the_sound_starts() -> None:
+    times = np.arange(0.5, 7.5, 0.5)
+    found = audio_onsets(clicks(times))
+    assert len(found) == len(times)
+    assert np.abs(found - times).max() < 0.05
+    assert len(audio_onsets(np.zeros(16_000, np.float32))) == 0
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from metrics import BeatAlignmentScore
-from metrics.beats import audio_onsets, beat_alignment, motion_beats
+from metrics.beats import beat_alignment, motion_beats
 
 FPS = 25.0
 
@@ -21,29 +21,12 @@ def swinging(period: float, seconds: float = 8.0, start: float = 0.0) -> torch.T
     return pose
 
 
-def clicks(times: np.ndarray, seconds: float = 8.0) -> np.ndarray:
-    audio = np.zeros(int(seconds * 16_000), np.float32)
-    tone = np.sin(np.arange(1600) * 0.3) * np.exp(-np.arange(1600) / 300)
-    for time in times:
-        start = int(time * 16_000)
-        audio[start : start + 1600] += 0.8 * tone[: len(audio) - start]
-    return audio
-
-
 def test_motion_beats_are_where_the_figure_turns():
     beats = motion_beats(swinging(1.0, start=0.25), FPS)
     expected = np.arange(0.25, 8, 0.5)
     inside = expected[(expected > 0.2) & (expected < 7.8)]
     assert len(beats) == pytest.approx(len(inside), abs=1)
     assert max(np.abs(beats[:, None] - inside).min(1)) <= 0.5 / FPS + 1e-9
-
-
-def test_onsets_are_where_the_sound_starts():
-    times = np.arange(0.5, 7.5, 0.5)
-    found = audio_onsets(clicks(times))
-    assert len(found) == len(times)
-    assert np.abs(found - times).max() < 0.05
-    assert len(audio_onsets(np.zeros(16_000, np.float32))) == 0
 
 
 @pytest.mark.paper("PH-20")

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from metrics import FID
-from metrics.fid import Inception
+from pretrained.inception import Inception
 from settings import ConfigError
 
 

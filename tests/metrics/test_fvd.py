@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from metrics import FVD, I3DFID, KVD, FrechetDistance, KernelDistance
-from metrics.fvd import I3D
+from pretrained.i3d import I3D
 from settings import ConfigError
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from datamodules.clip import ClipInfo
 from datamodules.clips import read_clips
+from datamodules.media.hearing import audio_onsets
 from datamodules.shards.index import Index
 from settings import ConfigError
 from trainers.evaluation.options import EvaluateOptions
@@ -68,8 +69,6 @@ def load_clips(
         seconds: only the first seconds of each clip; None is all.
         hear: takes what a model listens to out of a clip's speech.npz; hand-crafted features where left out.
     """
-    from metrics.beats import audio_onsets
-
     clips = []
     for info, values in read_clips(shards, KEYS, where={"id": ids_of(Index.load(shards), split, KEYS, limit)}):
         frames = info.frames if seconds is None else min(info.frames, round(seconds * info.fps))

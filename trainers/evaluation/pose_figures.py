@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from datamodules.media.hearing import audio_onsets
 from models.human.autoencoder import PoseAutoencoder
 from trainers.evaluation.clips import EvaluationClip, visible
 from trainers.evaluation.comparison import Figure
@@ -93,8 +94,6 @@ def measure_talks(
         talks: the clips, with their sound.
         encoder: the pose autoencoder of FGD and Diversity.
     """
-    from metrics.beats import audio_onsets
-
     clips = [
         EvaluationClip(talk.info, true, np.zeros((0, 0)), audio_onsets(talk.sound))
         for talk, true in zip(talks, truth, strict=True)

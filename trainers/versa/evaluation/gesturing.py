@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 import torch
 
+from datamodules.media.hearing import audio_onsets
 from datamodules.shards.index import Index
 from models.human.motion import FPS, recover_joints
 from models.human.projection import project_joints
@@ -183,7 +184,6 @@ def measure(motions: Sequence[np.ndarray], acts: Sequence[Act]) -> dict[str, flo
     """Figures of one answer: motions (M, 263), one for each clip of somebody who speaks."""
     from metrics import BeatAlignmentScore
     from metrics.actions import strokes
-    from metrics.beats import audio_onsets
 
     score, true_score = PerClip(BeatAlignmentScore()), PerClip(BeatAlignmentScore())
     speeds, hits, counts = [], [], []
