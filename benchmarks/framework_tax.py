@@ -13,7 +13,6 @@ time stands beside it, since on a busy machine wall time measures the neighbours
 import statistics
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
@@ -22,9 +21,8 @@ from torch.utils.data import DataLoader, IterableDataset
 
 from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
+from benchmarks.training import train
 from datamodules.batch import Batch
-from settings import build
-from trainers.fit import fit
 from trainers.mmgt.smga import SMGAStage
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stages import DATAMODULES, STAGES
@@ -182,19 +180,13 @@ def measure(name: str, blocks: int) -> dict[str, Any]:
     """Milliseconds a step of both, and the tax, of one case."""
     options, size, block = CASES[name]
     with tempfile.TemporaryDirectory() as folder:
-        config = {
-            "stage": {"name": "taxed", "block": block, **options},
-            "data": {"name": "one batch", "size": size, "window": options["window"]},
-            "trainer": {
-                "max_steps": block * (blocks + 2),
-                "accelerator": "cpu",
-                "log_every_n_steps": block,
-                "limit_val_batches": 0,
-            },
-            "checkpoint": {"every_n_steps": 10**9},
-            "run": Path(folder) / "run",
-        }
-        build(config, fit)
+        train(
+            "stage=taxed", f"stage.block={block}", *(f"stage.{name}={value}" for name, value in options.items()),
+            "data=one batch", f"data.size={size}", f"data.window={options['window']}",
+            f"trainer.max_steps={block * (blocks + 2)}", "trainer.accelerator=cpu",
+            f"trainer.log_every_n_steps={block}", "trainer.limit_val_batches=0",
+            "checkpoint.every_n_steps=1000000000", f"run={folder}/run",
+        )  # fmt: skip
     stage = Taxed.latest
     return {
         "model": name,

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from benchmarks import implicit_motion, mamba
 from benchmarks.gpu_rows import Options, Row, run, seconds, steady_seconds, wait
 from benchmarks.ranks import smga, train
-from cospeech import shipped
 from models.mmgt import SMGA
 from trainers.plan import plan, training_config
 from trainers.planning.gpus import GPUS, named
@@ -237,8 +236,7 @@ def _stage_row(
         more += ["data.batch_size=2"]
     elif name == "implicit_motion.base":
         more += [f"stage.vgg_weights={vgg}"]
-    file = shipped.folder("configs") / place / ("tiny.yaml" if options.tiny else "paper.yaml")
-    config = training_config(str(file), more)
+    config = training_config(f"{place}/{'tiny' if options.tiny else 'paper'}", more)
     if options.on_gpu:
         torch.cuda.reset_peak_memory_stats()
     trained = Trained(config, options.device)
@@ -264,11 +262,9 @@ def implicit_motion_part(options: Options) -> Iterator[Row]:
     """IM-20: a second of video from pictures, and from speech."""
     if options.tiny:
         base, diffusion = (
-            STAGES.build(training_config(str(shipped.folder("configs") / "implicit_motion" / name / "tiny.yaml"), [])[
-                "stage"
-            ]).network.to(options.device).eval()
+            STAGES.build(training_config(f"implicit_motion/{name}/tiny", [])["stage"]).network.to(options.device).eval()
             for name in ("base", "motion")
-        )  # fmt: skip
+        )
     else:
         base, diffusion = implicit_motion.networks(None, None, options.device)
     for half in (False, True):

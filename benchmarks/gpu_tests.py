@@ -20,7 +20,7 @@ CHOSEN: Final = {
 
 def tests_part(options: Options) -> Iterator[Row]:
     """Which tests fail here; their tracebacks are in the log."""
-    chosen = {"need a GPU": ["tests/models/test_mamba.py", "-m", "gpu"]} if options.tiny else CHOSEN
+    chosen = {"need a GPU": ["tests/models/test_fused_scan.py", "-m", "gpu"]} if options.tiny else CHOSEN
     for name, words in chosen.items():
         yield name, partial(_run, words)
 

@@ -13,18 +13,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from benchmarks import training
 from benchmarks.gpu_rows import Options, Row, run
 from benchmarks.ranks import ROOT
-from cospeech import shipped
 from preprocessing.features.run import Options as FeatureOptions
 from preprocessing.features.run import make_features
-from settings import build
-from settings.load import load
-from trainers.fit import fit
 from trainers.stage.base import SampleGenerator, Stage
 from trainers.tracking.metrics_csv import read_metrics
 
-CONFIGS: Final = shipped.folder("configs")
 CHAIN: Final = {
     "mmgt/smga": ("talking", ("stage.network.dropout=0",)),
     "human/pose_autoencoder": ("talking", ()),
@@ -82,10 +78,10 @@ def train(place: str, out: Path, device: str, steps: int, *words: str) -> Path:
         "checkpoint.monitor=null", f"checkpoint.every_n_steps={steps // 2}", "samples.count=0", "data.batch_size=4",
         "ema.decay=0.9",
     ]  # fmt: skip
-    values, _ = load(str(CONFIGS / place / "tiny.yaml"), [*common, *words], fit)
     if device == "gpu":
         torch.cuda.reset_peak_memory_stats()
-    return build(values, fit)
+    training.train("--config", f"{place}/tiny", *common, *words)
+    return out
 
 
 def losses(folder: Path) -> list[float]:
@@ -189,7 +185,7 @@ def _portrait(out: Path, shards: Path, options: Options) -> dict[str, Any]:
     ]  # fmt: skip
     process = subprocess.Popen(
         [
-            sys.executable, "-m", "trainers.fit", "--config", str(CONFIGS / "implicit_motion/base/tiny.yaml"),
+            sys.executable, "-m", "trainers.fit", "--config", "implicit_motion/base/tiny",
             f"data.shards={shards}", f"run={out}", f"data.video_size=[{size},{size}]",
             f"stage.network.image_size={size}",
             *([] if options.tiny else larger), f"data.workers={0 if options.tiny else 12}",

@@ -22,10 +22,8 @@ from models.implicit_motion import ImplicitMotion
 from models.implicit_motion.base import SourceFeatures
 from models.implicit_motion.generate import generate
 from models.implicit_motion.motion import MotionDiffusion
-from pretrained.exports import load_network
 from trainers.animation.frames import half_precision
 from trainers.animation.options import Frames
-from trainers.run.exports import find_export
 
 FPS = 25
 PAPER = {"image to image": 1.322, "audio to video": 1.515}
@@ -80,8 +78,8 @@ def measure(
 
 def networks(base: str | None, motion: str | None, device: torch.device) -> tuple[ImplicitMotion, MotionDiffusion]:
     """Trained networks, or random ones of the papers' sizes, which are the constructors' defaults."""
-    output = load_network(ImplicitMotion, find_export(base)) if base else ImplicitMotion()
-    diffusion = load_network(MotionDiffusion, find_export(motion)) if motion else MotionDiffusion()
+    output = ImplicitMotion.from_pretrained(base, strict=True) if base else ImplicitMotion()
+    diffusion = MotionDiffusion.from_pretrained(motion, strict=True) if motion else MotionDiffusion()
     return output.to(device).eval(), diffusion.to(device).eval()
 
 

@@ -1,6 +1,6 @@
 """Kills a training over and over and compares what it computes with a training that nobody killed.
 
-`python -m benchmarks.soak [kills=50] [strategies=auto,ddp,deepspeed_2] [seed=0]`
+    python -m benchmarks.soak [kills=50] [strategies=auto,ddp,deepspeed_2] [seed=0]
 
 A kill is a `kill -9` of one rank or of all at a random moment; every other one waits until a checkpoint is being
 written. The run is started again each time until it is through. Its loss at every step number has to be the unbroken
@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -19,9 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import Parser
 from benchmarks.machine import describe, write_result
-from settings import build, command
-from settings.ranges import Count, Seed
 from trainers.run.checkpoints import newest_whole, read_state
 from trainers.tracking.metrics_csv import read_metrics
 
@@ -96,7 +96,7 @@ class Run:
         return status
 
 
-def soak(kills: int, strategy: str, folder: Path, seed: Seed = 0) -> dict[str, Any]:
+def soak(kills: int, strategy: str, folder: Path, seed: int = 0) -> dict[str, Any]:
     """Kill a run so many times; what came of it.
 
     Args:
@@ -126,7 +126,7 @@ def soak(kills: int, strategy: str, folder: Path, seed: Seed = 0) -> dict[str, A
             raise RuntimeError(f"went on from step {from_step}, but the newest whole checkpoint is {newest}")
         if reached:
             recomputed.append(max(0, reached - from_step))
-        if not alive or done == kills:
+        if not alive or done >= kills:
             break
         in_write = done % 2 == 1
         if in_write:
@@ -178,30 +178,24 @@ def _alive(process: int) -> bool:
 
 def main(words: list[str]) -> int:
     """The command; 0 when every loss was right."""
-    options = build(command(options_of, words, prog="python -m benchmarks.soak"), options_of)
-    names, kills = options["strategies"], options["kills"]
+    parser = Parser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=50, help="how often, shared out among the strategies")
+    parser.add_argument("--strategies", default="auto,ddp,deepspeed_2", help="names with commas between")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    # Words of the other commands, too: kills=50 is --kills=50.
+    options = parser.parse_args([f"--{word}" if re.match(r"\w+=", word) else word for word in words])
+    names, kills = options.strategies.split(","), options.kills
     results = []
     for number, name in enumerate(names):
         share = kills // len(names) + (number < kills % len(names))
         with tempfile.TemporaryDirectory() as folder:
-            result = soak(share, name, Path(folder), options["seed"] + number)
+            result = soak(share, name, Path(folder), options.seed + number)
         print(json.dumps(result), flush=True)
         results.append(result)
     right = not any(result["steps_that_differ"] for result in results)
-    path = write_result("soak", {"machine": describe(), "seed": options["seed"], "results": results})
+    path = write_result("soak", {"machine": describe(), "seed": options.seed, "results": results})
     print(f"{sum(r['kills'] for r in results)} kills, losses {'equal' if right else 'DIFFER'}: {path}")
     return int(not right)
-
-
-def options_of(*, kills: Count = 50, strategies: str = "auto,ddp,deepspeed_2", seed: Seed = 0) -> dict[str, Any]:
-    """Kill trainings over and over and compare their losses with those of a training that nobody killed.
-
-    Args:
-        kills: how often, shared out among the strategies.
-        strategies: names with commas between.
-        seed: of the moments.
-    """
-    return {"kills": kills, "strategies": strategies.split(","), "seed": seed}
 
 
 if __name__ == "__main__":

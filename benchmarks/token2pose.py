@@ -4,9 +4,9 @@
 
 Clips with motion and poses that the bank has not seen are brought to tokens and back to poses: by dynamic programming
 with blending, by dynamic programming alone, and by the first snippet of every token. Beside the true poses, in widths
-of the shoulders: the acceleration error of the body, FGD on a pose autoencoder that is trained on the shards (or
-given), the seam cost, and after retargeting to people of other proportions the largest error of a bone's longest
-projected length.
+of the shoulders: the acceleration error of the body, FGD as `trainers.evaluate` takes it, on a pose autoencoder that is
+trained on the shards (or given), the seam cost, and after retargeting to people of other proportions the largest error
+of a bone's longest projected length.
 Writes `benchmarks/results/token2pose-DATE.json`.
 """
 
@@ -28,8 +28,9 @@ from models.human.retarget import BONES, Lengths, lengths_of, retarget
 from models.versa.token2pose import FPS, PoseBank, normalised, size_of
 from models.versa.tokenizer import MotionTokenizer
 from preprocessing.bank import KEYS, at_25
-from pretrained.exports import load_frozen
+from trainers.evaluation.clips import EvaluationClip, visible
 from trainers.evaluation.evaluator import load_evaluator
+from trainers.evaluation.pose_figures import measure as measure_poses
 
 WAYS: dict[str, dict[str, Any]] = {
     "cheapest way, blended": {},
@@ -46,15 +47,14 @@ def held_out(shards: str, split: str, limit: int) -> list[str]:
 
 def measure(shards: str, tokenizer: str, bank_folder: str, split: str, limit: int, encoder: Any) -> dict[str, Any]:
     """All figures."""
-    from metrics import FGD
-
-    network, _ = load_frozen(MotionTokenizer, "tokenizer", tokenizer, "versa's tokenizer")
-    bank, _ = load_frozen(PoseBank, "bank", bank_folder, "a token2pose bank")
+    network = MotionTokenizer.from_pretrained(tokenizer, strict=True).eval()
+    bank = PoseBank.from_pretrained(bank_folder, strict=True)
     chosen = held_out(shards, split, limit)
     if not chosen:
         raise SystemExit(f"{shards} has no clips of {split} with motion and poses")
     rows: dict[str, dict[str, list[float]]] = {name: {"acceleration": [], "seam": [], "bones": []} for name in WAYS}
-    fgd = {name: FGD(encoder) for name in WAYS}
+    poses: dict[str, list[np.ndarray]] = {name: [] for name in WAYS}
+    clips: list[EvaluationClip] = []
     generator = torch.Generator().manual_seed(0)
     projected = total = 0
     for info, values in read_clips(shards, KEYS, where={"id": chosen}):
@@ -67,15 +67,16 @@ def measure(shards: str, tokenizer: str, bank_folder: str, split: str, limit: in
         if size is None:
             raise SystemExit(f"{info.id} shows no shoulders")
         truth = normalised(keypoints, scores, *size)
+        count = min(len(truth), bank.frames * len(tokens))
+        shown = visible(_framed(truth[:count], scores[:count], info, *size))
+        clips.append(EvaluationClip(info, shown, speech=np.zeros((0, 0)), onsets=np.zeros(0)))
         stretch = 0.7 + 0.6 * torch.rand(len(BONES), generator=generator)
         for name, how in WAYS.items():
             output = bank.look_up(tokens, joints, **how)
-            count = min(len(truth), len(output.keypoints))
             both = (scores[:count] > 0) & (output.scores[:count] > 0)
             rows[name]["acceleration"].append(_acceleration_error(output.keypoints[:count], truth[:count], both))
             rows[name]["seam"].append(output.seam_cost)
-            for poses, point_scores, generated in ((output.keypoints, output.scores, True), (truth, scores, False)):
-                fgd[name].update(_framed(poses[:count], point_scores[:count], info, *size), generated=generated)
+            poses[name].append(_framed(output.keypoints[:count], output.scores[:count], info, *size))
             have = lengths_of(output.keypoints, output.scores)
             target = Lengths(have.bones * stretch, *have[1:])
             moved = lengths_of(retarget(output.keypoints, output.scores, target), output.scores).bones
@@ -85,7 +86,7 @@ def measure(shards: str, tokenizer: str, bank_folder: str, split: str, limit: in
     figures = {
         name: {
             "acceleration_error": round(float(np.mean(values["acceleration"])), 4),
-            "fgd": round(float(fgd[name].compute()), 5),
+            "fgd": round(measure_poses(poses[name], clips, encoder)["fgd"], 5),
             "seam_cost": round(float(np.mean(values["seam"])), 6),
             "largest_bone_error": round(float(np.max(values["bones"])), 6),
         }
@@ -99,20 +100,20 @@ def measure(shards: str, tokenizer: str, bank_folder: str, split: str, limit: in
     }  # fmt: skip
 
 
-def _acceleration_error(output: torch.Tensor, truth: torch.Tensor, visible: torch.Tensor) -> float:
+def _acceleration_error(output: torch.Tensor, truth: torch.Tensor, seen: torch.Tensor) -> float:
     """Mean distance of accelerations, widths of the shoulders a second squared, of body points seen in three frames."""
-    there = (visible[2:] & visible[1:-1] & visible[:-2])[:, BODY]
+    there = (seen[2:] & seen[1:-1] & seen[:-2])[:, BODY]
     difference = (output.diff(n=2, dim=0) - truth.diff(n=2, dim=0))[:, BODY] * FPS**2
     return float(difference.norm(dim=-1)[there].mean())
 
 
 def _framed(
     poses: torch.Tensor, scores: torch.Tensor, info: ClipInfo, unit: torch.Tensor, home: torch.Tensor
-) -> torch.Tensor:
+) -> np.ndarray:
     """Poses in widths of the shoulders at the true person's place and size: (T, 134, 3) as fractions of the frame."""
     square = torch.tensor([info.width or 1, info.height or 1])
     inside = torch.where((scores > 0)[..., None], (poses * unit + home) / square, -1.0)
-    return torch.cat([inside, scores[..., None]], -1)
+    return torch.cat([inside, scores[..., None]], -1).numpy()
 
 
 def main() -> None:

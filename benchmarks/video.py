@@ -26,16 +26,15 @@ from benchmarks.arguments import Parser
 from benchmarks.framework_tax import OneBatch, Taxed, taxes
 from benchmarks.latent_video import autoencoder_at, by_length, calls_of, compared, in_turns, kept_bytes
 from benchmarks.machine import describe, write_result
+from benchmarks.training import train
 from datamodules.batch import Batch
 from models.mmgt.video import MMGTVideo
 from models.mmgt.video_generate import Driving, VideoSource, generate_latents
 from models.mmgt.video_sample import sample_window
 from models.video.conditions import VideoInputs
 from models.video.latents import encode
-from settings import build
-from settings.hashes import file_hash
-from trainers.fit import fit
 from trainers.mmgt.video_pose import VideoPoseStage
+from trainers.stage.latents import Latents
 from trainers.stages import DATAMODULES, STAGES
 
 FACTOR: Final = 4
@@ -107,10 +106,10 @@ def activations(network: MMGTVideo, size: int, frames: int, device: str = "cpu")
 def cached(folder: Path, size: int, repeats: int) -> dict[str, float]:
     """A training step of `video_pose` from cached latents, and one that encodes its frames."""
     where = autoencoder_at(folder / "vae")
-    sha256 = file_hash(where / "diffusion_pytorch_model.safetensors")
     torch.manual_seed(0)
     stage = VideoPoseStage(network=TINY, autoencoder=str(where)).train()
     stage.log = lambda *given, **options: None  # type: ignore[method-assign]
+    sha256 = stage.latents.sha256
     batches = {"cached": batch_of(size, sha256, True), "encoded": batch_of(size, sha256, False)}
 
     def step(batch: Batch) -> None:
@@ -168,13 +167,13 @@ class OneVideoBatch(OneBatch):
     """The same windows with latents again and again.
 
     Args:
-        autoencoder: SHA-256 of whose latents they are said to be.
+        autoencoder: whose latents they are said to be.
         size: pixels of a side.
     """
 
     def __init__(self, keys: tuple[str, ...], *, autoencoder: str, size: int):
         super().__init__(keys)
-        self.batch = batch_of(size, autoencoder, True)
+        self.batch = batch_of(size, Latents("data.autoencoder", autoencoder).sha256, True)
 
 
 class TaxedVideo(Taxed, VideoPoseStage):
@@ -200,17 +199,13 @@ def tax(folder: Path, size: int, blocks: int, block: int = 5) -> dict[str, Any]:
     STAGES.add("taxed video", TaxedVideo)
     DATAMODULES.add("one video batch", OneVideoBatch)
     where = autoencoder_at(folder / "vae-tax")
-    sha256 = file_hash(where / "diffusion_pytorch_model.safetensors")
-    config = {
-        "stage": {"name": "taxed video", "autoencoder": str(where), "block": block},
-        "data": {"name": "one video batch", "autoencoder": sha256, "size": size},
-        "trainer": {
-            "max_steps": block * (blocks + 2), "accelerator": "cpu", "log_every_n_steps": block, "limit_val_batches": 0,
-        },
-        "checkpoint": {"every_n_steps": 10**9, "monitor": None},
-        "run": folder / "run",
-    }  # fmt: skip
-    build(config, fit)
+    train(
+        "stage=taxed video", f"stage.autoencoder={where}", f"stage.block={block}",
+        "data=one video batch", f"data.autoencoder={where}", f"data.size={size}",
+        f"trainer.max_steps={block * (blocks + 2)}", "trainer.accelerator=cpu", f"trainer.log_every_n_steps={block}",
+        "trainer.limit_val_batches=0", "checkpoint.every_n_steps=1000000000", "checkpoint.monitor=null",
+        f"run={folder}/run",
+    )  # fmt: skip
     return taxes(Taxed.latest)
 
 
