@@ -1,50 +1,29 @@
-"""Measuring the networks of latent video: every row, every measure, every way of driving them."""
+"""Measuring the networks of latent video: every row, every way of driving them, and what cannot be measured."""
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from skimage.metrics import peak_signal_noise_ratio
 
 from models.human.autoencoder import PoseAutoencoder
-from models.human.syncnet import FRAMES, SyncNet
 from models.mmgt.smga import SMGA
-from models.mmgt.video import MMGTVideo
 from models.video.latents import decode
 from preprocessing.features.run import Options, make_features
-from pretrained.weights import WeightsSource
 from settings import ConfigError
-from settings.hashes import file_hash
-from tests.autoencoders import FACTOR, save_autoencoder
-from tests.models.filled import filled
-from tests.shards import write_shards
+from tests.autoencoders import save_autoencoder
+from tests.trainers.evaluated_videos import INSIDE, KEYS, LONG, QUICK, SIZE, save, talking_shards, video_run
 from trainers.evaluate import evaluate, main
-from trainers.evaluation.faces import face_crop
 from trainers.evaluation.talks import load_talks
 from trainers.evaluation.videos import load_shots, read_shots
 from trainers.mmgt.evaluation.video_model import VideoModel
-from trainers.mmgt.evaluation.video_paper import PAPER
 from trainers.mmgt.video_animation import VideoAnimator
 from trainers.run.exports import find_export
 from trainers.video.trained_size import trained_at
 
-KEYS = ("video.mp4", "pose.npz", "audio.flac", "speech.npz")
-SIZE = (32, 48)
-QUICK = {"reader_steps": 3, "splits": ["test"], "clips": None, "seconds": 1.0}
 ROWS = {"model", "shuffled_audio", "nearest_audio", "source", "reconstruction", "truth"}
-INSIDE = {f"{name}_{part}" for name in ("psnr", "ssim") for part in ("mouth", "hands", "mouth_hands")}
-LONG = {"seam", "drift_colour", "drift_sharpness"}
-
-
-def save(network, folder: Path, stage: str, shards: Path, **more) -> Path:
-    network.save_pretrained(folder / "export")
-    settings = {"stage": {"name": stage, **more}, "data": {"name": "clips", "shards": str(shards)}}
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -54,27 +33,12 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def shards(folder) -> Path:
-    splits = ("train", "test", "train", "test")
-    write_shards(folder / "shards", clips=6, seconds=(2.0, 1.2, 1.6), keys=KEYS, splits=splits, video_size=SIZE)
-    return folder / "shards"
+    return talking_shards(folder / "shards")
 
 
 @pytest.fixture(scope="module")
 def autoencoder(folder) -> Path:
     return save_autoencoder(folder / "vae")
-
-
-def video_run(folder: Path, stage: str, shards: Path, autoencoder: Path, **options) -> Path:
-    torch.manual_seed(0)
-    sizes = {
-        "channels": (8, 16), "layers": 1, "heads": 2, "cross_channels": 8, "norm_groups": 4, "motion_heads": 2,
-        "motion_frames": 16, "downscaling": FACTOR, "pose_channels": (4, 4, 8), "image_channels": 0, "audio_layers": 1,
-        "audio_channels": 35, "audio_tokens": 4, "audio_width": 16, "window": 12, "fps": 25.0, "sampling_steps": 2,
-        "guidance_reference": 1.0, "guidance_pose": 1.0, "guidance_audio": 1.0,
-        "autoencoder": file_hash(autoencoder / "diffusion_pytorch_model.safetensors"),
-    }  # fmt: skip
-    network = filled(MMGTVideo(**{**sizes, **options}), std=0.3)
-    return save(network, folder, stage, shards, autoencoder=str(autoencoder))
 
 
 @pytest.fixture(scope="module")
@@ -158,140 +122,6 @@ def test_the_nearest_speech_answers_with_the_frames_that_it_came_with(run, shard
     answer = np.concatenate([other.frames[3:13].numpy(), one.frames[:15].numpy()])
     expected = [peak_signal_noise_ratio(a, b, data_range=255) for a, b in zip(true, answer, strict=True)]
     assert output["systems"]["nearest_audio"]["psnr"]["mean"] == pytest.approx(np.mean(expected), rel=1e-5)
-
-
-class _Inception(torch.nn.Module):
-    """In place of Inception: what colour a frame has."""
-
-    features, source = 3, WeightsSource("a small network", "inception.pth", "0" * 64)
-
-    def __init__(self, weights: str) -> None:
-        super().__init__()
-
-    def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        return frames.float().mean((2, 3))
-
-
-class _Detector(torch.nn.Module):
-    """Has the call of the published I3D."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(3, 400)
-
-    def forward(
-        self, x: torch.Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
-    ) -> torch.Tensor:
-        return self.layer(x.float().mean([2, 3, 4]))
-
-
-class _Lips(torch.nn.Module):
-    """In place of SyncNet: the brightness of lips, and the loudness of speech."""
-
-    source = WeightsSource("a small network", "syncnet_v2.model", "0" * 64)
-
-    def forward_lip(self, lips: torch.Tensor) -> torch.Tensor:
-        assert lips.shape[2] == FRAMES
-        return lips.mean((1, 2, 3))[:, :8]
-
-    def forward_aud(self, speech: torch.Tensor) -> torch.Tensor:
-        return speech.mean((1, 3))[:, :8]
-
-
-def _alexnet(path: Path) -> str:
-    random, state, before = torch.Generator().manual_seed(0), {}, 3
-    for number, channels, kernel in ((0, 64, 11), (3, 192, 5), (6, 384, 3), (8, 256, 3), (10, 256, 3)):
-        shape = (channels, before, kernel, kernel)
-        state[f"features.{number}.weight"] = torch.randn(shape, generator=random) / (before * kernel**2) ** 0.5
-        state[f"features.{number}.bias"] = torch.zeros(channels)
-        before = channels
-    torch.save(state, path / "alexnet-owt-7be5be79.pth")
-    return str(path / "alexnet-owt-7be5be79.pth")
-
-
-BETTER = {
-    "psnr": 1, "ssim": 1, "face_psnr": 1, "face_ssim": 1, "lpips": -1, "face_lpips": -1, "hands_lpips": -1, "fid": -1,
-    "face_fid": -1, "fvd": -1, "kvd": -1, "fid_i3d": -1, "face_fvd": -1, "face_kvd": -1, "face_fid_i3d": -1,
-    "retrieval": 1, **dict.fromkeys(INSIDE, 1),
-}  # fmt: skip
-"""Every measure that tells a copy from noise, and which way."""
-
-
-@pytest.fixture(scope="module")
-def answers(run, tmp_path_factory) -> dict[str, dict]:
-    """Figures with every network's weights of a network that gives the truth, and of one that gives noise."""
-    folder, found = tmp_path_factory.mktemp("weights"), {}
-    torch.jit.script(_Detector()).save(str(folder / "i3d_torchscript.pt"))
-    state = {k: v for k, v in SyncNet().state_dict().items() if not k.endswith("num_batches_tracked")}
-    torch.save(state, folder / "syncnet_v2.model")
-    weights = {
-        "alexnet": _alexnet(folder), "i3d": str(folder / "i3d_torchscript.pt"), "inception": "inception.pth",
-        "syncnet": str(folder / "syncnet_v2.model"),
-    }  # fmt: skip
-
-    def face(self, frames: torch.Tensor) -> np.ndarray:
-        return np.random.default_rng(0).uniform(0.3, 0.7, (68, 3)) * np.ones((len(frames), 1, 1))
-
-    shots = {}
-
-    def copy(self, first, talk, poses, features, seed):
-        if not shots:
-            split = load_shots(self.options.shards, "test", None, 0.8, SIZE)
-            shots.update({shot.info.id: shot.frames for shot in split})
-        return shots[talk.info.id]
-
-    def noise(self, first, talk, poses, features, seed):
-        return torch.rand(talk.frames, *first.shape, generator=torch.Generator().manual_seed(seed))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("metrics.fid.Inception", _Inception)
-        patch.setattr("metrics.sync.load_syncnet", lambda weights: _Lips())
-        patch.setattr("trainers.evaluation.faces.FaceFinder.__call__", face)
-        for where in (
-            "trainers.evaluation.pretrained",
-            "trainers.evaluation.video_figures",
-        ):  # large crops take long
-            patch.setattr(f"{where}.face_crop", partial(face_crop, side=40))
-        for name, answer in (("copy", copy), ("noise", noise)):
-            patch.setattr(VideoModel, "generate", answer)
-            out = tmp_path_factory.mktemp(name)
-            options = QUICK | {"seconds": 0.8, "drive": "pose", "seeds": [0], "weights": weights}
-            found[name] = evaluate(run=str(run), out=out, **options)
-    return found
-
-
-@pytest.mark.paper("MMGT-23")
-@pytest.mark.parametrize("name", sorted(BETTER))
-def test_each_measure_tells_the_truth_from_noise(answers, name):
-    copy, noise = (answers[kind]["splits"]["test"]["systems"]["model"][name]["mean"] for kind in ("copy", "noise"))
-    assert BETTER[name] * (copy - noise) > 1e-6
-    if name.removeprefix("face_") in ("lpips", "fid", "fvd", "fid_i3d"):
-        assert copy == pytest.approx(0, abs=1e-5)
-    assert answers["copy"]["figures"][name]["better"] == {1: "higher", -1: "lower"}[BETTER[name]]
-
-
-@pytest.mark.paper("MMGT-23")
-def test_sync_is_taken_against_the_clips_own_speech_and_confidence_is_higher_better(answers):
-    figures = answers["copy"]["figures"]
-    assert {name: figures[name]["better"] for name in ("sync_c", "sync_d")} == {"sync_c": "higher", "sync_d": "lower"}
-    assert figures["sync_c"]["title"] == "Sync-C (other weights)"
-    for name in ("sync_c", "sync_d"):
-        systems = answers["copy"]["splits"]["test"]["systems"]
-        assert systems["model"][name]["mean"] == systems["truth"][name]["mean"]
-        assert answers["noise"]["splits"]["test"]["systems"]["model"][name]["mean"] != systems["truth"][name]["mean"]
-    # The paper's columns under the names that they should have.
-    assert (PAPER[0]["sync_d"], PAPER[0]["sync_c"]) == (10.16, 4.51)
-
-
-@pytest.mark.paper("MMGT-23")
-def test_the_true_videos_own_figures_stand_beside(answers):
-    systems = answers["copy"]["splits"]["test"]["systems"]
-    assert systems["model"]["lip_correlation"]["mean"] == systems["truth"]["lip_correlation"]["mean"]
-    assert {"lip_correlation", "sync_c", *LONG} <= set(systems["truth"])
-    assert not {"psnr", "retrieval", "fid"} & set(systems["truth"])
-    for name in LONG:  # a copy has the windows of the network that is said to have made it
-        assert systems["model"][name]["mean"] == systems["truth"][name]["mean"]
-    assert not LONG & set(systems["source"]), "no windows made it"
 
 
 @pytest.fixture

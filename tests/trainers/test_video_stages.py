@@ -1,25 +1,21 @@
-"""The two steps of MMGT's video diffusion: what a step does, what is trained, and a whole short run."""
+"""The two steps of MMGT's video diffusion: what a step tells the network, its loss, and a sample."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from models.human.keypoints import FACE, LEFT_HAND, LIPS
 from models.video.conditions import VideoInputs
 from models.video.masks import motion_masks
 from models.video.skeletons import draw_skeletons
 from settings import ConfigError
-from settings.command import command
 from tests.autoencoders import FACTOR, save_autoencoder
 from tests.trainers.video_stages import B, F, H, T, W, base_of, batch, of_its_own, stage
-from trainers.fit import fit
 from trainers.stage.base import SampleGenerator
 from trainers.video.batch import pick, places_of
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "mmgt"
 KINDS = ("video_pose", "video_audio")
 
 
@@ -57,32 +53,6 @@ class Spy:
     def _look(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.calls.append(args)
         self.words.append(kwargs)
-
-
-def values(path: str, *words: str) -> dict[str, Any]:
-    return command(fit, ["--config", str(CONFIGS / path), "data.shards=/nowhere", *words], prog="fit")
-
-
-@pytest.mark.paper("MMGT-21")
-@pytest.mark.parametrize(("kind", "steps", "size"), [("video_pose", 29580, 2), ("video_audio", 32500, 1)])
-def test_paper_configs(kind, steps, size):
-    paper = values(f"{kind}/paper.yaml")
-    assert paper["trainer"]["max_steps"] == steps
-    assert paper["data"]["global_batch"] == size
-    optimizer = paper["stage"]["optimizer"]
-    assert (optimizer["name"], optimizer["lr"]) == ("adam", 1e-5)
-    assert paper["checkpoint"]["monitor"] == "val/rmse"
-    assert {value for name, value in paper["stage"].items() if name.startswith("drop_")} == {0.05}
-
-
-@pytest.mark.paper("MMGT-14")
-@pytest.mark.parametrize("kind", KINDS)
-def test_paper_trains_on_twelve_consecutive_frames_of_512_pixels_the_first_of_them_the_reference(kind):
-    paper = values(f"{kind}/paper.yaml")
-    assert paper["stage"]["network"]["window"] == 12
-    assert paper["data"]["video_size"] == [512, 512]
-    assert paper["stage"]["reference"] == "first"
-    assert paper["stage"].get("frames", "consecutive") == "consecutive"
 
 
 @pytest.mark.paper("MMGT-14")
@@ -251,30 +221,6 @@ def test_each_condition_is_dropped_by_its_own_chance_and_none_in_validation(kind
     assert set(one.logged) == {"train/loss", "val/loss", "val/rmse"}
 
 
-@pytest.mark.paper("MMGT-21")
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_trained(kind, made):
-    one = made(kind)
-    trained = {name for name, p in one.named_parameters() if p.requires_grad}
-    with_gradient = set()
-    one.step(of_its_own(one, batch()), "train").backward()
-    with_gradient = {name for name, p in one.named_parameters() if p.grad is not None}
-    assert with_gradient == trained, "no more, and none that waits for a gradient in vain"
-    heard_or_moved = {n for n in trained if "audio" in n or "motion_modules" in n}
-    everything = {name for name, _ in one.network.named_parameters()}
-    own = {f"network.{n}" for n in everything if "audio" in n or "motion_modules" in n}
-    if kind == "video_audio":
-        assert trained == own == heard_or_moved
-    else:
-        assert not trained & own
-        unread = {f"network.{n}" for n in everything} - own - trained
-        assert unread
-        assert all(name.startswith("network.reference_unet.") for name in unread), "but the last, which nothing reads"
-    optimizer = torch.optim.SGD([p for p in one.parameters() if p.requires_grad])
-    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(trained)
-    assert not [name for name in one.state_dict() if name.startswith("latents")]
-
-
 def test_cached_latents_and_frames_to_encode_give_one_loss(made, vae):
     from models.video.latents import encode
 
@@ -348,111 +294,3 @@ def test_a_sample_shows_reference_truth_and_what_is_made(kind, made):
     assert (reference == reference[:, :1]).all()
     torch.testing.assert_close(reference[:, 0], true[:, 0])
     assert not torch.allclose(true, generated, atol=0.05)
-
-
-def test_a_first_step_s_weights_are_what_is_frozen(made, base):
-    there = load_file(base / "export" / "model.safetensors")
-    one = made("video_audio")
-    for name, p in one.network.named_parameters():
-        if not p.requires_grad:
-            assert torch.equal(p, there[name]), name
-    assert one.frozen()["base"] == one.base_sha256
-    assert len(one.frozen()["base"]) == len(one.frozen()["autoencoder"]) == 64
-    assert one.network.autoencoder == one.latents.sha256
-
-
-@pytest.mark.parametrize(
-    ("options", "word"),
-    [
-        ({"channels": [8, 8]}, r"stage.network.channels is \[8,8\], but \[8,16\] in the network of stage.base"),
-        ({"predict": "v"}, "set stage.network.predict=epsilon"),
-        ({"latent_channels": 8}, "stage.network.latent_channels"),
-        ({"base": "/nowhere"}, "stage.base=/nowhere"),
-        ({"autoencoder": "/nowhere"}, "stage.autoencoder=/nowhere"),
-    ],
-)
-def test_a_base_or_autoencoder_that_does_not_fit_is_refused(options, word, vae, base):
-    from tests.nested import nested
-    from tests.trainers.video_stages import NETWORK
-    from trainers.mmgt.video_audio import VideoAudioStage
-
-    given = {**NETWORK, "autoencoder": str(vae), "base": str(base), **options}
-    with pytest.raises(ConfigError, match=word):
-        VideoAudioStage(**nested(VideoAudioStage, **given))
-
-
-def test_latents_of_another_autoencoder_than_the_base_s_are_refused(base, tmp_path):
-    with pytest.raises(ConfigError, match="knows the latents of another autoencoder"):
-        stage("video_audio", save_autoencoder(tmp_path, seed=1), base)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_missing_is_named(kind, vae):
-    with pytest.raises(ConfigError, match="the run folder of a video"):
-        stage(kind, None)
-    if kind == "video_audio":
-        with pytest.raises(ConfigError, match="the run folder of an mmgt"):
-            stage(kind, vae)
-
-
-@pytest.mark.paper("MMGT-16")
-def test_both_unets_start_from_published_weights(vae, tmp_path):
-    from diffusers import UNet2DConditionModel
-
-    torch.manual_seed(5)
-    given = published_unet(tmp_path / "sd", UNet2DConditionModel)
-    one = stage("video_pose", vae, spatial_weights=str(given))
-    fresh = stage("video_pose", vae)
-    place = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight"
-    published = load_file(given / "unet" / "diffusion_pytorch_model.safetensors")[place]
-    for unet in ("denoiser", "reference_unet"):
-        assert torch.equal(getattr(one.network, unet).get_parameter(place), published)
-        assert not torch.equal(getattr(fresh.network, unet).get_parameter(place), published)
-    assert "spatial_weights" not in one.frozen(), "they are trained"
-    with pytest.raises(ConfigError, match="a UNet of another version"):
-        stage("video_pose", vae, spatial_weights=str(given), channels=[8, 8])
-
-
-def test_lora_trains_what_it_adds_to_published_weights(vae, tmp_path):
-    from diffusers import UNet2DConditionModel
-
-    given = published_unet(tmp_path / "sd", UNet2DConditionModel)
-    one = stage("video_pose", vae, spatial_weights=str(given), lora_rank=2)
-    one.step(of_its_own(one, batch()), "train").backward()
-    trained = {name for name, p in one.network.named_parameters() if p.requires_grad}
-    assert trained == {name for name, p in one.network.named_parameters() if p.grad is not None}
-    unets = [name for name in trained if name.startswith(("denoiser.", "reference_unet."))]
-    assert unets
-    assert all(".lora_" in name for name in unets)
-    assert any(name.startswith("pose_guider") for name in trained)
-    assert len(one.frozen()["spatial_weights"]) == 64, "it goes on beside the same ones only"
-    with pytest.raises(ConfigError, match="spatial weights that stay as they are"):
-        stage("video_pose", vae, lora_rank=2)
-
-
-def published_unet(folder: Path, kind: Any) -> Path:
-    """A pipeline's folder with a UNet of the tests' sizes, as Stable Diffusion is published."""
-    kind(
-        block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=8, attention_head_dim=2, norm_num_groups=4,
-        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-    ).save_pretrained(folder / "unet")  # fmt: skip
-    return folder
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["paper.yaml", "tiny.yaml"])
-def test_every_config_builds_its_stage_on_the_meta_device(kind, name):
-    from trainers.stages import STAGES
-
-    with torch.device("meta"):
-        one = STAGES.build(dict(values(f"{kind}/{name}")["stage"]))
-    data = values(f"{kind}/{name}")["data"]
-    assert data["window"] >= one.network.window
-    trained = sum(p.numel() for p in one.network.parameters() if p.requires_grad)
-    assert 0 < trained < sum(p.numel() for p in one.network.parameters())
-
-
-def test_both_steps_of_a_size_make_one_network():
-    for name in ("paper.yaml", "tiny.yaml"):
-        pose, audio = (values(f"{kind}/{name}")["stage"]["network"] for kind in KINDS)
-        assert {key for key in pose if pose[key] != audio[key]} <= {"window", "guidance_audio"}
