@@ -39,7 +39,8 @@ class Options:
         lengths: frames of a pair, drawn anew for each (PH-13).
         reference: the picture is the first frame of the part that is paired, or any of the clip (PH-13).
         heard: whose speech generated clips have: another clip's of anyone (PH-11), or of the same speaker (ours): where
-            speakers are few, a voice that is not the person's gives generated clips away by itself.
+            speakers are few, a voice that is not the person's gives generated clips away by itself. The only clip of
+            its speaker in a split hears another that is as alone.
         steps: denoising steps; left out, the network's own.
         guidance_reference: weight of guidance by the picture, 1 is none; left out, the network's own.
         guidance_audio: by the speech.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
@@ -87,15 +88,10 @@ def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniV
     if not able:
         reasons = next(iter(left_out.items()), ("no clip", "none passes the filters of 'where'"))
         raise ConfigError(f"input={options.input}: no clip makes a pair; {reasons[0]}: {reasons[1]}")
-    groups: defaultdict[tuple[str, str | None], list[int]] = defaultdict(list)
-    for number in able:
-        entry = entries[table.ids[number]]
-        groups[entry.split, entry.speaker if options.heard == "same_speaker" else None].append(number)
     pairs = []
-    of = "speaker within a split" if options.heard == "same_speaker" else "split"
-    for numbers in groups.values():
+    for numbers in _hearing_each_other(options.heard, [entries[table.ids[number]] for number in able], able):
         if len(numbers) == 1:
-            left_out[table.ids[numbers[0]]] = f"no other clip of its {of}, whose speech it could have"
+            left_out[table.ids[numbers[0]]] = "no other clip of its split, whose speech it could have"
             continue
         for copy in range(options.pairs_per_clip):
             further = 1 + _stream(options.seed, "heard", copy)[1].integers(len(numbers) - 1)
@@ -103,10 +99,26 @@ def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniV
             pairs += [_draw(options, table, number, heard[number], copy) for number in numbers]
     pairs.sort(key=lambda pair: pair.clip)
     if not pairs:
-        raise ConfigError(f"input={options.input}: no {of} has two clips, of which one could have the other's speech")
+        raise ConfigError(f"input={options.input}: no split has two clips, of which one could have the other's speech")
     count = options.pairs_per_shard
     shards = [(f"shard-{n // count:06d}.tar", pairs[n : n + count]) for n in range(0, len(pairs), count)]
     return Plan(table, (*needed, faces), shards, left_out)
+
+
+def _hearing_each_other(heard: str, entries: Sequence[SampleEntry], numbers: Sequence[int]) -> list[list[int]]:
+    """Groups of clips that have each other's speech: those of a split, or of a speaker in it.
+
+    The only clips of their speakers in a split are a group of their own, or a split with one clip of each speaker
+    would have no pairs to be measured on.
+    """
+    by_split: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for entry, number in zip(entries, numbers, strict=True):
+        by_split[entry.split][entry.speaker if heard == "same_speaker" else ""].append(number)
+    groups = []
+    for speakers in by_split.values():
+        alone = [number for own in speakers.values() if len(own) == 1 for number in own]
+        groups += [own for own in speakers.values() if len(own) > 1] + ([alone] if alone else [])
+    return groups
 
 
 def _draw(options: Options, table: ClipTable, number: int, heard: int, copy: int) -> Pair:

@@ -184,9 +184,9 @@ def test_the_same_sound_stands_once_beside_a_filmed_clip_and_once_beside_a_gener
 def test_the_speech_may_be_the_same_speakers_alone(run, vae, shards):
     index, folder, network = Index.load(shards), _folder(shards), UniVDM.from_pretrained(run / "export")
     names = dict(zip((sample.id for sample in _samples(index)), "ab" * 100))
-    told, alone = index.model_copy(deep=True), index.model_copy(deep=True)
-    for each, other in zip(_samples(told), _samples(alone), strict=True):
-        each.speaker, each.split, other.speaker = names[each.id], "train", each.id
+    told = index.model_copy(deep=True)
+    for each in _samples(told):
+        each.speaker, each.split = names[each.id], "train"
     for heard in ("anyone", "same_speaker"):
         asked = options(run, vae, shards, Path("nowhere"), pairs_per_clip=10, heard=heard)
         plan = make_plan(asked, told, folder, network)
@@ -196,8 +196,25 @@ def test_the_speech_may_be_the_same_speakers_alone(run, vae, shards):
             for pair in some
         }
         assert speakers == {("a", "a"), ("b", "b")} | (set() if heard == "same_speaker" else {("a", "b"), ("b", "a")})
-    with pytest.raises(ConfigError, match="no speaker within a split has two clips"):
-        make_plan(options(run, vae, shards, Path("nowhere"), heard="same_speaker"), alone, folder, network)
+
+
+def test_the_only_clips_of_their_speakers_hear_each_other(run, vae, shards):
+    index, folder, network = Index.load(shards), _folder(shards), UniVDM.from_pretrained(run / "export")
+    asked = options(run, vae, shards, Path("nowhere"), pairs_per_clip=10, heard="same_speaker")
+    mixed, scattered = index.model_copy(deep=True), index.model_copy(deep=True)
+    for number, (each, other) in enumerate(zip(_samples(mixed), _samples(scattered), strict=True)):
+        each.split, each.speaker = "train", "many" if number > 1 else f"single-{number}"
+        other.split = other.speaker = other.id
+    plan = make_plan(asked, mixed, folder, network)
+    alone = {plan.table.ids.index(sample.id) for sample in _samples(mixed)[:2]}
+    pairs = [pair for _, some in plan.shards for pair in some]
+    assert {(pair.clip, pair.heard) for pair in pairs if pair.clip in alone} == {
+        (a, b) for a in alone for b in alone - {a}
+    }
+    assert not {pair.heard for pair in pairs if pair.clip not in alone} & alone
+    assert not plan.left_out
+    with pytest.raises(ConfigError, match="no split has two clips"):
+        make_plan(asked, scattered, folder, network)
 
 
 def _samples(index: Index) -> list[SampleEntry]:
