@@ -304,9 +304,10 @@ class ClipDataModule(L.LightningDataModule):
                 "data.drop_last=false or a smaller batch"
             )
         filters = f" that pass data.where={self._where}" if self._where else ""
+        what, window = ("clips", "") if cut.mode == "clip" else (f"windows of {cut.length} frames", ", data.window")
         return (
-            f"data: no windows of {cut.length} frames in split '{self._splits[name]}' of {self._shards}{filters}; the "
-            f"data set holds {held}. Set data.{name}_split, data.window or data.where"
+            f"data: no {what} in split '{self._splits[name]}' of {self._shards}{filters}; the data set holds {held}. Set "
+            f"data.{name}_split{window} or data.where"
         )
 
 

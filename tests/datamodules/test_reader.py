@@ -184,6 +184,11 @@ def test_statistics_come_from_the_index(shards):
             r"the \d+ windows in .* fill no batch of 5000 .*drop_last",
         ),
         ({"train_split": "trian"}, "val \\(8 clips\\)"),
+        ({"train_split": "trian"}, r"no windows of \d+ frames .* Set data.train_split, data.window or data.where"),
+        (
+            {"train_split": "trian", "windows": "clip"},
+            r"no clips in split 'trian' .* Set data.train_split or data.where",
+        ),
         ({"where": {"licenc": "CC0"}}, "did you mean 'licence'"),
         ({"where": {"split": "val"}}, "train_split"),
         ({"keys": ("pose",)}, "pose.npz"),
