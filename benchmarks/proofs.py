@@ -122,7 +122,7 @@ def parts_over_seeds(options: Options) -> list[Step]:
         make = [f"run={univdm}", f"input={output / 'latents'}", f"output={pairs}", f"seed={seed}"]
         steps.append(
             Step(
-                ["preprocessing.negatives", *make, "lengths=[18]", "pairs_per_clip=2", "heard=same_speaker", "steps=6"],
+                ["preprocessing.negatives", *make, "lengths=[24]", "pairs_per_clip=3", "steps=6"],
                 pairs / "index.json",
             ),
         )

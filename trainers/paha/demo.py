@@ -17,7 +17,7 @@ from trainers.evaluation.comparison import FEWEST
 
 STEPS: Final = 6  # of denoising, where clips are made to be measured, or to learn from
 SHOWN: Final = 12  # of denoising, for the videos that are shown
-FRAMES: Final = 18  # of a pair
+FRAMES: Final = 24  # of a pair
 ROUNDS: Final = 2  # pairs of a clip
 SECONDS: Final = 1.6  # of a clip that is measured
 REGIONS: Final = ("face", "nonface")
@@ -77,7 +77,7 @@ def demo_paha(
     run_step(
         "Pairs of filmed and generated clips", "preprocessing.negatives",
         [f"run={univdm}", f"input={found.latents}", f"output={pairs}", f"steps={STEPS}"]
-        + [f"lengths=[{FRAMES}]", f"pairs_per_clip={ROUNDS}", "heard=same_speaker"],
+        + [f"lengths=[{FRAMES}]", f"pairs_per_clip={ROUNDS}"],
         threads=workers,
     )  # fmt: skip
     for region, run in judges.items():
