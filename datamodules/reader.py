@@ -306,8 +306,8 @@ class ClipDataModule(L.LightningDataModule):
         filters = f" that pass data.where={self._where}" if self._where else ""
         what, window = ("clips", "") if cut.mode == "clip" else (f"windows of {cut.length} frames", ", data.window")
         return (
-            f"data: no {what} in split '{self._splits[name]}' of {self._shards}{filters}; the data set holds {held}. Set "
-            f"data.{name}_split{window} or data.where"
+            f"data: no {what} in split '{self._splits[name]}' of {self._shards}{filters}; the data set holds {held}. "
+            f"Set data.{name}_split{window} or data.where"
         )
 
 

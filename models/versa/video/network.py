@@ -15,7 +15,7 @@ from models.versa.video.conditions import NAMES, VersaConditions, VersaInputs
 from models.versa.video.face_attention import face_attentions
 from models.versa.video.face_tokens import FaceTokens
 from models.versa.video.pose_picture import HEAD
-from models.versa.video.unet import pose_video_unet
+from models.versa.video.unet import GROUPS, pose_video_unet
 from models.video.audio_projection import AudioProjection
 from models.video.network import LatentNetwork, check_known, check_pose_guider, check_sizes
 from models.video.pose_guider import PoseGuider
@@ -44,6 +44,7 @@ class VersaVideo(
         head_channels: of an attention head.
         cross_channels: of the tokens that cross-attention reads.
         time_channels: that each of the further times becomes.
+        norm_groups: of group norms; SVD's weights want its 32, narrow networks fewer.
         latent_channels: of latents.
         latent_scale: what the autoencoder's latents are multiplied with.
         downscaling: pixels of a side that one latent stands for.
@@ -92,6 +93,7 @@ class VersaVideo(
         head_channels: Count = 64,
         cross_channels: Count = 1024,
         time_channels: Count = 256,
+        norm_groups: Count = GROUPS,
         latent_channels: Count = 4,
         latent_scale: Positive = 0.18215,
         downscaling: Count = 8,
@@ -150,6 +152,7 @@ class VersaVideo(
             time_channels=time_channels,
             latent_channels=latent_channels,
             face=face_attention,
+            norm_groups=norm_groups,
         )
         self.pose_guider = PoseGuider(pose_channels, channels[0])
         self.put_image_tokens(image_channels, cross_channels, plain=True)

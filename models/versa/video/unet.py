@@ -11,7 +11,7 @@ from models.video.checkpointing import run
 from models.video.unets import embedding_of, walk
 
 GROUPS = 32
-"""Of every group norm of diffusers' class, which has no option for it."""
+"""Of every group norm of diffusers' class, which has no option for it: widths have to be multiples."""
 TIMES = 3
 """Numbers that SVD is told beside the level of noise."""
 
@@ -76,6 +76,7 @@ def pose_video_unet(
     time_channels: int,
     latent_channels: int,
     face: bool,
+    norm_groups: int = GROUPS,
 ) -> PoseVideoUNet:
     """A new UNet; attention to the face changes nothing until it is trained.
 
@@ -87,13 +88,17 @@ def pose_video_unet(
         time_channels: that each number SVD is told becomes.
         latent_channels: of latents.
         face: whether there is attention to the face.
+        norm_groups: of group norms. With as many as channels a norm takes away what a channel says of a whole frame.
 
     Raises:
-        ValueError: channels that the groups of SVD's norms do not divide.
+        ValueError: channels that the groups of SVD's norms, or `norm_groups`, do not divide.
     """
     odd = [width for width in channels if width % GROUPS]
     if odd:
         raise ValueError(f"channels has {odd[0]}, but group norms of SVD's UNet have {GROUPS} groups: give multiples")
+    odd = [width for width in channels if width % norm_groups]
+    if odd:
+        raise ValueError(f"norm_groups={norm_groups} does not divide channels={odd[0]}")
     plain = len(channels) > 1
     crossed = len(channels) - plain
     unet = PoseVideoUNet(
@@ -108,6 +113,9 @@ def pose_video_unet(
         down_block_types=("CrossAttnDownBlockSpatioTemporal",) * crossed + ("DownBlockSpatioTemporal",) * plain,
         up_block_types=("UpBlockSpatioTemporal",) * plain + ("CrossAttnUpBlockSpatioTemporal",) * crossed,
     )
+    for module in unet.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.num_groups = norm_groups
     if face:
         put_face_attention(unet)
     # diffusers makes its mixing factors on the CPU, whatever the default device.
