@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+from torch import nn
 
 from models.diffusion.noise.augmentation import augmented, draw_strength
 from models.diffusion.samplers.ddim import DDIM
@@ -376,6 +377,25 @@ def test_published_sizes():
     assert network.window == 16
 
 
+@torch.no_grad()
+def test_norms_of_fewer_groups_tell_apart_what_channels_say_of_a_whole_frame(tmp_path):
+    narrow, grouped = tiny(), tiny(norm_groups=8)
+    grouped.load_state_dict(narrow.state_dict())
+    for network, groups in ((narrow, 32), (grouped, 8)):
+        norms = [module for module in network.denoiser.modules() if isinstance(module, nn.GroupNorm)]
+        assert {norm.num_groups for norm in norms} == {groups}
+        frame, brighter = torch.randn(1, 32, 4, 4), torch.zeros(1, 32, 1, 1)
+        brighter[:, ::4] = 1
+        first = network.denoiser.down_blocks[0].resnets[0].spatial_res_block.norm1
+        changed = (first(frame + brighter) - first(frame)).abs().max()
+        assert changed > 0.1 if groups == 8 else changed < 1e-4
+    given, (z, levels) = inputs(narrow), noisy(narrow)
+    grouped.save_pretrained(tmp_path)
+    found = [network(z, levels, given) for network in (narrow, grouped)]
+    assert (found[0] - found[1]).abs().max() > 1e-3
+    assert torch.equal(VersaVideo.from_pretrained(tmp_path).eval()(z, levels, given), found[1])
+
+
 def test_what_makes_no_sense_is_refused():
     network = tiny()
     z, levels = noisy(network)
@@ -397,6 +417,7 @@ def test_what_makes_no_sense_is_refused():
     assert network.expression("sad") == 2
     for options, said in (
         ({"channels": (32, 48)}, "channels has 48, but group norms of SVD's UNet have 32 groups"),
+        ({"norm_groups": 24}, "norm_groups=24 does not divide channels=32"),
         ({"head_channels": 24}, "head_channels=24 has to divide every one of channels"),
         ({"pose_channels": (4, 8)}, "pose_channels has 2 widths"),
         ({"expressions": ("happy", "happy")}, "each once"),
