@@ -135,7 +135,7 @@ class ClipReader:
             raise BadSample("clip.json: another frame rate than the index says", clip_id)
         values = {}
         for key in self._keys:
-            value = _decode(key, members[key], clip_id)
+            value = decode(key, members[key], clip_id, read_arrays=read_npz)
             check(key, value, info, clip_id)
             if key == "speech.npz" and self.wanted.speech_layers is not None:
                 value = value | {"layers": _layers(value, self.wanted.speech_layers, clip_id)}
@@ -143,16 +143,6 @@ class ClipReader:
             values[key] = value if read is None else read(value)
         fit = _latent_fit(info, values) or (self.wanted.fit(info) if VIDEO in values else None)
         return LoadedClip(info, _fitted(values, fit) if fit and fit.changes else values, self._whole)
-
-
-def _decode(key: str, data: bytes, clip_id: str) -> Any:
-    """As `datamodules.clip.decode`, with arrays that cannot be written to."""
-    if not key.endswith(".npz"):
-        return decode(key, data, clip_id)
-    try:
-        return read_npz(data)
-    except Exception as error:  # zipfile, numpy and the decompressor each raise kinds of their own for damaged bytes
-        raise BadSample(f"{key}: cannot be decoded ({type(error).__name__})", clip_id) from None
 
 
 def _latent_fit(info: ClipInfo, values: dict[str, Any]) -> Fit | None:
