@@ -5,8 +5,8 @@ from typing import Final, Literal
 import torch
 from torch import Tensor
 
+from models.human.keypoints import FACE
 from models.losses.motion import motion_loss
-from models.mmgt.pose_space import face_channels
 
 FACE_LOSSES: Final = ("own", "off", "general")
 
@@ -40,8 +40,7 @@ def smga_loss(
     Returns:
         "loss", "loss_face" and "loss_body", scalars; the last two whatever enters the first.
     """
-    face = torch.nonzero(face_channels()).squeeze(1)  # on the CPU: a look at it waits for no device
-    first, last = int(face[0]), int(face[-1]) + 1  # the face points stand together, so slices do
+    first, last = 3 * FACE.start, 3 * FACE.stop  # x, y and score of the face points
     channels = predicted.shape[-1]
 
     def body(x: Tensor) -> Tensor:
