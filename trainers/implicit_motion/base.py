@@ -123,8 +123,7 @@ class BaseStage(Stage):
             real, generated = self.discriminator(truth).logits, self.discriminator(fake).logits
             judged = discriminator_loss(self.adversarial, real, generated)
             self.update("discriminator", judged)
-        for name, loss in {**losses, "discriminator": judged}.items():
-            self.log(f"train/{name}", loss.detach(), batch_size=len(batch))
+        self.log_each("train", losses | {"discriminator": judged}, len(batch))
 
     def validation_step(self, batch: Any, batch_index: int) -> Tensor:
         """The network's loss on held-out windows, and PSNR beside that of the source frame held."""
@@ -134,8 +133,7 @@ class BaseStage(Stage):
         losses = self._losses(output, image, driving)
         held = image[:, None].expand_as(driving).flatten(0, 1)
         losses |= {"psnr": psnr(output["frames"].flatten(0, 1), truth), "psnr_source": psnr(held, truth)}
-        for name, loss in losses.items():
-            self.log(f"val/{name}", loss, batch_size=len(batch))
+        self.log_each("val", losses, len(batch))
         return losses["loss"]
 
     def sample(self, batch: Any) -> dict[str, Tensor]:

@@ -176,8 +176,7 @@ class MotionStage(LossStage):
             weight=loss_weight(self.weighting, self.network.noise, timesteps, "epsilon"),
             **self.lambdas,
         )  # fmt: skip
-        for name, loss in losses.items():
-            self.log(f"{part}/{name}", loss, batch_size=size)
+        self.log_each(part, losses, size)
         return losses["loss"]
 
     def _features(self, batch: Any, frame: Tensor) -> tuple[Tensor, Tensor]:

@@ -103,8 +103,7 @@ class SMGAStage(LossStage):
         predicted = self.network(noisy, timesteps, condition, self._speech(batch), without_audio)
         weight = loss_weight(self.weighting, self.network.noise, timesteps, "x0")
         losses = smga_loss(predicted, x0, known, weight=weight, **self.losses)
-        for name, loss in losses.items():
-            self.log(f"{part}/{name}", loss, batch_size=len(batch))
+        self.log_each(part, losses, len(batch))
         return losses["loss"]
 
     def _encode(self, batch: Any, random: Any) -> tuple[Tensor, Tensor, Tensor]:

@@ -180,6 +180,11 @@ class Stage(L.LightningModule):
         options.setdefault("sync_dist", True)  # the mean over ranks
         super().log(name, value, *args, **options)
 
+    def log_each(self, part: str, figures: Mapping[str, Tensor], size: int) -> None:
+        """Log scalars that are means over so many windows, each as `<part>/<name>`."""
+        for name, value in figures.items():
+            self.log(f"{part}/{name}", value.detach(), batch_size=size)
+
     def generator(self, batch: Any) -> "SampleGenerator":
         """Random numbers of a step, one stream per sample.
 

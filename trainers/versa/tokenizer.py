@@ -72,7 +72,7 @@ class TokenizerStage(Stage):
         """The loss of one batch; logs it with its parts."""
         output = self._through(batch, self.generator(batch).uniform(-(-batch.motion.shape[1] // self.network.rate)))
         losses = tokenizer_loss(self.network, output, **self.weights)
-        self._log("train", losses, batch)
+        self.log_each("train", losses, len(batch))
         return losses["loss"]
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -86,7 +86,7 @@ class TokenizerStage(Stage):
         """The same loss on held-out windows, errors of joints and of the vector's parts, and the codes that come."""
         output = self._through(batch)
         losses = tokenizer_loss(self.network, output, **self.weights)
-        self._log("val", losses | tokenizer_errors(self.network, output), batch)
+        self.log_each("val", losses | tokenizer_errors(self.network, output), len(batch))
         for name, metric in (("code_use", self.code_use), ("perplexity", self.code_perplexity)):
             metric.update(output.tokens, output.token_mask)
             self.log(f"val/{name}", metric, batch_size=len(batch))
@@ -98,10 +98,6 @@ class TokenizerStage(Stage):
 
     def _through(self, batch: Any, chances: Tensor | None = None) -> Reconstruction:
         return self.network(batch.motion, _lengths(batch), chances)
-
-    def _log(self, part: str, figures: Mapping[str, Tensor], batch: Any) -> None:
-        for name, value in figures.items():
-            self.log(f"{part}/{name}", value.detach(), batch_size=len(batch))
 
 
 def _lengths(batch: Any) -> Tensor | None:

@@ -131,7 +131,7 @@ class AutoencoderStage(Stage):
         truth, weight = self._frames(batch)
         if self.discriminator is None:
             _, losses = self._rebuild(batch, truth, weight)
-            self._log("train", losses, len(batch))
+            self.log_each("train", losses, len(batch))
             return losses["loss"]
         with self.only("network"):
             rebuilt, losses = self._rebuild(batch, truth, weight)
@@ -140,7 +140,7 @@ class AutoencoderStage(Stage):
             real, generated = (self.discriminator(each).logits for each in (truth, rebuilt.frames.detach()))
             judged = discriminator_loss(self.adversarial, real, generated)
             self.update("discriminator", judged)
-        self._log("train", {**losses, "discriminator": judged}, len(batch))
+        self.log_each("train", {**losses, "discriminator": judged}, len(batch))
         return None
 
     def validation_step(self, batch: Any, batch_index: int) -> Tensor:
@@ -151,7 +151,7 @@ class AutoencoderStage(Stage):
         losses["psnr"] = psnr(rebuilt, truth)
         if weight is not None:
             losses["psnr_regions"] = psnr(rebuilt, truth, weight > 1)
-        self._log("val", losses, len(batch))
+        self.log_each("val", losses, len(batch))
         return losses["loss"]
 
     def sample(self, batch: Any) -> dict[str, Tensor]:
@@ -229,10 +229,6 @@ class AutoencoderStage(Stage):
             all_ranks: Any = self.all_gather(own)
             own = all_ranks.reshape(-1, 2).mean(0)
         self.network.measure(own[0], own[1])
-
-    def _log(self, part: str, losses: Mapping[str, Tensor], size: int) -> None:
-        for name, loss in losses.items():
-            self.log(f"{part}/{name}", loss.detach(), batch_size=size)
 
 
 def _from_base(base: str, options: Mapping[str, Any]) -> VideoAutoencoder:
