@@ -85,6 +85,12 @@ def test_little_memory_and_left_iterations_change_nothing(shards, workers):
     assert all(torch.equal(one.pose, other.pose) for one, other in zip(first, second, strict=True))
 
 
+def test_arrays_of_a_clip_that_windows_share_cannot_be_written_to(shards):
+    clip = module(shards).train_dataloader().dataset.reader(0)
+    for array in clip.values["speech.npz"].values():
+        assert not array.flags.writeable
+
+
 def test_speech_layers_are_chosen_by_their_number(shards):
     every = next(iter(module(shards, windows="clip", batch_size=1).val_dataloader())).speech_layers
     second = next(iter(module(shards, windows="clip", batch_size=1, speech_layers=[8]).val_dataloader())).speech_layers

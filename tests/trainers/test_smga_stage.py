@@ -57,6 +57,18 @@ class Spy:
         made.network.register_forward_pre_hook(lambda module, args: self.calls.append(args))
 
 
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_figures_are_logged_without_their_graphs_as_means_over_the_windows(part):
+    made, logged = stage(), {}
+    made.log = lambda name, value, **options: logged.update({name: (value, options)})
+    loss = made.step(batch(), part)
+    assert set(logged) == {f"{part}/{name}" for name in ("loss", "loss_face", "loss_body")}
+    assert logged[f"{part}/loss"][0] == loss
+    for value, options in logged.values():
+        assert not value.requires_grad
+        assert options == {"batch_size": B}
+
+
 @pytest.mark.paper("MMGT-11")
 @pytest.mark.paper("MMGT-12")
 def test_paper_config():
