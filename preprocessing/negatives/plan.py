@@ -111,9 +111,9 @@ def _hearing_each_other(heard: str, entries: Sequence[SampleEntry], numbers: Seq
     The only clips of their speakers in a split are a group of their own, or a split with one clip of each speaker
     would have no pairs to be measured on.
     """
-    by_split: defaultdict[str, defaultdict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
+    by_split: defaultdict[str, defaultdict[str | None, list[int]]] = defaultdict(lambda: defaultdict(list))
     for entry, number in zip(entries, numbers, strict=True):
-        by_split[entry.split][entry.speaker if heard == "same_speaker" else ""].append(number)
+        by_split[entry.split][entry.speaker if heard == "same_speaker" else None].append(number)
     groups = []
     for speakers in by_split.values():
         alone = [number for own in speakers.values() if len(own) == 1 for number in own]
