@@ -37,7 +37,7 @@ def demo_versa_video(
     clips_per_speaker: Count = 12,
     workers: Whole = 2,
     autoencoder_steps: Count = 700,
-    pose_steps: Count = 600,
+    pose_steps: Count = 700,
     audio_steps: Count = 600,
 ) -> Path:
     """Go the whole way; what is finished already is not done again. Some 50 minutes on two cores.
