@@ -63,7 +63,7 @@ def train_all(folder: Path, name: str, runs: list[list[str]]) -> None:
     """Trainings one after the other, all with the same number of ranks."""
     file = folder / f"{name}.json"
     file.write_text(json.dumps(runs))
-    done = run("tests.e2e.several", str(file), timeout=900)
+    done = run("tests.e2e.several", str(file), timeout=1200)
     assert done.returncode == 0, done.stderr[-6000:]
 
 

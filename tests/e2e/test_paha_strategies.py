@@ -14,7 +14,7 @@ from tests.trainers.paha_stages import LENGTHS, PCE
 from tests.trainers.test_univdm_stage import NETWORK
 from tests.trainers.video_stages import latent_shards
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 STRATEGIES = ("ddp", "fsdp", "deepspeed_2", "deepspeed_3")
 KINDS = tuple(PAHA)

@@ -13,7 +13,7 @@ from tests.e2e.strategies import VIDEO_FIGURES, VIDEO_WORDS, assert_one_curve, a
 from tests.trainers.versa_video_stages import options
 from tests.trainers.video_stages import latent_shards
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 STRATEGIES = ("ddp", "fsdp", "deepspeed_2", "deepspeed_3")
 KINDS = tuple(VERSA)

@@ -14,7 +14,7 @@ from tests.e2e.strategies import VIDEO_FIGURES, VIDEO_WORDS, assert_one_curve, a
 from tests.trainers.video_stages import NETWORK, latent_shards
 from trainers.run.checkpoints import read
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 STRATEGIES = ("ddp", "fsdp", "deepspeed_2", "deepspeed_3")
 RANKS, BATCH = 2, 4
