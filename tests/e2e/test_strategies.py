@@ -13,7 +13,7 @@ from trainers.fit import main
 from trainers.run.checkpoints import read, read_state
 from trainers.stage.adan import STATE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 # Sums over ranks and over flattened parameters add up in another order: some units of the last place of float32 at
 # first, and what training makes of them in eight steps.
