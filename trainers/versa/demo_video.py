@@ -40,7 +40,7 @@ def demo_versa_video(
     pose_steps: Count = 700,
     audio_steps: Count = 600,
 ) -> Path:
-    """Go the whole way; what is finished already is not done again. Some 50 minutes on two cores.
+    """Go the whole way; what is finished already is not done again.
 
     The motion half first (`trainers.demo_versa`), then an autoencoder of the frames, their latents and faces, poses to
     video, speech and the face into the video, and one picture, speech and texts to a video. The networks are the tiny
