@@ -139,7 +139,7 @@ class MMGTVideo(
         return level_sizes(height, width, self.levels)
 
     def enable_gradient_checkpointing(self) -> None:
-        """Recompute the activations of all layers of both UNets in the backward pass, to save memory."""
+        """Recompute the activations of both UNets and of the pose guider in the backward pass, to save memory."""
         self.denoiser.recompute = self.reference_unet.recompute = True
 
     def encode(self, inputs: VideoInputs, before: VideoConditions | None = None) -> VideoConditions:

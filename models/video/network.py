@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from models.video.checkpointing import run
+
 
 class LatentNetwork:
-    """Mixed into a network with `audio_projection`, where it hears, and `image_channels`."""
+    """Mixed into a network with a `denoiser`, `audio_projection`, where it hears, and `image_channels`."""
 
     def set_statistics(self: Any, statistics: dict[str, Any]) -> None:
         """Take the statistics of an index: those of hand-crafted speech features, where it reads them."""
@@ -26,7 +28,8 @@ class LatentNetwork:
         Raises:
             ValueError: they were drawn at another size.
         """
-        features = self.pose_guider(skeletons.flatten(0, 1))
+        recompute = self.denoiser.recompute and self.training
+        features = run(self.pose_guider, skeletons.flatten(0, 1), recompute=recompute)
         if features.shape[-2:] != latents.shape[-2:]:
             raise ValueError(
                 f"poses were drawn at {skeletons.shape[-2]} x {skeletons.shape[-1]} pixels, which with "

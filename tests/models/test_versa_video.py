@@ -289,7 +289,7 @@ def test_a_step_trains_all_of_it_and_checkpointing_changes_no_gradient():
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-3)
 
 
-def test_checkpointing_keeps_little():
+def test_checkpointing_keeps_at_most_15_percent_of_the_activations():
     network = fresh().train()
     z, given = noisy(network, (8, 8), frames=4), inputs(network, (8, 8), frames=4)
     own = {p.untyped_storage().data_ptr() for p in network.parameters()}
@@ -309,7 +309,7 @@ def test_checkpointing_keeps_little():
 
     all_of_it = saved()
     network.enable_gradient_checkpointing()
-    assert saved() <= 0.2 * all_of_it
+    assert saved() <= 0.15 * all_of_it
 
 
 def test_it_learns_a_clip():

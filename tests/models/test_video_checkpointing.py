@@ -62,6 +62,8 @@ def test_checkpointing_keeps_at_most_15_percent_of_the_activations_of_both_unets
     calls = {
         "denoiser": lambda: network(*z, detached),
         "reference": lambda: network.reference_unet(latents, image),
+        "pose guider": lambda: network.encode_poses(given.skeletons, latents),
+        "all of a step": lambda: network(*z, given),
     }
     without = {name: saved_by(network, call) for name, call in calls.items()}
     network.enable_gradient_checkpointing()
