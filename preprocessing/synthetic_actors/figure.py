@@ -22,9 +22,9 @@ METRES: Final = 0.1
 HAND: Final = 0.175  # metres from the wrist to the tip of the middle finger
 _EARS: Final = np.array([0.0, 0.14, -0.15])  # what of a head, in its units, is at its joint
 _RAISED: Final = 0.03  # metres that it is above it: chins then are above the shoulders
-_HEIGHT: Final = {"head": 0.3, "half": 1.5, "whole": 2.3}
+_HEIGHT: Final = {"head": 0.3, "half": 1.2, "whole": 2.1}
 """Metres that a picture is high."""
-_MIDDLE: Final = {"head": 1.545, "half": 1.27, "whole": 0.98}
+_MIDDLE: Final = {"head": 1.545, "half": 1.25, "whole": 0.95}
 """Metres above the floor of its middle."""
 _FACE: Final = ("jaw", "brows", "nose", "eyes", "outer_lips", "inner_lips")
 _ARMS: Final = (("right", layout.RIGHT_HAND, 1.0), ("left", layout.LEFT_HAND, -1.0))

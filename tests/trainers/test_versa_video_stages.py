@@ -79,6 +79,7 @@ def test_paper_configs(kind):
     assert paper["trainer"]["max_steps"] == 100_000
     assert (stage["optimizer"]["name"], stage["optimizer"]["lr"]) == ("adamw", 1e-5)
     assert stage["reference"] == "any"
+    assert stage.get("frames", "consecutive") == "consecutive"
     assert paper["checkpoint"]["monitor"] == "val/rmse"
     if kind == "audio_video":
         assert stage["identity"] == R100.names[0], "ArcFace"
@@ -194,6 +195,23 @@ def test_what_the_network_is_told_belongs_to_the_same_frames_and_any_is_the_refe
         assert torch.equal(told.expression, torch.tensor([1, -1, 2])[:, None].expand(B, T))
     assert seen == set(range(F))
     assert not all(first)
+
+
+def test_the_first_step_may_take_any_frames_and_tells_each_its_own_pose(made):
+    one = undropped(made("pose_video", frames="any"))
+    given, spy, apart = faces_of(one), Spy(one), []
+    one.network.noise.draw = lambda random: torch.full((B,), 1e-4)  # nearly no noise
+    for number in range(12):
+        given.ids = [f"{number}-{sample}" for sample in range(B)]
+        with torch.no_grad():
+            one.step(given, "train")
+        noisy, _, told, _ = spy.calls[-1]
+        frames = (noisy.mean((1, 3, 4)) / one.latents.scale).round().long()
+        apart += frames.diff(dim=1).flatten().tolist()
+        poses = given.pose[torch.arange(B)[:, None], frames]
+        torch.testing.assert_close(told.skeletons, draw_pose_pictures(poses, 24, 16))
+    assert min(apart) < 0 < max(apart)
+    assert set(apart) != {1}
 
 
 @pytest.mark.paper("VA-12")

@@ -10,7 +10,7 @@ from trainers.stage.base import build_network
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
 from trainers.versa.video_stage import FACE, VersaVideoStage
-from trainers.video.batch import Reference
+from trainers.video.batch import Frames, Reference
 from trainers.video.stage import Weighting
 
 
@@ -24,6 +24,8 @@ class PoseVideoStage(VersaVideoStage):
         svd_weights: folder or hub name of Stable Video Diffusion, or of its UNet, from which it starts; none starts
             anew (VA-11).
         reference: the picture is any frame of the window (VA-15), or the first of those that are generated.
+        frames: one behind the other, or any of the window (ours): a short training then sees as many poses as frames,
+            and learns how frames follow one another in `versa.audio_video`.
         drop_reference: probability of training without the reference, for classifier-free guidance (ours).
         drop_pose: likewise without poses.
         weighting: how much each noise level counts; uniform is SVD's own.
@@ -45,6 +47,7 @@ class PoseVideoStage(VersaVideoStage):
         autoencoder: str | None = None,
         svd_weights: str | None = None,
         reference: Reference = "any",
+        frames: Frames = "consecutive",
         drop_reference: Fraction = 0.1,
         drop_pose: Fraction = 0.1,
         weighting: Weighting = "uniform",
@@ -57,6 +60,7 @@ class PoseVideoStage(VersaVideoStage):
             build_network(VersaVideo, network, face_attention=False),
             autoencoder=autoencoder,
             reference=reference,
+            frames=frames,
             dropped={"reference": drop_reference, "pose": drop_pose},
             weighting=weighting,
             noise_offset=noise_offset,

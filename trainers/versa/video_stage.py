@@ -11,7 +11,7 @@ from models.versa.video.sample import sample_window
 from settings import get_logger
 from trainers.stage.agreement import Expected
 from trainers.versa.video_batch import EXPRESSION, inputs_of
-from trainers.video.batch import Picked, places_of
+from trainers.video.batch import Frames, Picked, places_of
 from trainers.video.stage import LatentStage, Told
 
 FACE: Final = (
@@ -25,7 +25,7 @@ logger = get_logger(__name__)
 
 
 class VersaVideoStage(LatentStage):
-    """Denoises latents of consecutive frames by a picture, poses and, where there is attention to it, the face.
+    """Denoises latents of frames by a picture, poses and, where there is attention to it, the face.
 
     EDM's noise and SVD's preconditioning, both in float32 (VA-11): at uniform weight the loss is SVD's own,
     (1 + sigma^2) / sigma^2 times the squared error of x0. The reference is any frame of the window (VA-15), with noise
@@ -35,17 +35,24 @@ class VersaVideoStage(LatentStage):
         network: whose stage it is.
         region_weight: how much more latents of face, lips and hands count.
         expression: where labels of expressions come from, "manifest" or "classifier" (`expressions_of`).
+        frames: one behind the other, or any of the window.
         options: of `LatentStage`.
     """
 
     network: VersaVideo
 
     def __init__(
-        self, network: VersaVideo, *, region_weight: float, expression: Expression = "manifest", **options: Any
+        self,
+        network: VersaVideo,
+        *,
+        region_weight: float,
+        expression: Expression = "manifest",
+        frames: Frames = "consecutive",
+        **options: Any,
     ):
         self.hears, self.region_weight = network.face_attention, region_weight
         self.expression, self.labelled = expression, False
-        super().__init__(network, frames="consecutive", **options)
+        super().__init__(network, frames=frames, **options)
 
     def expects(self) -> list[Expected]:
         """Also embeddings of the face network that the sizes are of."""
