@@ -53,7 +53,7 @@ class UniVDMAnimator(LatentAnimator):
         settings |= {"guide": options.guide}
         output = decoded(latents, pieces, picture.shape[:2], options.decode_batch)
         sound = frames.sound_of(options.audio)
-        return frames.write(options.out, output, self.fps, sound, self.model, hashes(files), settings, total)
+        return frames.write(options.out, output, self.fps, sound, self.export.about, hashes(files), settings, total)
 
     def source(
         self,

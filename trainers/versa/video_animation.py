@@ -88,7 +88,7 @@ class VersaVideoAnimator(LatentAnimator):
         pose_file = write_poses(options.out.with_suffix(".npz"), poses[:total], picture.shape[:2], self.fps)
         with sound_beside(options.audio, options.driving, self.fps) as sound:
             output = decoded(latents, pieces, picture.shape[:2], options.decode_batch)
-            result = frames.write(options.out, output, self.fps, sound, self.model, hashes(files), said, total)
+            result = frames.write(options.out, output, self.fps, sound, self.export.about, hashes(files), said, total)
         return VideoAnimation(result.video, result.frames, result.fps, result.metadata, pose_file)
 
     @property

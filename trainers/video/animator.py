@@ -76,11 +76,6 @@ class LatentAnimator:
         """Whether it is driven by speech."""
         return True
 
-    @property
-    def model(self) -> dict[str, str]:
-        """Name, stage and hash of the network."""
-        return {"name": self.export.name, "stage": self.export.stage, "sha256": self.export.sha256}
-
     def latents(self, given: str | None) -> Latents:
         """The autoencoder: the one given, else the one of the run's config.
 
