@@ -63,7 +63,7 @@ class HeldBytes(L.Callback):
         # Weights are gathered for those that have some of their own to train.
         own = (m for m in pl_module.modules() if any(p.requires_grad for p in m.parameters(recurse=False)))
         for module in own:
-            module.register_forward_pre_hook(lambda *_: self._look("gathered") if self._closely else None)
+            module.register_forward_pre_hook(lambda *_: self._look_closely("gathered"))
         self._watch(pl_module.parameters())
         for optimizer in trainer.optimizers:
             inner = getattr(optimizer, "optimizer", optimizer)
@@ -95,9 +95,11 @@ class HeldBytes(L.Callback):
     def _watch(self, parameters: Iterable[Tensor]) -> None:
         for p in parameters:
             if p.requires_grad:
-                p.register_post_accumulate_grad_hook(
-                    lambda _: self._look("gradients", "buckets", "gathered") if self._closely else None
-                )
+                p.register_post_accumulate_grad_hook(lambda _: self._look_closely("gradients", "buckets", "gathered"))
+
+    def _look_closely(self, *parts: str) -> None:
+        if self._closely:
+            self._look(*parts)
 
     def _look(self, *parts: str) -> None:
         for part, size in held(self._trainer, self._own, parts).items():
