@@ -88,7 +88,6 @@ class Statistic:
         shape: of a row.
         weights: array (T, ...) whose numbers above 0 say what counts; all does where None.
         about_clip: deviation from the clip's own mean: how far things move; its mean is left out.
-        finish: what becomes of the deviation.
         always: in every index, also where nothing was counted (mean 0, deviation 1).
     """
 
@@ -97,7 +96,6 @@ class Statistic:
     shape: tuple[int, ...]
     weights: str | None = None
     about_clip: bool = False
-    finish: Callable[[np.ndarray], np.ndarray] | None = None
     always: bool = False
 
 
@@ -161,15 +159,6 @@ def _join(pose: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {"pose": points.view(np.float32).reshape(*pose["scores"].shape, 3)}
 
 
-def _one_size_per_part(std: np.ndarray) -> np.ndarray:
-    """Deviation of the 263 numbers averaged within each part, so that they keep their sizes to each other (VA-1)."""
-    from models.human import motion  # brings torch, which the other statistics need not wait for
-
-    for part in motion.PARTS.values():
-        std[part] = std[part].mean()
-    return std
-
-
 _VIDEOS: Final = "make shards from videos with `python -m preprocessing.run`"
 _FEATURES: Final = "make shards with it by `python -m preprocessing.features`"
 _HASH: Final = Array((32,), "uint8", "SHA-256 of the weights of the network that made them")
@@ -212,7 +201,7 @@ _TABLE: Final = (
         {"motion": Array(("M", 263), "float32", "HumanML3D motion vector at 20 fps (VA-1)")},
         "make shards of motion with `python -m preprocessing.motion`",
         fields={"motion": "motion"},
-        statistics=(Statistic("body_motion", "motion", (263,), finish=_one_size_per_part),),
+        statistics=(Statistic("body_motion", "motion", (263,)),),
     ),
     Key(
         "face.npz",

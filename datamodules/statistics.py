@@ -104,9 +104,8 @@ class StatisticsAccumulator:
             for each in key.statistics:
                 moments = self._moments[each.name]
                 if each.always or moments.count.any():
-                    std = moments.std() if each.finish is None else each.finish(moments.std())
                     mean = {} if each.about_clip else {"mean": _plain(moments.mean, digits)}
-                    found[each.name] = mean | {"std": _plain(std, digits)}
+                    found[each.name] = mean | {"std": _plain(moments.std(), digits)}
         return found
 
 

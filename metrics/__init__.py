@@ -29,9 +29,7 @@ picture is a circle for the measure, and every clip has the same unit whether it
 import importlib
 from typing import Any
 
-from models.torchvision_cpu import install
-
-install()  # torchmetrics imports torchvision
+import models  # noqa: F401 - first: torchmetrics imports torchvision, which `models` makes importable
 
 _HOMES = {
     "PSNR": "metrics.reconstruction",

@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
+
+from metrics.sides import TwoSides
 
 
 def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covariance_b: Tensor) -> Tensor:
@@ -23,7 +24,7 @@ def frechet_distance(mean_a: Tensor, covariance_a: Tensor, mean_b: Tensor, covar
     return distance.clamp(min=0)
 
 
-class FrechetDistance(Metric):
+class FrechetDistance(TwoSides):
     """Squared Frechet distance between generated and true features, each taken as a Gaussian; lower is better.
 
     Only sums are kept (float64), so memory does not grow and ranks can be added up. Covariances are divided by n - 1.
@@ -34,13 +35,9 @@ class FrechetDistance(Metric):
 
     generated_count: Tensor
     truth_count: Tensor
-    is_differentiable = False
-    higher_is_better = False
-    full_state_update = False
 
     def __init__(self, features: int):
-        super().__init__()
-        self.features = features
+        super().__init__(features)
         for side in ("generated", "truth"):
             self.add_state(f"{side}_count", torch.zeros((), dtype=torch.long), dist_reduce_fx="sum")
             self.add_state(f"{side}_sum", torch.zeros(features, dtype=torch.float64), dist_reduce_fx="sum")
@@ -48,8 +45,7 @@ class FrechetDistance(Metric):
 
     def update(self, features: Tensor, generated: bool) -> None:
         """Add (N, D) features of one side."""
-        if features.ndim != 2 or features.shape[1] != self.features:
-            raise ValueError(f"features are (N, {self.features}); these are {tuple(features.shape)}")
+        self.check(features)
         side = "generated" if generated else "truth"
         features = features.double()
         getattr(self, f"{side}_count").add_(len(features))

@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+
+from metrics.sides import TwoSides
 
 
 def kernel_distance(generated: Tensor, truth: Tensor) -> Tensor:
@@ -30,7 +31,7 @@ def kernel_distance(generated: Tensor, truth: Tensor) -> Tensor:
     return within(x) + within(y) - 2 * kernel(x, y).mean()
 
 
-class KernelDistance(Metric):
+class KernelDistance(TwoSides):
     """`kernel_distance` of generated and true features; lower is better. All features are kept.
 
     Args:
@@ -39,20 +40,15 @@ class KernelDistance(Metric):
 
     generated: Any
     truth: Any
-    is_differentiable = False
-    higher_is_better = False
-    full_state_update = False
 
     def __init__(self, features: int):
-        super().__init__()
-        self.features = features
+        super().__init__(features)
         for side in ("generated", "truth"):
             self.add_state(side, [], dist_reduce_fx="cat")
 
     def update(self, features: Tensor, generated: bool) -> None:
         """Add (N, D) features of one side."""
-        if features.ndim != 2 or features.shape[1] != self.features:
-            raise ValueError(f"features are (N, {self.features}); these are {tuple(features.shape)}")
+        self.check(features)
         (self.generated if generated else self.truth).append(features.detach())
 
     def compute(self) -> Tensor:

@@ -1,5 +1,5 @@
 """Networks, losses and diffusion parts: plain `torch.nn`, no Lightning, no command line."""
 
-from models.torchvision_cpu import install
+from settings.torchvision_cpu import install
 
 install()

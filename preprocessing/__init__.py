@@ -1,6 +1,6 @@
 """Videos in, shards out: decode, cut, pose, face, speech, filter, write; see `python -m preprocessing.run --help`."""
 
 import cospeech.checked  # noqa: F401 - first of all
-from models.torchvision_cpu import install
+from settings.torchvision_cpu import install
 
 install()

@@ -16,8 +16,9 @@ from preprocessing.sources.discovery import readable
 from preprocessing.sources.manifest import cut_extra, cut_spans, slug
 from preprocessing.step import Draft, Drop, SourceFile, Step
 from preprocessing.steps import CROP, FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
+from preprocessing.videos.clock import Clock
 from preprocessing.videos.cut import Piece, cut
-from preprocessing.videos.decode import SHORT_OF, Clock, PastEnd, SourceVideo
+from preprocessing.videos.decode import SHORT_OF, PastEnd, SourceVideo
 from preprocessing.videos.seek import video_seconds
 from preprocessing.videos.span import Span
 from settings import ConfigError, build

@@ -56,12 +56,8 @@ def preprocess(options: Options) -> dict[str, Any]:
     sources = read_sources(options.input, output, skipped)
     splits = assign_splits(sources, options.splits, options.split_by, options.seed)
     work = VideoWork(output, options, sources, splits, skipped)
-    if options.restart:
-        work.discard()
-    work.claim()
-    if work.is_complete():
+    if not work.begin(options.restart):
         return {"state": "complete"}
-    work.open()
     mine = [shard for shard in work.shards if shard % count == index]
     run = _Run(work, mine)
     run.do()

@@ -43,6 +43,11 @@ class Export:
     run: Path | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def about(self) -> dict[str, str]:
+        """Name, stage and hash, for what is made with it."""
+        return {"name": self.name, "stage": self.stage, "sha256": self.sha256}
+
 
 def find(name: str | Path, option: str = "run", stages: Collection[str] = ()) -> Export:
     """The saved network of a run folder, of an export folder, or of a hub name.

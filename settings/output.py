@@ -76,6 +76,7 @@ def faults_of(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator
         raise
     except passing:
         raise
+    # libsndfile, FFmpeg and others raise kinds of their own for a full disk, and tell of it by its words alone.
     except Exception as error:
         if "No space left on device" not in str(error) and "Read-only file system" not in str(error):
             raise

@@ -1,6 +1,6 @@
 """The Lightning side and every command: `fit`, `animate`, `evaluate`, `report`."""
 
 import cospeech.checked  # noqa: F401 - first of all
-from models.torchvision_cpu import install
+from settings.torchvision_cpu import install
 
 install()

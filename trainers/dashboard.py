@@ -179,6 +179,7 @@ def _own_entity() -> str:
 
     try:
         return wandb.Api().default_entity or ""
+    # What W&B's client raises for a network, an account or a right is of many kinds, requests' among them.
     except Exception as error:
         raise ConfigError(_unreachable(error)) from None
 
@@ -186,7 +187,7 @@ def _own_entity() -> str:
 def _save(view: Any) -> str:
     try:
         return view.save().url
-    except Exception as error:
+    except Exception as error:  # as above
         raise ConfigError(_unreachable(error)) from None
 
 

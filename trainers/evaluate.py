@@ -76,7 +76,7 @@ def evaluate(*, run: str, data: str | None = None, out: Path | None = None, **op
     with asked.progress:
         measured = load_tool(tool)(export, asked, folder)
     results = {
-        "model": {"name": export.name, "stage": export.stage, "sha256": export.sha256},
+        "model": export.about,
         "settings": {name: value for name, value in vars(asked).items() if name not in _NOT_SETTINGS},
         **measured,
         "splits": without_clips(measured["splits"]),

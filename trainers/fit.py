@@ -104,6 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.number == signal.SIGUSR1 and is_first_rank():
             ask_to_requeue("signal USR1")
         return 128 + error.number
+    # Whatever it is that ends a rank, the others would wait for it; it is raised again, or told in a line.
     except Exception as error:
         folder = current()
         if folder is not None and world()[1] > 1:

@@ -7,6 +7,7 @@ from diffusers import UNetMotionModel
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor, nn
 
+from models.video.added_attention import AddedAttention
 from models.video.checkpointing import run
 from models.video.unets import Attend, UNetSizes, embedding_of, motion_layer, spatial_layer, walk, walk_down
 
@@ -37,22 +38,8 @@ class SlotAttention:
         return _PLAIN(attn, hidden_states, encoder_hidden_states=context, attention_mask=attention_mask)
 
 
-class SpeechAttention(nn.Module):
-    """Cross-attention to a frame's speech, behind its attention to the reference (PH-3); the identity until trained.
-
-    Args:
-        channels: of the hidden states.
-        heads: attention heads.
-        audio_channels: of the audio tokens.
-    """
-
-    def __init__(self, channels: int, heads: int, audio_channels: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-        self.attention = Attention(channels, audio_channels, heads=heads, dim_head=channels // heads)
-        output: Any = self.attention.to_out[0]  # type: ignore[index]
-        nn.init.zeros_(output.weight)
-        nn.init.zeros_(output.bias)
+class SpeechAttention(AddedAttention):
+    """Cross-attention to a frame's speech, behind its attention to the reference (PH-3); the identity until trained."""
 
     def forward(self, hidden: Tensor, audio: Tensor, keep: Tensor) -> Tensor:
         """Hidden states (N, c, h, w), tokens (N, K, A) and whether anything is added (N,) to (N, c, h, w)."""

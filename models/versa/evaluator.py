@@ -1,7 +1,7 @@
 """Texts and motions in one space, to measure how well they go together (VA-17)."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,12 @@ from models.layers.rotary import rotary_freqs
 from models.layers.transformer import EncoderLayer, normalise
 from models.saved import SavedNetwork
 from models.versa.text import WordEncoder, read_texts
+from models.versa.units import MotionUnits
 from settings.ranges import Count, Whole
 
 
 class TextMotionEvaluator(
-    nn.Module,
+    MotionUnits,
     SavedNetwork,
     library_name="cospeech",
     tags=["versa.evaluator"],
@@ -44,8 +45,6 @@ class TextMotionEvaluator(
         ValueError: an unknown kind of text.
     """
 
-    motion_mean: Tensor
-    motion_std: Tensor
     rate = 4
 
     def __init__(
@@ -66,22 +65,12 @@ class TextMotionEvaluator(
             raise ValueError(f"text has to be words or clip, got '{text}'")
         self.text_kind, self.clip_model, self.text_buckets = text, clip_model, text_buckets
         self.text_channels, self.features, self.head_width = text_channels, features, width // heads
-        self.register_buffer("motion_mean", torch.zeros(SIZE))
-        self.register_buffer("motion_std", torch.ones(SIZE))
         self.inner = nn.Conv1d(SIZE, width, self.rate, self.rate)
         self.layers = nn.ModuleList(EncoderLayer(width, heads, 2 * width) for _ in range(layers))
         self.outer = nn.Linear(width, features)
         self.words = WordEncoder(text_buckets, width, text_layers, heads) if text == "words" else None
         self.text_outer = nn.Linear(width if text == "words" else text_channels, features)
         self.scale = nn.Parameter(torch.tensor(2.65))  # log of 1 / 0.07, as CLIP begins
-
-    def set_statistics(self, statistics: dict[str, Any]) -> None:
-        """Take mean and deviation of motion vectors from a data set's statistics. Raises ValueError without them."""
-        if "body_motion" not in statistics:
-            raise ValueError("the data's index.json has no statistics of body motion (body_motion)")
-        for name in ("mean", "std"):
-            buffer = getattr(self, f"motion_{name}")
-            buffer.copy_(torch.as_tensor(statistics["body_motion"][name], dtype=buffer.dtype))
 
     def encode_motion(self, motion: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Vectors (B, D) of length 1 of motions (B, M, 263), of which (B,) frames count."""
@@ -91,7 +80,7 @@ class TextMotionEvaluator(
         times = torch.arange(whole, device=motion.device)
         last = torch.minimum(times, lengths[:, None] - 1)  # the last frame goes on to the end of its step
         held = motion.gather(1, last[..., None].expand(-1, -1, SIZE))
-        x = ((held - self.motion_mean) / self.motion_std).transpose(1, 2).to(self.inner.weight.dtype)
+        x = self.normalise(held).transpose(1, 2).to(self.inner.weight.dtype)
         x = self.inner(x).transpose(1, 2)
         mask = times[:: self.rate] < lengths[:, None]
         freqs = rotary_freqs(x.shape[1], self.head_width, x.device)

@@ -1,14 +1,15 @@
 """The motion tokenizer: whole-body motion to tokens of a codebook and back (VA-3, VA-4)."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.human.motion import SIZE
 from models.layers.vector_quantizer import VectorQuantizer
 from models.saved import SavedNetwork
 from models.versa.convolutions import Decoder, Encoder
+from models.versa.units import MotionUnits
 from settings.ranges import Count, Decay, NonNegative, Whole
 
 
@@ -33,7 +34,7 @@ class Reconstruction(NamedTuple):
 
 
 class MotionTokenizer(
-    nn.Module,
+    MotionUnits,
     SavedNetwork,
     library_name="cospeech",
     tags=["versa.tokenizer"],
@@ -59,9 +60,6 @@ class MotionTokenizer(
         ValueError: sizes that make no sense.
     """
 
-    motion_mean: Tensor
-    motion_std: Tensor
-
     def __init__(
         self,
         *,
@@ -80,28 +78,6 @@ class MotionTokenizer(
         self.encoder = Encoder(SIZE, code_width, **sizes)
         self.quantizer = VectorQuantizer(codes, code_width, decay=decay, reset_below=reset_below)
         self.decoder = Decoder(code_width, SIZE, **sizes)
-        self.register_buffer("motion_mean", torch.zeros(SIZE))
-        self.register_buffer("motion_std", torch.ones(SIZE))
-
-    def set_statistics(self, statistics: dict[str, Any]) -> None:
-        """Take mean and deviation of motion vectors from a data set's statistics (`index.json`).
-
-        Raises:
-            ValueError: there are none.
-        """
-        if "body_motion" not in statistics:
-            raise ValueError("the data's index.json has no statistics of body motion (body_motion)")
-        for name in ("mean", "std"):
-            buffer = getattr(self, f"motion_{name}")
-            buffer.copy_(torch.as_tensor(statistics["body_motion"][name], dtype=buffer.dtype))
-
-    def normalise(self, motion: Tensor) -> Tensor:
-        """Motion (..., 263) in units of its deviation about its mean."""
-        return (motion - self.motion_mean) / self.motion_std
-
-    def denormalise(self, motion: Tensor) -> Tensor:
-        """What `normalise` was given."""
-        return motion * self.motion_std + self.motion_mean
 
     def encode(self, motion: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Tokens (B, N) int64 of motion (B, M, 263), N = ceil(M / rate).

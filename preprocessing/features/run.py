@@ -111,12 +111,8 @@ def make_features(options: Options) -> dict[str, Any]:
     loaded = writer.load(options.network, options.video_fit)
     what = {"network": loaded.sha256, "drop": sorted(options.drop), **loaded.made_of}
     work = FeatureWork(output, index, writer.key, what)
-    if options.restart:
-        work.discard()
-    work.claim()
-    if work.is_complete():
+    if not work.begin(options.restart):
         return work.summary()
-    work.open()
     device = device_of(options.device)
     loaded.network.to(device)
     bad = BadSamples()

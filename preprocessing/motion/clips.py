@@ -49,6 +49,13 @@ class LeftOut(Exception):
         self.reason, self.detail = reason, detail
 
 
+def unreadable(error: Exception) -> LeftOut:
+    """That a file of numpy's cannot be read. Its own advice, to unpickle what it does not know, is not handed on."""
+    if "pickle" in str(error):
+        return LeftOut("unreadable", "neither npy nor npz, or with pickled objects, which could run code")
+    return LeftOut("unreadable", f"{type(error).__name__}: {error}"[:200])
+
+
 @dataclass(frozen=True)
 class MotionClip:
     """A finished clip: its description, and the bytes of its keys in the order of the schema."""

@@ -19,7 +19,7 @@ from datamodules.clip import Caption, ClipInfo
 from models.human.inverse_kinematics import rotations_of
 from models.human.motion import FPS, PARTS, recover_joints
 from models.human.rotations import matrix_to_6d
-from preprocessing.motion.clips import LeftOut, Read, checked_motion, encode_clip, pieces
+from preprocessing.motion.clips import LeftOut, Read, checked_motion, encode_clip, pieces, unreadable
 from preprocessing.motion.options import Options
 from preprocessing.sources.manifest import cut_spans, slug
 from preprocessing.step import SourceFile
@@ -80,7 +80,7 @@ def _motion(path: Path) -> np.ndarray:
     except FileNotFoundError:
         raise LeftOut("missing_file", f"{MOTIONS}/{path.name}") from None
     except Exception as error:  # numpy raises kinds of many sorts for damaged files
-        raise LeftOut("unreadable", f"{type(error).__name__}: {error}"[:200]) from None
+        raise unreadable(error) from None
     return checked_motion(path.name, np.asarray(motion))
 
 

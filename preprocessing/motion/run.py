@@ -53,12 +53,8 @@ def import_motion(options: Options) -> dict[str, Any]:
     output = Path(options.output).expanduser()
     plan = make_plan(options)
     work = MotionWork(output, options, plan)
-    if options.restart:
-        work.discard()
-    work.claim()
-    if work.is_complete():
+    if not work.begin(options.restart):
         return work.summary()
-    work.open()
     with ExitStack() as stack:
         left = {name: jobs for name, jobs in plan.shards if not work.is_made(name)}
         before = plan.jobs - sum(map(len, left.values()))

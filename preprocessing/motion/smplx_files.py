@@ -34,6 +34,7 @@ from preprocessing.motion.clips import (
     samples_of,
     sound_values,
     speech_features,
+    unreadable,
 )
 from preprocessing.motion.options import Options
 from preprocessing.motion.words import Words, read_words
@@ -83,7 +84,7 @@ def load_parameters(path: Path) -> tuple[dict[str, np.ndarray], float]:
                 if name is not None and name in archive.files:
                     found[name] = archive[name]
     except Exception as error:  # zipfile, zlib and numpy each raise kinds of their own for damaged files
-        raise LeftOut("unreadable", f"{type(error).__name__}: {error}"[:200]) from None
+        raise unreadable(error) from None
     missing = [name for name in ("poses", "trans") if name not in found]
     if missing or rate is None:
         raise LeftOut("missing_key", ", ".join([*missing, *([] if rate else [" or ".join(RATES[:2])])]))
@@ -133,14 +134,14 @@ def _read_pieces(
     sound, words = _sound(read, source.path), _words(read, source.path)
     frames = len(motion)
     for what, seconds in (
-        ("sound", None if sound is None else sound.end / SAMPLE_RATE),
-        ("words", None if words is None else words.seconds),
+        ("sound lasts", None if sound is None else sound.end / SAMPLE_RATE),
+        ("words last", None if words is None else words.seconds),
     ):
         if seconds is None or seconds > len(motion) / FPS - SHORT_OF:
             continue
         cut = options.when_shorter == "cut"
         read.warnings.append(
-            f"the {what} last {seconds:.2f} s, the motion {len(motion) / FPS:.2f} s: "
+            f"the {what} {seconds:.2f} s, the motion lasts {len(motion) / FPS:.2f} s: "
             + ("motion cut to them" if cut else "kept whole, with silence behind; when_shorter=cut cuts it")
         )
         frames = min(frames, int(seconds * FPS + 1e-6)) if cut else frames

@@ -63,12 +63,8 @@ def make_negatives(options: Options) -> dict[str, Any]:
     networks = load_networks(options, output)
     plan = make_plan(options, index, folder, networks.univdm)
     work = PairWork(output, index, plan, networks, options)
-    if options.restart:
-        work.discard()
-    work.claim()
-    if work.is_complete():
+    if not work.begin(options.restart):
         return work.summary()
-    work.open()
     device = device_of(options.device)
     networks.univdm.to(device)
     networks.autoencoder.to(device)

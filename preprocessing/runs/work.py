@@ -28,7 +28,7 @@ class RunError(RuntimeError):
 
 
 class ShardWork:
-    """The state of a run on disk: `claim`, then ask `is_complete`, then `open`, a `record` for each shard, and `end`.
+    """The state of a run on disk: `begin` (`claim`, `is_complete`, `open`), a `record` for each shard, and `end`.
 
     Args:
         output: the output folder; made if need be.
@@ -75,6 +75,21 @@ class ShardWork:
                 "same ones to go on, give another output, or restart=true to throw it away"
             )
         write_json(path, self.inputs)  # nothing was finished, as after a typing error in an option: nothing is lost
+
+    def begin(self, restart: bool = False) -> bool:
+        """Claim the folder and open it, with a restart thrown away before; False where an earlier run has made it all.
+
+        Raises:
+            RunError: the folder holds something else, or a finished run that is not whole.
+            preprocessing.runs.writer.OutputError: it cannot be written.
+        """
+        if restart:
+            self.discard()
+        self.claim()
+        if self.is_complete():
+            return False
+        self.open()
+        return True
 
     def differences(self, there: Mapping[str, Any]) -> list[str]:
         """What makes an earlier run another one, in words; empty where it is the same."""

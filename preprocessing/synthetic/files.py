@@ -38,19 +38,34 @@ class Made(Protocol):
         ...
 
 
-def run_generator(target: Callable[..., Path], argv: Sequence[str] | None, prog: str) -> None:
-    """The command line of what makes such a set; ends the process with status 2 or 1 where it cannot."""
+def run_generator(
+    target: Callable[..., Any],
+    argv: Sequence[str] | None,
+    prog: str,
+    tell: Callable[[str, Any], str] = lambda output, made: str(made),
+) -> None:
+    """The command line of what makes such a set; ends the process with status 2, 1 or 130 where it cannot.
+
+    Args:
+        target: makes the set.
+        argv: words of the command line.
+        prog: name of the command.
+        tell: what is said at the end, of the folder and of what the target returns.
+    """
     values = command(target, argv, prog=prog)
     try:
         with faults_of(Path(values["output"])):
-            manifest = build(values, target)
+            made = build(values, target)
     except ConfigError as error:
         print(f"config error: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except OutputError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
-    print(manifest)
+    except KeyboardInterrupt:
+        print("stopped; start it again", file=sys.stderr)
+        raise SystemExit(130) from None
+    print(tell(values["output"], made))
 
 
 def check_set(speakers: int, unseen: int, clips: int, size: int, fps: float, workers: int, test: int | None) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 
 from datamodules.media.files import encode_video
 from preprocessing.step import Drop
-from preprocessing.videos.decode import Clock, Slot
+from preprocessing.videos.clock import Clock
+from preprocessing.videos.decode import Slot
 
 Edge = Literal["video", "scene", "length"]
 

@@ -6,10 +6,7 @@ and sample 0 of the sound is heard at the same moment.
 
 from __future__ import annotations
 
-import time
-from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,8 +17,9 @@ import numpy as np
 
 from datamodules.media.container import BAD, MediaError, describe_choice, open_container, picture_track
 from datamodules.media.files import SAMPLE_RATE
+from preprocessing.videos.clock import Clock
 from preprocessing.videos.deinterlace import Timed, deinterlace
-from preprocessing.videos.picture import Painter, orientation, transfer_of
+from preprocessing.videos.layout import Layout
 from preprocessing.videos.seek import MARGINS, frame_stamps, packets_from
 from preprocessing.videos.sound import Sound, read_sound
 from preprocessing.videos.span import Crop, Span
@@ -29,40 +27,7 @@ from preprocessing.videos.span import Crop, Span
 FREEZE_SECONDS: Final = 2.0  # a picture that stands longer than this is missing footage, not a held frame
 ROUNDED: Final = Fraction(1, 1000)  # seconds by which lists round the time stamps of frames
 SHORT_OF: Final = Fraction(1, 10)  # seconds that a span may lack at its end without a word
-SAME_SHAPE: Final = 0.02  # another size whose sides are as long to each other within this is the same shape
 BAD_PACKETS: Final = 0.05  # share of unreadable packets from which on a file counts as broken
-
-
-class Clock:
-    """Seconds and frames by step; a step that runs inside another is taken off the outer one."""
-
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin at nothing."""
-        self.seconds: defaultdict[str, float] = defaultdict(float)
-        self.frames: Counter[str] = Counter()
-        self._running: list[str] = []
-        self._since = 0.0
-
-    @contextmanager
-    def step(self, name: str, frames: int = 0) -> Iterator[None]:
-        """Time a block under a name and count the frames it deals with."""
-        self._turn()
-        self._running.append(name)
-        try:
-            yield
-        finally:
-            self._turn()
-            self._running.pop()
-            self.frames[name] += frames
-
-    def _turn(self) -> None:
-        now = time.perf_counter()
-        if self._running:
-            self.seconds[self._running[-1]] += now - self._since
-        self._since = now
 
 
 @dataclass
@@ -131,22 +96,16 @@ class SourceVideo:
         span: Span | None = None,
         crop: Crop | None = None,
     ) -> None:
-        self.path, self.size, self.side = Path(path), size, side
+        self.path = Path(path)
         self.rate = Fraction(fps).limit_denominator(1001)
         self.clock = clock or Clock()
         self.warnings: list[str] = []
         self.facts: dict[str, Any] = {}
         self.sound: Sound | None = None
-        self.crop: tuple[float, float, float, float] | None = None
         self.decoded = 0
         self.ends_early: str | None = None
-        self._kind: tuple[int, int, bool] | None = (
-            None  # of the last frame: size as stored, whether it lies on its side
-        )
-        self._inner: tuple[int, int] | None = None
         self._skipped: int | None = 0  # frames before the first one; None where they were jumped over
         self._end = Fraction(0)
-        self._painter = Painter()
         self._container = open_container(self.path)
         try:
             with self.clock.step("decode"):
@@ -161,7 +120,8 @@ class SourceVideo:
                     raise MediaError(f"{self.path} has a picture track with no picture that can be decoded")
                 self._zero = self._head[0]
                 self.start = float(max(self._zero - begin, Fraction(0)))
-                self._lay_out(self._head[1], crop)
+                self._layout = Layout(self._stream, self._head[1], size, side, crop, self.facts, self.warnings)
+                self.width, self.height, self.crop = self._layout.width, self._layout.height, self._layout.crop
                 self.sound = read_sound(
                     self.path, self._zero, self.warnings, self._from is not None, self._until, self.facts
                 )
@@ -213,9 +173,7 @@ class SourceVideo:
     def _emit(self, waiting: tuple[int, Fraction, int, av.VideoFrame], until: int, gap: bool) -> Iterator[Slot]:
         slot, _, number, frame = waiting
         with self.clock.step("decode"):
-            left, top = self._corner
-            rgb = self._upright(frame)[top : top + self.height, left : left + self.width]
-            rgb = np.ascontiguousarray(rgb)
+            rgb = self._layout.paint(frame)
         for index in range(slot, until):
             with self.clock.step("decode", frames=1):
                 pass
@@ -329,63 +287,6 @@ class SourceVideo:
             raise MediaError(
                 f"{self.path} is cut off: it ends at {float(reached):.1f} s of {float(stated):.1f} s; copy it again"
             )
-
-    def _lay_out(self, frame: av.VideoFrame, crop: Crop | None) -> None:
-        """Decide on sizes: of the output, of the whole picture at its scale, and where in this the output lies."""
-        width, height = self._shape = self._first_shape = self._shown_size(frame, orientation(frame)[0])
-        if transfer := transfer_of(frame):
-            self.facts["tone_mapped"] = transfer
-            self.warnings.append(f"HDR ({transfer.upper()}): tone mapped to ordinary brightness")
-        left, top, right, bottom = (0, 0, width, height) if crop is None else crop.pixels(float(width), float(height))
-        part = Fraction(right) - Fraction(left), Fraction(bottom) - Fraction(top)
-        scale = min(Fraction(1), Fraction(self.size) / (max(part) if self.side == "longest" else min(part)))
-        self.width, self.height = (max(2, int(side * scale / 2 + Fraction(1, 2)) * 2) for side in part)
-        self._whole, self._corner = (self.width, self.height), (0, 0)
-        if crop is None:
-            return
-        across, down = self.width / part[0], self.height / part[1]
-        whole = max(round(width * across), self.width), max(round(height * down), self.height)
-        x, y = min(round(left * across), whole[0] - self.width), min(round(top * down), whole[1] - self.height)
-        self._whole, self._corner = whole, (x, y)
-        self.crop = (x / whole[0], y / whole[1], (x + self.width) / whole[0], (y + self.height) / whole[1])
-
-    def _shown_size(self, frame: av.VideoFrame, transposed: bool) -> tuple[Fraction, Fraction]:
-        """Width and height as a player shows them: upright, with square pixels."""
-        aspect = Fraction(self._stream.sample_aspect_ratio or 1)
-        width, height = frame.width * (aspect if aspect > 0 else Fraction(1)), Fraction(frame.height)
-        return (height, width) if transposed else (width, height)
-
-    def _upright(self, frame: av.VideoFrame) -> np.ndarray:
-        """The whole picture at its scale; one of another shape than the first stands in the middle of a black one."""
-        turn = orientation(frame)
-        kind = frame.width, frame.height, turn[0]
-        if kind != self._kind:
-            self._kind, self._inner = kind, self._fitted(frame, turn[0])
-        if self._inner is None:
-            return self._painter.paint(frame, *self._whole, turn)
-        across, down = self._whole
-        width, height = self._inner
-        left, top = (across - width) // 2, (down - height) // 2
-        picture = np.zeros((down, across, 3), np.uint8)
-        picture[top : top + height, left : left + width] = self._painter.paint(frame, width, height, turn)
-        return picture
-
-    def _fitted(self, frame: av.VideoFrame, transposed: bool) -> tuple[int, int] | None:
-        """The size at which frames of this kind fit into the picture; None where they fill it."""
-        width, height = shape = self._shown_size(frame, transposed)
-        if shape != self._shape:
-            self._shape = shape
-            self.facts["size_changes"] = self.facts.get("size_changes", 0) + 1
-            if self.facts["size_changes"] == 1:
-                self.warnings.append(
-                    "the picture changes its size on the way: all of it is brought to the first one's, with black "
-                    "borders where the shape differs"
-                )
-        if abs(width / height / (self._first_shape[0] / self._first_shape[1]) - 1) < SAME_SHAPE:
-            return None
-        across, down = self._whole
-        scale = min(across / width, down / height)
-        return min(max(round(width * scale), 2), across), min(max(round(height * scale), 2), down)
 
     def _track(self) -> av.VideoStream:
         track = picture_track(self._container, self.path)

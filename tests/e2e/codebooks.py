@@ -1,20 +1,11 @@
-"""Trainings of the tokenizer whose ranks write their codebooks down: `python -m tests.e2e.codebooks FILE`.
+"""The tokenizer's stage whose ranks write their codebooks down."""
 
-FILE is a JSON list of lists of words of the training command, run one after the other in the same processes.
-"""
-
-import json
-import os
-import sys
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 
-from trainers.fit import main
 from trainers.run.folder import current
-from trainers.stages import STAGES
 from trainers.versa.tokenizer import TokenizerStage
 
 
@@ -38,12 +29,3 @@ class WatchedTokenizer(TokenizerStage):
 
     def configure_callbacks(self) -> list[WriteCodebook]:
         return [WriteCodebook()]
-
-
-STAGES.add("watched_tokenizer", WatchedTokenizer)
-
-if __name__ == "__main__":
-    for words in json.loads(Path(sys.argv[1]).read_text()):
-        os.environ.pop("COSPEECH_RUN_FOLDER", None)
-        if main(words):
-            sys.exit(f"failed: {words}")

@@ -14,6 +14,10 @@ from trainers.planning.measure import build_stage, measure
 from trainers.planning.memory import memory
 from trainers.tracking.metrics_csv import read_metrics
 
+PAHA = {"univdm": "counted_univdm", "pce_face": "counted_pce"}
+VIDEO = {"video_pose": "counted_pose", "video_audio": "counted_audio"}
+VERSA = {"pose_video": "counted_pose_video", "audio_video": "counted_audio_video"}
+"""What stages of PAHA, of MMGT's and of VersaAnimator's video diffusion are called whose ranks count what they hold."""
 SHARDED = ("fsdp", "deepspeed_1", "deepspeed_2", "deepspeed_3")
 STRATEGIES = ("ddp", *SHARDED)
 BATCH = 4

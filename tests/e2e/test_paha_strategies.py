@@ -8,8 +8,7 @@ import pytest
 from preprocessing.negatives.options import Options
 from preprocessing.negatives.run import make_negatives
 from tests.autoencoders import save_autoencoder
-from tests.e2e.counted import PAHA
-from tests.e2e.strategies import assert_one_curve, assert_planned, train_all
+from tests.e2e.strategies import PAHA, assert_one_curve, assert_planned, train_all
 from tests.trainers.paha_stages import LENGTHS, PCE
 from tests.trainers.test_univdm_stage import NETWORK
 from tests.trainers.video_stages import latent_shards

@@ -1,15 +1,13 @@
 """The tokenizer as real trainings: one codebook on all ranks of every strategy, and runs that go on from the middle."""
 
 import itertools
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.e2e.processes import run
-from tests.e2e.strategies import COMMON, curve
+from tests.e2e.strategies import COMMON, curve, train_all
 from tests.motions import write_motion_shards
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -44,16 +42,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def middle(name: str) -> str:
         return f"resume={folder / name / 'checkpoints' / 'step-00000003.ckpt'}"
 
-    train(folder / "one.json", [words("alone", 1), words("again", 1, middle("alone"))])
+    train_all(folder, "one", [words("alone", 1), words("again", 1, middle("alone"))])
     two = [words(strategy, 2, f"strategy={strategy}") for strategy in STRATEGIES]
-    train(folder / "two.json", [*two, words("fsdp-again", 2, "strategy=fsdp", middle("deepspeed_3"))])
+    train_all(folder, "two", [*two, words("fsdp-again", 2, "strategy=fsdp", middle("deepspeed_3"))])
     return folder
-
-
-def train(file: Path, wanted: list[list[str]]) -> None:
-    file.write_text(json.dumps(wanted))
-    done = run("tests.e2e.codebooks", str(file), timeout=540)
-    assert done.returncode == 0, done.stderr[-6000:]
 
 
 def codebooks(folder: Path, rank: int = 0) -> list[dict[str, torch.Tensor]]:

@@ -8,8 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.autoencoders import save_autoencoder
-from tests.e2e.counted import VERSA
-from tests.e2e.strategies import VIDEO_FIGURES, VIDEO_WORDS, assert_one_curve, assert_planned, train_all
+from tests.e2e.strategies import VERSA, VIDEO_FIGURES, VIDEO_WORDS, assert_one_curve, assert_planned, train_all
 from tests.trainers.versa_video_stages import options
 from tests.trainers.video_stages import latent_shards
 

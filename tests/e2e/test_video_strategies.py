@@ -9,8 +9,7 @@ from safetensors.torch import load_file
 
 from models.mmgt.video import MMGTVideo
 from tests.autoencoders import save_autoencoder
-from tests.e2e.counted import VIDEO
-from tests.e2e.strategies import VIDEO_FIGURES, VIDEO_WORDS, assert_one_curve, assert_planned, train_all
+from tests.e2e.strategies import VIDEO, VIDEO_FIGURES, VIDEO_WORDS, assert_one_curve, assert_planned, train_all
 from tests.trainers.video_stages import NETWORK, latent_shards
 from trainers.run.checkpoints import read
 

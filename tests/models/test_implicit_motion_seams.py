@@ -8,6 +8,7 @@ from torch import Tensor
 from models.implicit_motion.generate import generate, seam_statistics, seams
 from models.implicit_motion.motion import PRECEDING, MotionDiffusion
 from models.implicit_motion.motion_loss import motion_diffusion_loss
+from tests.models.averaged import Averaged
 
 C, A, WINDOW, STEPS = 24, 4, 40, 700
 
@@ -37,10 +38,9 @@ def trained() -> MotionDiffusion:
     frames = torch.cat([motion for motion, _ in clips])
     moved = torch.cat([motion - motion.mean(0) for motion, _ in clips])
     network.space.set_moments(frames.mean(0), frames.std(0), moved.std(0))
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, betas=(0.9, 0.99), fused=True)
-    average = [parameter.detach().clone() for parameter in network.parameters()]
+    training = Averaged(network, betas=(0.9, 0.99))
     for step in range(STEPS):
-        optimizer.param_groups[0]["lr"] = 2e-3 * (1 - 0.95 * step / STEPS)
+        training.optimizer.param_groups[0]["lr"] = 2e-3 * (1 - 0.95 * step / STEPS)
         starts = torch.randint(0, 300 - WINDOW, (16,)).tolist()
         motion, speech = (
             torch.stack([one[part][start : start + WINDOW] for one, start in zip(clips, starts, strict=True)])
@@ -64,15 +64,8 @@ def trained() -> MotionDiffusion:
             known=torch.ones(x0.shape[:2], dtype=torch.bool),
             continued=continued,
         )["loss"]
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(average, list(network.parameters()), 1 - min(0.99, (1 + step) / (10 + step)))
-    with torch.no_grad():
-        for parameter, mean in zip(network.parameters(), average, strict=True):
-            parameter.copy_(mean)
+        training.step(loss)
+    training.finish()
     return network
 
 

@@ -9,6 +9,7 @@ from models.diffusion.noise.ddpm import DDPMNoise
 from models.mmgt import SMGA
 from models.mmgt.generate import generate, seam_statistics
 from models.mmgt.loss import smga_loss
+from tests.models.averaged import Averaged
 
 WINDOW = 40
 
@@ -42,10 +43,8 @@ def trained(reference: str, steps: int = 500) -> SMGA:
             "handcrafted": {"mean": torch.zeros(35), "std": torch.ones(35)},
         }
     )
-    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, fused=True)
-    schedule = DDPMNoise()
-    average = [parameter.detach().clone() for parameter in network.parameters()]
-    for step in range(steps):
+    training, schedule = Averaged(network), DDPMNoise()
+    for _ in range(steps):
         starts = torch.randint(0, 300 - WINDOW, (16,)).tolist()
         chosen = [clips[i % 8] for i in range(16)]
         pose, speech = (
@@ -57,15 +56,8 @@ def trained(reference: str, steps: int = 500) -> SMGA:
         timesteps = torch.randint(0, 1000, (16,))
         noisy = schedule.add(x0, torch.randn_like(x0), timesteps)
         predicted = network(noisy, timesteps, network.poses.condition(first), speech, torch.arange(16) % 4 == 3)
-        optimizer.zero_grad()
-        smga_loss(predicted, x0, known)["loss"].backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(average, list(network.parameters()), 1 - min(0.99, (1 + step) / (10 + step)))
-    with torch.no_grad():
-        for parameter, mean in zip(network.parameters(), average, strict=True):
-            parameter.copy_(mean)
+        training.step(smga_loss(predicted, x0, known)["loss"])
+    training.finish()
     return network
 
 

@@ -23,6 +23,7 @@ from settings import ConfigError
 from settings.hashes import file_hash
 from tests.speech_models import saved_speech_model
 from tests.trainers.commands import status
+from tests.trainers.sounds import write_voice
 from trainers.animate import animate, main
 from trainers.animation.hearing import PretrainedHearing
 from trainers.animation.request import read_request, read_speech, video_size
@@ -60,12 +61,7 @@ def first_pose(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory) -> Path:
-    """Two seconds of something like speech, 44.1 kHz stereo."""
-    path = tmp_path_factory.mktemp("speech") / "speech.wav"
-    times = np.arange(2 * 44_100) / 44_100
-    voice = 0.4 * np.sin(2 * np.pi * 150 * times) * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * times))
-    soundfile.write(path, np.stack([voice, 0.5 * voice], 1), 44_100)
-    return path
+    return write_voice(tmp_path_factory.mktemp("speech") / "speech.wav")
 
 
 @pytest.fixture(scope="module")

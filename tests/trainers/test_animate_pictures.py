@@ -22,6 +22,7 @@ from settings.hashes import file_hash
 from tests.models.motion_networks import small
 from tests.models.test_implicit_motion_base import SMALL
 from tests.trainers.commands import status
+from tests.trainers.sounds import write_voice
 from tests.trainers.test_animate import media
 from trainers.animate import animate, main
 from trainers.animation.request import listen
@@ -69,11 +70,7 @@ def picture(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def speech(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("speech") / "speech.wav"
-    times = np.arange(2 * 44_100) / 44_100
-    voice = 0.4 * np.sin(2 * np.pi * 150 * times) * (0.5 + 0.5 * np.sin(2 * np.pi * 4 * times))
-    soundfile.write(path, np.stack([voice, 0.5 * voice], 1), 44_100)
-    return path
+    return write_voice(tmp_path_factory.mktemp("speech") / "speech.wav")
 
 
 @pytest.fixture(scope="module")

@@ -10,26 +10,30 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-import yaml
 from PIL import Image
 
-from datamodules.media.files import MediaError, read_audio, read_frames, read_metadata
-from models.human.keypoints import FACE, LEFT_EYE_RIM, NOSE, POINTS, RIGHT_EYE_RIM
+from datamodules.media.files import MediaError, read_audio, read_metadata
+from models.human.keypoints import FACE, NOSE, POINTS
 from models.human.projection import project_joints
 from models.versa.token2pose import PoseBank, Template
-from models.versa.video.network import VersaVideo
-from pretrained.faces import R100, FaceColours
+from pretrained.faces import FaceColours
 from settings import ConfigError
-from settings.hashes import file_hash
-from tests.autoencoders import FACTOR, save_autoencoder
-from tests.metrics.test_identity import SIZE
-from tests.metrics.test_identity import save as save_onnx
-from tests.models.filled import filled
 from tests.models.test_token2pose import waving
-from tests.models.versa_videos import SMALL
 from tests.trainers.commands import status
 from tests.trainers.test_animate_versa import CODES, runs  # noqa: F401  (a fixture)
 from tests.trainers.test_animate_video_length import PEAK
+from tests.trainers.versa_video_world import (
+    FPS,
+    FRAMES,
+    HEIGHT,
+    SECONDS,
+    WIDTH,
+    joined,
+    make,
+    pixels,
+    save_network,
+    write_world,
+)
 from trainers.animate import animate, main
 from trainers.animation.driving import at_rate
 from trainers.animation.files import write_poses
@@ -37,29 +41,8 @@ from trainers.run.exports import find_export
 from trainers.versa.dials import blinks_of
 from trainers.versa.video_animation import VersaVideoAnimator
 
-FPS = 25.0
-SECONDS = 0.4
-FRAMES = 10
-HEIGHT, WIDTH = 42, 34
-"""Neither square nor a multiple of anything that the network is made of, but for 2, which videos want."""
 HEAD = [0, *range(14, 18), *range(FACE.start, FACE.stop)]
 LEGS = [9, 10, 12, 13, *range(18, 24)]
-
-
-def save_network(folder: Path, stage: str, autoencoder: Path, **options: Any) -> Path:
-    torch.manual_seed(0)
-    sizes = {
-        **SMALL, "latent_scale": 1.0, "downscaling": FACTOR, "image_channels": 0, "identity_channels": 512,
-        "audio_layers": 1, "audio_channels": 35, "sigma_max": 20.0, "sampling_steps": 2, "window": 6, "fps": FPS,
-        "guidance_reference": 1.5, "autoencoder": file_hash(autoencoder / "diffusion_pytorch_model.safetensors"),
-    }  # fmt: skip
-    filled(VersaVideo(**{**sizes, **options}), std=0.3).save_pretrained(folder / "export")
-    settings = {
-        "stage": {"name": stage, "autoencoder": str(autoencoder)},
-        "data": {"name": "clips", "video_size": [HEIGHT, HEIGHT]},
-    }
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    return folder
 
 
 def shown(poses: np.ndarray, points: list[int]) -> np.ndarray:
@@ -72,33 +55,20 @@ def shown(poses: np.ndarray, points: list[int]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory, runs) -> dict[str, Path]:  # noqa: F811
-    """Networks of both steps, those of the motion half, a picture, its pose, poses to follow, speech."""
+    """The person and the networks, those of the motion half, poses that show little."""
     folder = tmp_path_factory.mktemp("world")
-    autoencoder = save_autoencoder(folder / "vae")
-    rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(folder / "me.png")
-    pose = np.concatenate([rng.uniform(0.3, 0.7, (1, POINTS, 2)), np.ones((1, POINTS, 1))], -1).astype(np.float32)
-    pose[:, FACE, :2] = rng.uniform(0.4, 0.6, (1, 68, 2))
-    write_poses(folder / "pose.npz", pose, (HEIGHT, WIDTH), FPS)
-    moving = np.repeat(pose, FRAMES, 0)
-    moving[..., 0] += 0.01 * np.arange(FRAMES)[:, None]
-    write_poses(folder / "driving.npz", moving, (HEIGHT, WIDTH), FPS)
+    files = write_world(folder)
+    pose, moving = joined(files["pose"]), joined(files["driving"])
     write_poses(folder / "head.npz", shown(pose, HEAD), (HEIGHT, WIDTH), FPS)
     write_poses(folder / "legs.npz", shown(moving, LEGS), (HEIGHT, WIDTH), FPS)
-    pose[:, FACE] = (-1, -1, 0)
-    write_poses(folder / "faceless.npz", pose, (HEIGHT, WIDTH), FPS)
     keypoints, scores = project_joints(waving(40))
     for name in ("faceless_bank", "headless_bank"):
         PoseBank.build([Template(torch.arange(40) % CODES, keypoints, scores)], codes=CODES).save_pretrained(
             folder / name
         )
         scores[:, HEAD] = 0
-    times = np.arange(round(SECONDS * 16_000)) / 16_000
-    soundfile.write(folder / "speech.wav", 0.4 * np.sin(2 * np.pi * 150 * times) * np.sin(8 * times), 16_000)
     return {
-        "audio_run": save_network(folder / "audio", "versa.audio_video", autoencoder),
-        "pose_run": save_network(folder / "pose", "versa.pose_video", autoencoder, face_attention=False),
-        "folder": folder,
+        **files,
         "motion": runs["audio"],
         "text_motion": runs["text"],
         "bank": runs["bank"],
@@ -106,21 +76,7 @@ def world(tmp_path_factory, runs) -> dict[str, Path]:  # noqa: F811
         "headless_bank": folder / "headless_bank",
         "head": folder / "head.npz",
         "legs": folder / "legs.npz",
-        "image": folder / "me.png",
-        "pose": folder / "pose.npz",
-        "faceless": folder / "faceless.npz",
-        "driving": folder / "driving.npz",
-        "audio": folder / "speech.wav",
     }
-
-
-def make(world, out: Path, run: str = "audio_run", **options: Any):
-    asked = {"image": world["image"], "pose": world["pose"], **options}
-    return animate(run=str(world[run]), out=out, **asked)
-
-
-def pixels(path: Path) -> np.ndarray:
-    return np.stack(list(read_frames(path))).astype(int)
 
 
 @pytest.fixture(scope="module")
@@ -209,12 +165,6 @@ def test_a_picture_without_a_head_and_without_what_the_poses_show_is_refused(wor
             audio=world["audio"],
         )  # fmt: skip
     assert not (tmp_path / "out.mp4").exists()
-
-
-def joined(path: Path) -> np.ndarray:
-    """Poses (T, 134, 3) of a file."""
-    with np.load(path) as poses:
-        return np.concatenate([poses["keypoints"], poses["scores"][..., None]], -1)
 
 
 def test_text_alone_acts_without_sound(world, tmp_path):
@@ -316,17 +266,6 @@ def _identity(world) -> np.ndarray:
     return embeddings(FaceColours(), picture[None], whole)[0]
 
 
-def test_eyes_of_poses_are_measured_in_pixels():
-    """An eye that is a third as high as it is wide in pixels, in a picture that is twice as wide as it is high."""
-    pose = np.zeros((2, POINTS, 3), np.float32)
-    eye = np.array([(0, 0), (1, -0.5), (2, -0.5), (3, 0), (2, 0.5), (1, 0.5)]) * 6.0
-    for rim in (RIGHT_EYE_RIM, LEFT_EYE_RIM):
-        pose[:, rim, :2] = (eye + 50) / (200, 100)
-        pose[:, rim, 2] = 1
-    pose[1, LEFT_EYE_RIM, 2] = 0
-    np.testing.assert_allclose(blinks_of(pose, (100, 200)), [1 / 3, -1], rtol=1e-5)
-
-
 def test_constant_parts_are_made_once_and_each_frame_is_driven_once(world, monkeypatch, tmp_path):
     told, calls = spied(monkeypatch), []
     embeddings = FaceColours.__call__
@@ -383,15 +322,6 @@ def test_what_does_not_go_together_is_refused_in_words(world, tmp_path, run, opt
     assert not (tmp_path / "out.mp4").exists()
 
 
-@pytest.mark.paper("VA-13")
-def test_a_picture_without_a_whole_face_is_refused_where_attention_is_paid_to_it(world, tmp_path):
-    given = {"pose": world["faceless"], "driving": world["driving"]}
-    with pytest.raises(MediaError, match="no whole face is seen"):
-        make(world, tmp_path / "out.mp4", **given)
-    assert make(world, tmp_path / "off.mp4", identity="off", **given).frames == FRAMES
-    assert make(world, tmp_path / "pose.mp4", "pose_run", **given).frames == FRAMES
-
-
 def test_two_people_in_a_picture_are_refused_in_a_line(world, monkeypatch, tmp_path, capsys):
     """Who is meant cannot be known; `detect_image` says so of two faces."""
     import preprocessing.pose.people as people
@@ -403,64 +333,6 @@ def test_two_people_in_a_picture_are_refused_in_a_line(world, monkeypatch, tmp_p
     said = capsys.readouterr().err
     assert "2 people found" in said
     assert "Traceback" not in said
-
-
-def test_another_face_network_than_the_shards_were_made_with_is_refused(world, monkeypatch):
-    """Of runs that do not say which it was."""
-    from trainers.versa import identity
-
-    export = find_export(world["audio_run"])
-    video = VersaVideo.from_pretrained(export.folder)
-    monkeypatch.setattr(identity, "trained_with", lambda data: "ab" * 32)
-    with pytest.raises(ConfigError, match="trained with another face network, one whose hash begins with abababab"):
-        identity.face_network_of(export, video, None)
-    monkeypatch.setattr(identity, "trained_with", lambda data: FaceColours.sha256)
-    assert identity.face_network_of(export, video, None).channels == 512
-    video.face_tokens.identity_channels = 12
-    with pytest.raises(ConfigError, match="identity=colours"):
-        identity.face_network_of(export, video, None)
-
-
-@pytest.fixture(scope="module")
-def arcface(world) -> Path:
-    """A face network of ArcFace's format."""
-    matrix = np.random.default_rng(1).normal(size=(SIZE, 8))
-    return save_onnx(world["folder"] / "w600k_r50.onnx", matrix)
-
-
-def named(world, folder: Path, identity: str, sha256: str = "") -> Path:
-    """A run whose config names its face network, and whose network knows the hash."""
-    save_network(folder, "versa.audio_video", world["folder"] / "vae", identity_channels=8, face_network=sha256)
-    settings = yaml.safe_load((folder / "config.yaml").read_text())
-    settings["stage"]["identity"] = identity
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    return folder
-
-
-@pytest.mark.paper("VA-13")
-def test_the_run_says_which_face_network_it_needs(world, arcface, tmp_path):
-    sha256 = file_hash(arcface)
-    run = named(world, tmp_path / "run", str(arcface), sha256)
-    given = {"image": world["image"], "pose": world["pose"], "driving": world["driving"], "run": str(run)}
-    made = animate(out=tmp_path / "out.mp4", **given)
-    assert made.metadata["settings"]["identity"].endswith(f"w600k_r50.onnx sha256 {sha256[:8]} (other weights)")
-    with pytest.raises(ConfigError, match=rf"identity=colours: .* one whose hash begins with {sha256[:16]}: give"):
-        animate(out=tmp_path / "colours.mp4", identity="colours", **given)
-    alone = run.rename(tmp_path / "moved") / "export"
-    (alone.parent / "config.yaml").unlink()
-    given["run"] = str(alone)
-    with pytest.raises(ConfigError, match=rf"one whose hash begins with {sha256[:16]}: give identity=FILE"):
-        animate(out=tmp_path / "alone.mp4", autoencoder=str(world["folder"] / "vae"), **given)
-
-
-@pytest.mark.paper("VA-13")
-def test_a_face_network_that_is_not_where_the_run_says_is_asked_for(world, tmp_path):
-    run = named(world, tmp_path / "run", "glintr100.onnx", R100.sha256)
-    with pytest.raises(ConfigError, match=r"identity=glintr100.onnx: no such file.*give identity=FILE") as raised:
-        animate(
-            out=tmp_path / "out.mp4", image=world["image"], pose=world["pose"], driving=world["driving"], run=str(run)
-        )
-    assert "colours" not in str(raised.value), "another network is no help"
 
 
 def test_dials_are_words_of_the_command_line(world, tmp_path, capsys):

@@ -21,6 +21,7 @@ from settings.hashes import file_hash
 from tests.models.motion_networks import small
 from tests.models.test_implicit_motion_base import SMALL
 from tests.shards import write_shards
+from tests.video_detector import VideoDetector
 from trainers.evaluate import evaluate, main
 from trainers.evaluation.faces import FaceFinder
 from trainers.evaluation.per_clip import correlation
@@ -109,7 +110,7 @@ def test_reenactment_writes_its_figures_and_names_what_it_leaves_out(reenacted, 
 
 def test_figures_with_other_weights_say_so(base, tmp_path):
     torch.manual_seed(0)
-    scripted = torch.jit.script(_Detector())
+    scripted = torch.jit.script(VideoDetector())
     scripted.save(str(tmp_path / "i3d_torchscript.pt"))
     output = evaluate(run=str(base), clips=2, seconds=1.0, weights={"i3d": str(tmp_path / "i3d_torchscript.pt")})
     assert output["figures"]["fvd"]["title"] == "FVD (other weights)"
@@ -141,7 +142,7 @@ def _one_face(self, frames: torch.Tensor) -> np.ndarray:
 @pytest.mark.paper("VA-17")
 @pytest.mark.slow
 def test_kvd_and_e_fid_tell_a_copy_of_the_truth_from_noise(base, tmp_path, monkeypatch):
-    torch.jit.script(_Detector()).save(str(tmp_path / "i3d_torchscript.pt"))
+    torch.jit.script(VideoDetector()).save(str(tmp_path / "i3d_torchscript.pt"))
     weights = {"i3d": str(tmp_path / "i3d_torchscript.pt"), "deep3d": "epoch_20.pth"}
     monkeypatch.setattr("metrics.expression.Deep3D", _Expressions)
     monkeypatch.setattr(FaceFinder, "__call__", _one_face)
@@ -169,19 +170,6 @@ def test_kvd_and_e_fid_tell_a_copy_of_the_truth_from_noise(base, tmp_path, monke
     assert found["copy"]["efid"]["mean"] == pytest.approx(0, abs=1e-6)
     assert "KVD (other weights)" in as_text(output)
     assert "E-FID (other weights)" in as_text(output)
-
-
-class _Detector(torch.nn.Module):
-    """Has the call of the published I3D."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(3, 400)
-
-    def forward(
-        self, x: torch.Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
-    ) -> torch.Tensor:
-        return self.layer(x.float().mean([2, 3, 4]))
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +253,7 @@ def test_an_ablation_stands_in_the_same_table(run, features, base, tmp_path, cap
 
 @pytest.mark.paper("IM-19")
 def test_videos_of_speech_are_measured_where_they_are_asked_for(run, base, shards, features, tmp_path):
-    torch.jit.script(_Detector()).save(str(tmp_path / "i3d_torchscript.pt"))
+    torch.jit.script(VideoDetector()).save(str(tmp_path / "i3d_torchscript.pt"))
     options = {"clips": None, "seconds": 1.0, "seeds": [0], "steps": 2, "splits": ["test"], "out": tmp_path}
     without = evaluate(run=str(run), **options)["splits"]["test"]["systems"]
     assert "psnr" not in without["model"]

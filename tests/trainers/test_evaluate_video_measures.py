@@ -11,6 +11,7 @@ from models.human.syncnet import FRAMES, SyncNet
 from pretrained.weights import WeightsSource
 from tests.autoencoders import save_autoencoder
 from tests.trainers.evaluated_videos import INSIDE, LONG, QUICK, SIZE, talking_shards, video_run
+from tests.video_detector import VideoDetector
 from trainers.evaluate import evaluate
 from trainers.evaluation.faces import face_crop
 from trainers.evaluation.videos import load_shots
@@ -28,19 +29,6 @@ class _Inception(torch.nn.Module):
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         return frames.float().mean((2, 3))
-
-
-class _Detector(torch.nn.Module):
-    """Has the call of the published I3D."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = torch.nn.Linear(3, 400)
-
-    def forward(
-        self, x: torch.Tensor, rescale: bool = False, resize: bool = False, return_features: bool = False
-    ) -> torch.Tensor:
-        return self.layer(x.float().mean([2, 3, 4]))
 
 
 class _Lips(torch.nn.Module):
@@ -86,7 +74,7 @@ def run(tmp_path_factory) -> Path:
 def answers(run, tmp_path_factory) -> dict[str, dict]:
     """Figures with every network's weights of a network that gives the truth, and of one that gives noise."""
     folder, found = tmp_path_factory.mktemp("weights"), {}
-    torch.jit.script(_Detector()).save(str(folder / "i3d_torchscript.pt"))
+    torch.jit.script(VideoDetector()).save(str(folder / "i3d_torchscript.pt"))
     state = {k: v for k, v in SyncNet().state_dict().items() if not k.endswith("num_batches_tracked")}
     torch.save(state, folder / "syncnet_v2.model")
     weights = {

@@ -1,7 +1,6 @@
 """The planner: what it predicts, what it refuses, how it is asked."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch.nn import functional as F
 from settings import ConfigError
 from tests.trainers import toy
 from trainers.plan import main, plan, training_config
-from trainers.planning import measure as planning
 from trainers.planning.autocast import as_on_gpu, fused_attention
 from trainers.planning.gpus import GPUS, gpu
 from trainers.planning.inventory import inventory
@@ -167,37 +165,6 @@ def test_a_stage_with_two_optimisers_has_two_parts() -> None:
     assert [(part.name, part.averaged) for part in found.parts] == [("network", True), ("discriminator", False)]
     assert found.fixed == 4 * (3 * 5 + 5 + 5 * 2 + 2 + 1), "the frozen judge, and a buffer"
     assert plan(config("stage=toy_gan", "data=toy", path=None), gpus=2).fits
-
-
-@pytest.fixture(scope="module")
-def once_a_config() -> Iterator[None]:
-    """A step takes and a network holds the same under every strategy: each is counted once for all of them."""
-    measured: dict[str, Any] = {}
-    stages: dict[str, Any] = {}
-
-    def step(values: Any, size: int) -> Any:
-        about = [
-            values["stage"],
-            values["data"],
-            values["trainer"]["precision"],
-            values["gradient_checkpointing"],
-            size,
-        ]
-        key = json.dumps(about, default=str, sort_keys=True)
-        if key not in measured:
-            measured[key] = measure(values, size)
-        return measured[key]
-
-    def built(options: Any, device: str = "meta", precision: str = "32-true") -> Any:
-        key = json.dumps([options, device, precision], default=str, sort_keys=True)
-        if key not in stages:
-            stages[key] = build_stage(options, device, precision)
-        return stages[key]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(planning, "measure", step)
-        patch.setattr(planning, "build_stage", built)
-        yield
 
 
 HEAVY = (

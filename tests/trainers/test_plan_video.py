@@ -27,7 +27,7 @@ def test_what_is_frozen_has_neither_gradient_nor_state(kind):
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("gpu", ["rtx4090", "a100-40", "a100-80"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_twelve_frames_of_512_pixels_fit_or_it_is_said_how(kind, gpu):
+def test_twelve_frames_of_512_pixels_fit_or_it_is_said_how(kind, gpu, once_a_config):
     found = planned(kind, gpu)
     assert "meta device" in found.measured
     assert round(found.parameters / 1e6, 1) == {"video_pose": 1718.3, "video_audio": 570.8}[kind]
@@ -43,7 +43,7 @@ def test_twelve_frames_of_512_pixels_fit_or_it_is_said_how(kind, gpu):
 
 
 @pytest.mark.slow
-def test_checkpointing_is_what_makes_it_fit():
+def test_checkpointing_is_what_makes_it_fit(once_a_config):
     words = ("stage.network.image_channels=0", "data.video_size=[256,256]")
     without = planned("video_audio", "a100-80", "gradient_checkpointing=false", *words)
     assert planned("video_audio", "a100-80", *words).memory["activations"] < 0.5 * without.memory["activations"]

@@ -1,6 +1,5 @@
 """Short runs of both steps of VersaAnimator's video diffusion: figures, exports, going on, data that do not fit."""
 
-import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +12,7 @@ from models.versa.video.network import VersaVideo
 from pretrained.faces import R100, FaceColours
 from settings import ConfigError
 from tests.autoencoders import save_autoencoder
-from tests.trainers.runs import rows
-from tests.trainers.test_resume import assert_same, final_name
+from tests.trainers.runs import assert_goes_on, rows
 from tests.trainers.versa_video_stages import options
 from tests.trainers.video_stages import latent_shards, run
 from trainers.run.checkpoints import read
@@ -89,20 +87,9 @@ def test_the_second_step_trains_what_the_first_did_and_what_it_adds(trained):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_going_on_from_a_checkpoint_is_exact(kind, trained, tmp_path):
-    unbroken = getattr(trained, kind)
-    folder = tmp_path / "again"
-    (folder / "checkpoints").mkdir(parents=True)
-    shutil.copy(unbroken / "config.yaml", folder)
-    shutil.copy(unbroken / "checkpoints" / "step-00000002.ckpt", folder / "checkpoints")
-    torch.manual_seed(99)
-    short(kind, folder, trained, samples={"count": 1})
-    wanted = [row for row in rows(unbroken) if row["step"] > 1]
-    assert [row for row in rows(folder) if row["step"] > 1] == wanted
-    one, other = (read(each / "checkpoints" / final_name(unbroken)) for each in (folder, unbroken))
-    assert_same(one["state_dict"], other["state_dict"])
-    assert_same(one["callbacks"]["EMA"]["averages"], other["callbacks"]["EMA"]["averages"])
-    written = [each / "export" / "model.safetensors" for each in (folder, unbroken)]
-    assert written[0].read_bytes() == written[1].read_bytes()
+    assert_goes_on(
+        getattr(trained, kind), tmp_path / "again", lambda folder: short(kind, folder, trained, samples={"count": 1})
+    )
 
 
 def test_other_data_and_networks_are_refused_before_anything_is_written(trained, tmp_path):

@@ -13,8 +13,7 @@ from datamodules.media.files import read_frames
 from models.mmgt.video import MMGTVideo
 from settings import ConfigError
 from tests.autoencoders import save_autoencoder
-from tests.trainers.runs import rows
-from tests.trainers.test_resume import assert_same, final_name
+from tests.trainers.runs import assert_goes_on, rows
 from tests.trainers.video_stages import H, W, latent_shards, run
 from trainers.export import export
 from trainers.run.checkpoints import read
@@ -93,20 +92,7 @@ def test_what_the_second_step_does_not_train_is_the_first_s(trained):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_going_on_from_a_checkpoint_is_exact(kind, trained, tmp_path):
-    unbroken = getattr(trained, kind)
-    folder = tmp_path / "again"
-    (folder / "checkpoints").mkdir(parents=True)
-    shutil.copy(unbroken / "config.yaml", folder)
-    shutil.copy(unbroken / "checkpoints" / "step-00000002.ckpt", folder / "checkpoints")
-    torch.manual_seed(99)
-    again(trained, kind, folder)
-    wanted = [row for row in rows(unbroken) if row["step"] > 1]
-    assert [row for row in rows(folder) if row["step"] > 1] == wanted
-    one, other = (read(each / "checkpoints" / final_name(unbroken)) for each in (folder, unbroken))
-    assert_same(one["state_dict"], other["state_dict"])
-    assert_same(one["callbacks"]["EMA"]["averages"], other["callbacks"]["EMA"]["averages"])
-    written = [each / "export" / "model.safetensors" for each in (folder, unbroken)]
-    assert written[0].read_bytes() == written[1].read_bytes()
+    assert_goes_on(getattr(trained, kind), tmp_path / "again", lambda folder: again(trained, kind, folder))
 
 
 @pytest.mark.parametrize("kind", KINDS)

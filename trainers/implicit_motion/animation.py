@@ -67,7 +67,7 @@ class Reenactor:
                 sound = frames.sound_of(options.audio)
             elif driving.sound is not None:
                 sound = frames.Track(frames.pieces_of(driving.sound), SAMPLE_RATE)
-            model, total = described(self.export), driving.expected
+            model, total = self.export.about, driving.expected
             return frames.write(options.out, output, self.fps, sound, model, hashes(files), settings, total)
 
     @torch.no_grad()
@@ -136,9 +136,7 @@ class MotionAnimator:
         settings: dict[str, Any] = {"seed": options.seed, "steps": steps, "guidance": guidance, "beta": options.beta}
         settings["crop"] = options.crop
         sound = frames.sound_of(options.audio)
-        return frames.write(
-            options.out, output, self.fps, sound, described(self.export), hashes(files), settings, total
-        )
+        return frames.write(options.out, output, self.fps, sound, self.export.about, hashes(files), settings, total)
 
     def base(self, given: str | None) -> ImplicitMotion:
         """The base network: the one given, else the one of the run's config.
@@ -179,11 +177,6 @@ class MotionAnimator:
 def chosen(device: str) -> torch.device:
     """A device by name; `auto` is a GPU where there is one."""
     return device_of(device)
-
-
-def described(export: Export) -> dict[str, str]:
-    """Name, stage and hash of a network."""
-    return {"name": export.name, "stage": export.stage, "sha256": export.sha256}
 
 
 def read_picture(options: ReenactOptions | SpeakOptions, size: int) -> np.ndarray:

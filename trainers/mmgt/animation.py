@@ -43,11 +43,6 @@ class SMGAAnimator:
         self.fps = trained_fps(self.network, export)
         check_fps(fps, self.fps, export.name)
 
-    @property
-    def model(self) -> dict[str, str]:
-        """Name, stage and hash of the network."""
-        return {"name": self.export.name, "stage": self.export.stage, "sha256": self.export.sha256}
-
     def listen(self, audio: np.ndarray, layers: PretrainedHearing | None = None) -> np.ndarray:
         """Speech features (T, 35) of audio (N,) at 16 kHz, one row a video frame, with those of layers behind them."""
         features = handcrafted(audio, self.fps)
@@ -116,7 +111,7 @@ class SMGAAnimator:
             guidance=request.guidance,
             shown=True,
         )[0]
-        return write_animation(request, poses, self.fps, self.model)
+        return write_animation(request, poses, self.fps, self.export.about)
 
 
 def with_layers(features: np.ndarray, layer: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A picture and speech, or poses, to a video with MMGT's second stage (MMGT-1, MMGT-22)."""
 
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from models.mmgt.video import MMGTVideo
 from models.mmgt.video_generate import VideoSource, generate_latents
 from models.paha.regions import face_box
 from models.video.speech import audio_windows
-from pretrained.exports import Export
 from settings import ConfigError
 from trainers.animation import frames
 from trainers.animation.driving import driving_poses
@@ -37,20 +36,14 @@ SMGA: Final = "mmgt.smga"
 
 
 class VideoAnimator(LatentAnimator):
-    """Makes a picture speak and gesture with a trained `mmgt.video_pose` or `mmgt.video_audio`.
+    """Makes a picture speak and gesture with a trained `mmgt.video_pose` or `mmgt.video_audio`."""
 
-    Args:
-        export: the trained network.
-        fps: frames a second that were asked for; None takes the network's.
-        device: where it runs; `auto` is a GPU where there is one.
+    kind: ClassVar = MMGTVideo
 
-    Raises:
-        ConfigError: another frame rate than the network was trained at.
-    """
-
-    def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
-        super().__init__(MMGTVideo, export, fps, device)
-        self.hears = self.network.use_audio and export.stage == "mmgt.video_audio"
+    @property
+    def hears(self) -> bool:
+        """Whether it is driven by speech."""
+        return self.network.use_audio and self.export.stage == "mmgt.video_audio"
 
     def animate(self, options: VideoOptions) -> VideoAnimation:
         """Generate and write what was asked for."""
@@ -88,7 +81,9 @@ class VideoAnimator(LatentAnimator):
         pose_file = write_poses(options.out.with_suffix(".npz"), poses[:total], picture.shape[:2], self.fps)
         with sound_beside(options.audio, options.driving, self.fps) as sound:
             output = decoded(latents, pieces, picture.shape[:2], options.decode_batch)
-            result = frames.write(options.out, output, self.fps, sound, self.model, hashes(files), settings, total)
+            result = frames.write(
+                options.out, output, self.fps, sound, self.export.about, hashes(files), settings, total
+            )
         return VideoAnimation(result.video, result.frames, result.fps, result.metadata, pose_file)
 
     def _poses(

@@ -1,5 +1,7 @@
 """A picture and speech to a video with UniVDM (PAHA): segments that go on from their last frame (PH-2)."""
 
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,7 +11,6 @@ from models.paha.generate import UniVDMSource, generate_latents
 from models.paha.regions import face_box
 from models.paha.univdm import UniVDM
 from models.video.speech import audio_windows
-from pretrained.exports import Export
 from settings import ConfigError
 from trainers.animation import frames
 from trainers.animation.files import Animation
@@ -27,19 +28,9 @@ def judged(source: UniVDMSource) -> Judged:
 
 
 class UniVDMAnimator(LatentAnimator):
-    """Makes a picture speak and gesture with a trained `paha.univdm`.
+    """Makes a picture speak and gesture with a trained `paha.univdm`."""
 
-    Args:
-        export: the trained network.
-        fps: frames a second that were asked for; None takes the network's.
-        device: where it runs; `auto` is a GPU where there is one.
-
-    Raises:
-        ConfigError: another frame rate than the network was trained at.
-    """
-
-    def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
-        super().__init__(UniVDM, export, fps, device)
+    kind: ClassVar = UniVDM
 
     def animate(self, options: UniVDMOptions) -> Animation:
         """Generate and write what was asked for."""
@@ -62,7 +53,7 @@ class UniVDMAnimator(LatentAnimator):
         settings |= {"guide": options.guide}
         output = decoded(latents, pieces, picture.shape[:2], options.decode_batch)
         sound = frames.sound_of(options.audio)
-        return frames.write(options.out, output, self.fps, sound, self.model, hashes(files), settings, total)
+        return frames.write(options.out, output, self.fps, sound, self.export.about, hashes(files), settings, total)
 
     def source(
         self,

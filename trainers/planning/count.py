@@ -45,9 +45,10 @@ class SentBytes(TorchDispatchMode):
 class HeldBytes(L.Callback):
     """Counts the bytes of tensors that this rank holds, each part at its largest.
 
-    Looks while the network runs forward (gathered weights), whenever a gradient comes in (gradients, buckets), after
-    the backward pass, right before the optimiser's step and after it. A storage counts once, with the first part that
-    has it. Bytes sent are those of the last step. Written as `held-<rank>.json` into the run folder when training ends.
+    Looks after the backward pass, right before the optimiser's step and after it; in the second step, whose like all
+    others are, also while the network runs forward (gathered weights) and whenever a gradient comes in (gradients,
+    buckets). A storage counts once, with the first part that has it. Bytes sent are those of the last step. Written as
+    `held-<rank>.json` into the run folder when training ends.
     """
 
     def __init__(self) -> None:
@@ -55,13 +56,14 @@ class HeldBytes(L.Callback):
         self.sent = SentBytes()
         self._trainer: Any = None
         self._own: Any = None
+        self._closely = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._trainer, self._own = trainer, Own.of(pl_module)
         # Weights are gathered for those that have some of their own to train.
         own = (m for m in pl_module.modules() if any(p.requires_grad for p in m.parameters(recurse=False)))
         for module in own:
-            module.register_forward_pre_hook(lambda *_: self._look("gathered"))
+            module.register_forward_pre_hook(lambda *_: self._look_closely("gathered"))
         self._watch(pl_module.parameters())
         for optimizer in trainer.optimizers:
             inner = getattr(optimizer, "optimizer", optimizer)
@@ -72,6 +74,7 @@ class HeldBytes(L.Callback):
     ) -> None:
         if batch_idx % trainer.accumulate_grad_batches == 0:
             self.sent = SentBytes()
+        self._closely = batch_idx // trainer.accumulate_grad_batches == 1
         self.sent.__enter__()
         if batch_idx == 1:  # FSDP has made them in the first step
             self._watch(_whole(self._own))
@@ -92,7 +95,11 @@ class HeldBytes(L.Callback):
     def _watch(self, parameters: Iterable[Tensor]) -> None:
         for p in parameters:
             if p.requires_grad:
-                p.register_post_accumulate_grad_hook(lambda _: self._look("gradients", "buckets", "gathered"))
+                p.register_post_accumulate_grad_hook(lambda _: self._look_closely("gradients", "buckets", "gathered"))
+
+    def _look_closely(self, *parts: str) -> None:
+        if self._closely:
+            self._look(*parts)
 
     def _look(self, *parts: str) -> None:
         for part, size in held(self._trainer, self._own, parts).items():

@@ -72,7 +72,7 @@ class VersaAnimator:
         if not seconds and isinstance(text, list):
             seconds = max(end for _, end, _ in text)
         frames = max(1, math.ceil(round(seconds * FPS, 6)))  # the last token may reach further
-        model = {"name": self.export.name, "stage": self.export.stage, "sha256": self.export.sha256}
+        model = self.export.about
         request = replace(request, more=request.more | {"fitted": fitted.how})
         return write_animation(request, fitted.poses[:frames], FPS, model)
 

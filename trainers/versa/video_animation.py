@@ -1,6 +1,6 @@
 """A picture, speech, text and poses to a video with VersaAnimator's video half (VA-11 .. VA-16)."""
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from torch import Tensor
@@ -12,7 +12,6 @@ from models.versa.token2pose import FPS
 from models.versa.video.generate import generate_latents
 from models.versa.video.network import VersaVideo
 from models.video.audio_projection import HANDCRAFTED
-from pretrained.exports import Export
 from settings import ConfigError
 from trainers.animation import frames
 from trainers.animation.driving import at_rate, driving_poses
@@ -34,20 +33,14 @@ OF_FACE: Final = ("identity", "expression", "blink")
 
 
 class VersaVideoAnimator(LatentAnimator):
-    """Makes a picture speak and act with a trained `versa.pose_video` or `versa.audio_video`.
+    """Makes a picture speak and act with a trained `versa.pose_video` or `versa.audio_video`."""
 
-    Args:
-        export: the trained network.
-        fps: frames a second that were asked for; None takes the network's.
-        device: where it runs; `auto` is a GPU where there is one.
+    kind: ClassVar = VersaVideo
 
-    Raises:
-        ConfigError: another frame rate than the network was trained at.
-    """
-
-    def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
-        super().__init__(VersaVideo, export, fps, device)
-        self.hears = self.network.face_attention
+    @property
+    def hears(self) -> bool:
+        """Whether it is driven by speech."""
+        return self.network.face_attention
 
     def animate(self, options: VersaVideoOptions) -> VideoAnimation:
         """Generate and write what was asked for."""
@@ -95,7 +88,7 @@ class VersaVideoAnimator(LatentAnimator):
         pose_file = write_poses(options.out.with_suffix(".npz"), poses[:total], picture.shape[:2], self.fps)
         with sound_beside(options.audio, options.driving, self.fps) as sound:
             output = decoded(latents, pieces, picture.shape[:2], options.decode_batch)
-            result = frames.write(options.out, output, self.fps, sound, self.model, hashes(files), said, total)
+            result = frames.write(options.out, output, self.fps, sound, self.export.about, hashes(files), said, total)
         return VideoAnimation(result.video, result.frames, result.fps, result.metadata, pose_file)
 
     @property

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import cv2
 import numpy as np
@@ -52,27 +52,29 @@ class LatentAnimator:
     """A trained network that makes latents of frames, and what goes into it.
 
     Args:
-        kind: class of the network.
         export: the trained network.
         fps: frames a second that were asked for; None takes the network's.
         device: where it runs; `auto` is a GPU where there is one.
+
+    Attributes:
+        kind: class of the network.
 
     Raises:
         ConfigError: another frame rate than the network was trained at.
     """
 
-    hears: bool = True
+    kind: ClassVar[Any]
 
-    def __init__(self, kind: Any, export: Export, fps: float | None = None, device: str = "auto"):
+    def __init__(self, export: Export, fps: float | None = None, device: str = "auto"):
         self.export, self.device = export, device_of(device)
-        self.network: Any = load_network(kind, export).to(self.device)
+        self.network: Any = load_network(self.kind, export).to(self.device)
         self.fps = float(self.network.fps)
         check_fps(fps, self.fps, export.name)
 
     @property
-    def model(self) -> dict[str, str]:
-        """Name, stage and hash of the network."""
-        return {"name": self.export.name, "stage": self.export.stage, "sha256": self.export.sha256}
+    def hears(self) -> bool:
+        """Whether it is driven by speech."""
+        return True
 
     def latents(self, given: str | None) -> Latents:
         """The autoencoder: the one given, else the one of the run's config.

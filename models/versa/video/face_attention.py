@@ -7,6 +7,8 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.transformers.transformer_temporal import TransformerSpatioTemporalModel
 from torch import Tensor, nn
 
+from models.video.added_attention import AddedAttention
+
 _PLAIN: Final = AttnProcessor2_0()
 
 
@@ -26,26 +28,13 @@ class SelfAttention:
         return _PLAIN(attn, hidden_states, attention_mask=attention_mask)
 
 
-class FaceAttention(nn.Module):
+class FaceAttention(AddedAttention):
     """diffusers' cross-attention to the picture, then a further one to the tokens of the face (VA-14).
 
         seen = CrossAttention(hidden, picture);  seen + W CrossAttention(norm(hidden + seen), face)
 
     W starts at zero: an untrained one changes nothing.
-
-    Args:
-        channels: of the hidden states.
-        heads: attention heads.
-        token_channels: of the tokens.
     """
-
-    def __init__(self, channels: int, heads: int, token_channels: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-        self.attention = Attention(channels, token_channels, heads=heads, dim_head=channels // heads)
-        output: Any = self.attention.to_out[0]  # type: ignore[index]
-        nn.init.zeros_(output.weight)
-        nn.init.zeros_(output.bias)
 
     def __call__(  # diffusers hands on only what it reads from this signature
         self,
