@@ -67,8 +67,10 @@ class Plan:
 def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniVDM) -> Plan:
     """Draw pairs, each clip's from a stream of its own: other clips beside it change nothing but whom it hears.
 
-    In each round every clip of a split is heard once, by one that stands a drawn number of places before it: a clip
-    whose speech were generated more often than another's could be told by its speech.
+    In each round every clip of a split is heard once, by the one before it in a drawn order: a clip whose speech were
+    generated more often than another's could be told by its speech. The order of the table would not do: neighbours in
+    it are mostly of one person, so that in one round all would hear somebody else and in the next nearly all their own
+    voice.
 
     Raises:
         ConfigError: no clip has what is needed, or none is long enough.
@@ -94,8 +96,8 @@ def make_plan(options: Options, index: Index, folder: ShardFolder, network: UniV
             left_out[table.ids[numbers[0]]] = "no other clip of its split, whose speech it could have"
             continue
         for copy in range(options.pairs_per_clip):
-            further = 1 + _stream(options.seed, "heard", copy)[1].integers(len(numbers) - 1)
-            heard = {number: numbers[(place + int(further)) % len(numbers)] for place, number in enumerate(numbers)}
+            mixed = [numbers[place] for place in _stream(options.seed, "heard", copy)[1].permutation(len(numbers))]
+            heard = dict(zip(mixed, [*mixed[1:], mixed[0]], strict=True))
             pairs += [_draw(options, table, number, heard[number], copy) for number in numbers]
     pairs.sort(key=lambda pair: pair.clip)
     if not pairs:

@@ -181,6 +181,30 @@ def test_the_same_sound_stands_once_beside_a_filmed_clip_and_once_beside_a_gener
             assert set(own) == set(numbers[1:]), f"{split}: another is heard from one round to the next"
 
 
+@pytest.mark.paper("PH-11")
+def test_every_round_hears_other_peoples_voices_as_often_wherever_a_persons_clips_stand(run, vae, shards):
+    folder, network = _folder(shards), UniVDM.from_pretrained(run / "export")
+    index = Index.load(shards).model_copy(deep=True)
+    one = index.shards[0].samples[0]
+    index.shards = [index.shards[0]]
+    index.shards[0].samples = [
+        one.model_copy(update={"id": f"{speaker}{number:02d}", "speaker": speaker, "split": "train"})
+        for speaker in "abcd"
+        for number in range(10)
+    ]
+    for seed in range(3):
+        asked = options(run, vae, shards, Path("nowhere"), pairs_per_clip=6, seed=seed)
+        plan = make_plan(asked, index, folder, network)
+        others: dict[str, list[bool]] = {}
+        for pair in (pair for _, some in plan.shards for pair in some):
+            speakers = [plan.table.ids[number][0] for number in (pair.clip, pair.heard)]
+            others.setdefault(pair.id.rpartition("-")[2], []).append(speakers[0] != speakers[1])
+        shares = [sum(found) / len(found) for found in others.values()]
+        assert len(shares) == 6
+        # 30 of the 39 others are somebody else's.
+        assert all(0.55 < share < 0.95 for share in shares), shares
+
+
 def test_the_speech_may_be_the_same_speakers_alone(run, vae, shards):
     index, folder, network = Index.load(shards), _folder(shards), UniVDM.from_pretrained(run / "export")
     names = dict(zip((sample.id for sample in _samples(index)), "ab" * 100))

@@ -141,6 +141,29 @@ def test_the_loss_is_binary_cross_entropy_of_filmed_against_generated(made):
     )
 
 
+@pytest.mark.paper("PH-14")
+@pytest.mark.parametrize(("low_noise", "below"), [(1.0, 0.25), (2.0, 0.5)])
+@torch.no_grad()
+def test_training_draws_little_noise_more_often_where_it_is_asked_to_and_validation_never(made, low_noise, below):
+    stage, given = made(low_noise=low_noise), pairs()
+    spy = Spy(stage)
+
+    def low(part: str) -> float:
+        """Share of the levels in the lowest quarter."""
+        stage.train(part == "train")
+        spy.calls.clear()
+        for number in range(200):
+            given.ids = [f"{number}-{sample}" for sample in range(B)]
+            stage.step(given, part)
+        levels = torch.cat([call[1] for call in spy.calls])
+        assert 0 <= levels.min() < 50
+        assert 950 < levels.max() <= 999
+        return (levels < 250).float().mean().item()
+
+    assert low("train") == pytest.approx(below, abs=0.06)
+    assert low("val") == pytest.approx(0.25, abs=0.06)
+
+
 @pytest.mark.parametrize("negatives", ["mismatched", "both"])
 @torch.no_grad()
 def test_wrong_sound_is_a_negative_of_filmed_clips_alone(made, negatives):

@@ -16,7 +16,7 @@ from models.video.latents import sampled
 from models.video.speech import windows_at
 from pretrained.exports import find_stage, load_network
 from settings import DEFAULTS, Choice, ConfigError, Section
-from settings.ranges import Count, Fraction, NonNegative
+from settings.ranges import Count, Fraction, NonNegative, Positive
 from trainers.stage.agreement import Expected, frame_rate, made_by
 from trainers.stage.base import LossStage, both, build_network, check_chances
 from trainers.stage.optimizers import OPTIMIZERS
@@ -40,6 +40,9 @@ class PCEStage(LossStage):
             another clip or shifted (ours); "both", each counting half.
         lengths: frames of picture, and of sound, each drawn anew for every sample (PH-13).
         mask: probability in training of seeing its own region alone, else the whole frame (PH-12).
+        low_noise: how much more often training draws little noise: the share u ** low_noise of all levels, u uniform. 1
+            is every level as often (PH-14); above 1 is ours: a short training learns nothing of the frames from levels
+            at which all that tells them apart is below the noise.
         shift_least: seconds that shifted sound is away, at least.
         shift_most: at most.
         optimizer: optimiser and its options.
@@ -61,6 +64,7 @@ class PCEStage(LossStage):
         negatives: Negatives = "distilled",
         lengths: tuple[Count, ...] = (30, 60, 90, 120),
         mask: Fraction = 0.8,
+        low_noise: Positive = 1.0,
         shift_least: NonNegative = 0.2,
         shift_most: NonNegative = 2.0,
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
@@ -72,7 +76,7 @@ class PCEStage(LossStage):
             raise ConfigError("stage.lengths is empty: give frames, such as stage.lengths=[30,60,90,120]")
         if shift_most < shift_least:
             raise ConfigError(f"stage.shift_most={shift_most:g} is less than stage.shift_least={shift_least:g}")
-        self.negatives, self.lengths, self.mask = negatives, lengths, mask
+        self.negatives, self.lengths, self.mask, self.low_noise = negatives, lengths, mask, low_noise
         self.shifts = (shift_least, shift_most)
         source = _univdm(univdm)
         options: Any = {} if source is None else source._hub_mixin_config
@@ -112,7 +116,7 @@ class PCEStage(LossStage):
         rows = torch.arange(len(there), device=parts.video_at.device)[:, None]
         mean, log_variance = (cached[name][rows, parts.video_at] for name in ("mean", "log_variance"))
         x0 = (sampled(mean, log_variance, random.normal(*mean.shape[1:])) * network.latent_scale).transpose(1, 2)
-        levels = network.noise.draw(random)
+        levels = self._levels(random)
         noisy = network.noise.add(x0, random.normal(*x0.shape[1:]), levels)
         seen = region_mask(pair["box"], x0.shape[-2], x0.shape[-1], self.region)
         chance = random.uniform()
@@ -140,6 +144,13 @@ class PCEStage(LossStage):
         loss = (each * weight).sum() / weight.sum().clamp(min=1)
         self._log(part, loss, scores.detach(), target, weight, levels.repeat(len(heard)))
         return loss
+
+    def _levels(self, random: Any) -> Tensor:
+        """(B,) noise levels; validation draws every level as often, whatever training does."""
+        noise = self.network.noise
+        if self.low_noise == 1 or not self.training:
+            return noise.draw(random)
+        return (random.uniform() ** self.low_noise * noise.train_steps).long()
 
     def on_validation_epoch_end(self) -> None:
         """Log what is computed over all of the validation: every rank computes all, since that waits for the others."""
