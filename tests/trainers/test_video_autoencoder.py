@@ -139,7 +139,7 @@ def test_latents_of_half_the_size_are_held_against_frames_of_half_the_size(side)
 
 
 def test_frames_of_one_latent_cannot_be_halved():
-    with pytest.raises(ValueError, match="3 x 2 pixels are too small to be halved.*stage.half_weight=0"):
+    with pytest.raises(ValueError, match=r"3 x 2 pixels are too small to be halved.*stage\.half_weight=0"):
         stage(half_weight=1.0).network.halved_frames(torch.rand(1, 3, 3, 2))
 
 

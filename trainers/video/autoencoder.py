@@ -32,8 +32,9 @@ class AutoencoderStage(Stage):
 
     Frames are rebuilt from latents drawn from their posterior. The loss is reconstruction_weight times a perceptual
     loss, l1_weight times the mean error of the pixels, edge_weight times that of the differences of neighbours,
-    half_weight times the mean error of frames of half the size, decoded from latents of half the size, kl_weight times KL(posterior, N(0, 1)) in nats per number of a latent, and, where it has a weight, what a patch
-    discriminator says, which then has an optimiser of its own. The deviation of the latents is measured on the way:
+    half_weight times the mean error of frames of half the size, decoded from latents of half the size, kl_weight times
+    KL(posterior, N(0, 1)) in nats per number of a latent, and, where it has a weight, what a patch discriminator says,
+    which then has an optimiser of its own. The deviation of the latents is measured on the way:
     1 / deviation is the export's `scaling_factor`.
 
     Args:
