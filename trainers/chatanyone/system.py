@@ -1,0 +1,7 @@
+"""ChatAnyone: its stages."""
+
+from typing import Final
+
+from trainers.record import Record
+
+STAGES: Final = {"chatanyone.renderer": Record("trainers.chatanyone.renderer:RendererStage")}
