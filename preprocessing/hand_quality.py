@@ -36,9 +36,9 @@ def sharpness(picture: np.ndarray) -> float:
     for axis, kernel in ((0, (1, _REACH)), (1, (_REACH, 1))):
         before = np.abs(np.diff(grey, axis=axis))
         after = np.abs(np.diff(cv2.blur(grey, kernel), axis=axis))
-        total = float(before.sum())
-        kept.append(float(np.maximum(before - after, 0).sum()) / total if total else 0.0)
-    return min(kept)
+        if total := float(before.sum()):  # else nothing changes along this axis
+            kept.append(float(np.maximum(before - after, 0).sum()) / total)
+    return min(kept, default=0.0)
 
 
 def hand_figures(draft: Draft) -> dict[str, float]:

@@ -46,9 +46,8 @@ class Quality:
         min_shoulders: shoulders that are nearer to each other, in face heights, do not face the camera. People who face
             it have about 2; turned by 50 degrees, 1.3.
         min_hands: smallest share of the frames with at least one hand; 0 demands none.
-        min_hand_quality: smallest sharpness of the hands that are seen, in 0 to 1 (median; `preprocessing.hand_quality`,
-            CA-11); 0 demands none and measures none, for it decodes the video once more. Sharp hands have 0.6 and
-            more, hands in fast movement less.
+        min_hand_quality: smallest sharpness of the hands that are seen, in 0 to 1 (median; CA-11,
+            `preprocessing.hand_quality`); 0 demands none and measures none, for it decodes the video once more.
         max_jumps: largest share of the frames in which the head jumps by `jump` or found points come or go.
         max_body_jumps: the same of all required points.
         jump: movement from one frame to the next that counts as a jump, in face heights.

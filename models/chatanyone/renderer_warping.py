@@ -62,7 +62,7 @@ class WarpingFieldEstimator(nn.Module):
         for level in range(halvings, 0, -1):
             self.up.append(Upsample(widths[level], widths[level - 1]))
             self.join.append(ResidualBlock(widths[level - 1]))
-        self.last = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, planes * (points + 2), 3, padding=1))
+        self.last = nn.Sequential(group_norm(width), nn.SiLU(), nn.Conv2d(width, planes * (points + 2), 1))
         last: nn.Conv2d = self.last[2]  # type: ignore[assignment]
         nn.init.normal_(last.weight, std=1e-2)
         nn.init.zeros_(last.bias)  # type: ignore[arg-type]

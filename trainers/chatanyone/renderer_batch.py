@@ -27,6 +27,8 @@ LIMBS: Final = (RIGHT_WRIST, LEFT_WRIST, RIGHT_ELBOW, LEFT_ELBOW, RIGHT_SHOULDER
 """Landmarks that the first implicit key points of a body are held to, in this order (CA-12)."""
 HEAD: Final = [i for i in range(FACE.start, FACE.stop) if not NOSE_RIDGE.start <= i < NOSE_BASE.stop]
 """Face points that are the head's key points: contour, brows, eyes and lips, as CA-1 has them."""
+KNOWN: Final = 0.5
+"""Share of the head's key points from which on a head is seen."""
 BOX: Final = 0.1
 """Share of a box's side by which it is made larger on each side."""
 
@@ -54,14 +56,19 @@ class Pair(NamedTuple):
 
 
 def head_points(pose: Tensor) -> tuple[Tensor, Tensor]:
-    """The head's key points of poses (..., 134, 3), and where they are known: the face's own landmarks, of no depth.
+    """The head's key points of poses (..., 134, 3), and where a head is seen: the face's own landmarks, of no depth.
+
+    A point that is missing goes with the middle of the others.
 
     Returns:
         (..., K, 3) in [-1, 1], left to right, top to bottom, and in depth; (...) bool.
     """
     face = pose[..., HEAD, :]
+    known = face[..., 2:] > 0
     places = 2 * face[..., :2] - 1
-    return torch.cat([places, torch.zeros_like(places[..., :1])], -1), (face[..., 2] > 0).all(-1)
+    middle = (places * known).sum(-2, keepdim=True) / known.sum(-2, keepdim=True).clamp(min=1)
+    places = torch.where(known, places, middle)
+    return torch.cat([places, torch.zeros_like(places[..., :1])], -1), known[..., 0].float().mean(-1) >= KNOWN
 
 
 def limbs(pose: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -150,8 +157,8 @@ def check_seen(statistics: Mapping[str, Any], hands: bool) -> None:
     if "pose" not in statistics:
         return
     known = [any(mean) or std != [1.0, 1.0] for mean, std in zip(*(statistics["pose"][n] for n in ("mean", "std")))]
-    if not all(known[i] for i in HEAD):
-        raise ConfigError("no clip of the training split has all points of a face, which the renderer moves heads by")
+    if sum(known[i] for i in HEAD) < KNOWN * len(HEAD):
+        raise ConfigError("no clip of the training split shows a face, by whose points the renderer moves heads")
     if hands and not any(known[HANDS]):
         raise ConfigError(
             "no clip of the training split has a point of a hand, which stage.network.hands=true draws: set "
