@@ -25,6 +25,7 @@ from trainers.stages import STAGES
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EVERY = sorted(".".join(path.relative_to(CONFIGS).parts[:-1]) for path in CONFIGS.glob("*/*/tiny.yaml"))
 USED: dict[str, tuple[str, ...]] = {
+    "chatanyone.renderer": ("perceptual=vgg19", "vgg_weights={vgg.pth}"),
     "mmgt.video_pose": ("autoencoder={vae}",),
     "mmgt.video_audio": ("autoencoder={vae}", "base={mmgt.video_pose}"),
     "paha.univdm": ("autoencoder={vae}",),
@@ -42,6 +43,7 @@ USED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Options that let a stage use other networks: those of earlier stages by their names, and those of others."""
 FROZEN: dict[str, set[str]] = {
+    "chatanyone.renderer": {"vgg_weights"},
     "mmgt.video_pose": {"autoencoder"},
     "mmgt.video_audio": {"autoencoder", "base"},
     "paha.univdm": {"autoencoder"},
