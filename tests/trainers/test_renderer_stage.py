@@ -62,7 +62,7 @@ def step(output: RendererStage, one: Batch) -> tuple[Any, torch.Tensor | None, d
     """The frames of a batch, pictures of their hands, what the network makes of them, and the losses."""
     draw = output.generator(one)
     given = output._pair(one, draw)
-    hands = output._hands(given.driving_pose)
+    hands = output._pictures(given)
     rendered = output._rendered(given, hands, output._turns(draw))
     return given, hands, rendered, output._losses(rendered, given, hands)
 
@@ -330,7 +330,7 @@ def test_a_sample_shows_reference_truth_and_what_is_generated():
     assert torch.equal(shown[..., :WIDTH], video[:, :1].expand_as(video))
     assert torch.equal(shown[..., WIDTH : 2 * WIDTH], video)
     given = output._pair(one, output.generator(one))  # the last frame is the second that validation takes
-    made = output._rendered(given, output._hands(given.driving_pose), None)["frames"][:, -1]
+    made = output._rendered(given, output._pictures(given), None)["frames"][:, -1]
     torch.testing.assert_close(shown[:, -1, ..., 2 * WIDTH :], made, atol=1e-5, rtol=1e-4)
 
 

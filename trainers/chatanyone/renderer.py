@@ -28,11 +28,11 @@ from trainers.chatanyone.renderer_batch import (
     boxes,
     check_seen,
     hands_of,
-    head_points,
     limbs,
     pair,
-    pixels,
     psnr,
+    turns,
+    whole_window,
 )
 from trainers.stage.agreement import Expected, picture_size
 from trainers.stage.base import SampleGenerator, Stage, both, build_network
@@ -77,6 +77,9 @@ class RendererStage(Stage):
 
     needs: ClassVar[tuple[str, ...]] = ("video.mp4", "pose.npz")
     full_precision = "the coordinates of warps have 8 bits in bf16, half a pixel of 128: compare a short run in fp32"
+    kind: ClassVar[type[Renderer]] = Renderer
+    region: ClassVar[str] = "hand"
+    """Name of the perceptual loss of a region."""
     network: Renderer
 
     def __init__(
@@ -105,7 +108,7 @@ class RendererStage(Stage):
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.automatic_optimization = False
-        self.network = build_network(Renderer, network)
+        self.network = build_network(self.kind, network)
         try:
             self.discriminator = PatchDiscriminator(width=discriminator_width, layers=discriminator_layers)
             if vgg_weights is not None and perceptual != "vgg19":
@@ -130,7 +133,7 @@ class RendererStage(Stage):
             "adversarial": adversarial_weight,
             "reconstruction": reconstruction_weight,
             "landmark": landmark_weight,
-            "hand": hand_weight,
+            self.region: hand_weight,
         }
         missing = () if self.network.body_points else BODY
         self.weights = {name: weight for name, weight in weights.items() if weight and name not in missing}
@@ -140,8 +143,9 @@ class RendererStage(Stage):
 
     def frozen(self) -> dict[str, str]:
         """VGG-19, by the option that says where it is."""
-        held = list(super().frozen().values())
-        return {"vgg_weights": held[0]} if held else {}
+        return {
+            "vgg_weights" if name.startswith("perceptual") else name: held for name, held in super().frozen().items()
+        }
 
     def expects(self) -> list[Expected]:
         """The size of pictures."""
@@ -150,11 +154,11 @@ class RendererStage(Stage):
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Raises ConfigError where the clips show no head, or no hand that is to be drawn."""
-        check_seen(statistics, self.drawn)
+        check_seen(statistics, "hands" in self.measured)
 
     def figures(self) -> tuple[str, ...]:
         """The losses that count; PSNR of all, of mouth and hands, and that of the source frame held."""
-        places = ("", "_mouth", *(["_hands"] if self.drawn else []))
+        places = ("", *(f"_{part}" for part in self.measured))
         held = tuple(f"val/psnr{whose}{place}" for place in places for whose in ("", "_source"))
         return (*both("loss", *self.weights), "train/discriminator", *held)
 
@@ -162,10 +166,10 @@ class RendererStage(Stage):
         """One step of the network and one of the discriminator."""
         draw = self.generator(batch)
         given = self._pair(batch, draw)
-        hands = self._hands(given.driving_pose)
+        pictures = self._pictures(given)
         with self.only("network"):
-            output = self._rendered(given, hands, self._turns(draw))
-            losses = self._losses(output, given, hands)
+            output = self._rendered(given, pictures, self._turns(draw))
+            losses = self._losses(output, given, pictures)
             self.update("network", losses["loss"])
         with self.only("discriminator"):
             fake, truth = output["frames"].detach().flatten(0, 1), given.driving.flatten(0, 1)
@@ -178,15 +182,14 @@ class RendererStage(Stage):
         """The network's loss on held-out windows, and PSNR beside that of the source frame held."""
         draw = self.generator(batch)
         given = self._pair(batch, draw)
-        hands = self._hands(given.driving_pose)
-        output = self._rendered(given, hands, self._turns(draw))
-        losses = self._losses(output, given, hands)
+        pictures = self._pictures(given)
+        output = self._rendered(given, pictures, self._turns(draw))
+        losses = self._losses(output, given, pictures)
         self.log_each("val", losses, len(batch))
         truth, frames = given.driving.flatten(0, 1), output["frames"].flatten(0, 1)
         held = given.image[:, None].expand_as(given.driving).flatten(0, 1)
         places = {"": None} | {
-            f"_{part}": boxes(given.driving_pose.flatten(0, 1), part, *self._size)
-            for part in ("mouth", *(["hands"] if self.drawn else []))
+            f"_{part}": boxes(given.driving_pose.flatten(0, 1), part, *self._size) for part in self.measured
         }
         for place, mask in places.items():
             for whose, shown in (("", frames), ("_source", held)):
@@ -196,18 +199,21 @@ class RendererStage(Stage):
 
     def sample(self, batch: Any) -> dict[str, Tensor]:
         """The first frame, the truth and what is rebuilt from the first: `beside` (B, T, 3, H, 3 W) in [0, 1]."""
-        video = pixels(batch.video, self._size, self.dtype)
-        heads = head_points(batch.pose)[0].to(self.dtype)
-        source = self.network.encode_source(video[:, 0], heads[:, 0])
+        given = self._prepared(whole_window(batch, self._frame_size(batch), self.dtype))
+        source = self.network.encode_source(given.image, given.image_head)
         output = []
-        for frames, head, pose in zip(video.split(8, 1), heads.split(8, 1), batch.pose.split(8, 1), strict=True):
+        for first in range(0, given.driving.shape[1], 8):  # as many as fit beside a training step
+            frames, head, pose = (
+                part[:, first : first + 8] for part in (given.driving, given.driving_head, given.driving_pose)
+            )
+            some = given._replace(driving=frames, driving_head=head, driving_pose=pose)
             motion = self.network.encode_motion(frames.flatten(0, 1), head.flatten(0, 1))
             moved = type(motion)(*(part.unflatten(0, frames.shape[:2]) for part in motion))
             canonical = source.canonical[:, None].expand_as(moved.movement)
             driving = self.network.control(canonical, head, moved)
-            output.append(self.network.render(source, driving, self._hands(pose)))
-        held = video[:, :1].expand_as(video)
-        return {"beside": torch.cat([held, video, torch.cat(output, 1)], -1)}
+            output.append(self.network.render(source, driving, self._pictures(some)))
+        held = given.image[:, None].expand_as(given.driving)
+        return {"beside": torch.cat([held, given.driving, torch.cat(output, 1)], -1)}
 
     def configure_optimizers(self) -> Any:
         """One optimiser and one schedule for the network, one of each for the discriminator."""
@@ -219,8 +225,21 @@ class RendererStage(Stage):
         return output, [{"scheduler": schedule(one, self.steps_of_each), "interval": "step"} for one in output]
 
     @property
+    def measured(self) -> tuple[str, ...]:
+        """Parts of the picture in which figures are taken."""
+        return ("mouth", "hands") if self.drawn else ("mouth",)
+
+    @property
     def _size(self) -> tuple[int, int]:
         return self.network.height, self.network.width
+
+    def _frame_size(self, batch: Any) -> tuple[int, int]:
+        """Height and width that frames of a batch have to have."""
+        return self._size
+
+    def _prepared(self, given: Pair) -> Pair:
+        """Frames as the network takes them."""
+        return given
 
     def _pair(self, batch: Any, draw: SampleGenerator) -> Pair:
         """A source frame and driving frames of each window: any in training, evenly spread in validation."""
@@ -228,30 +247,31 @@ class RendererStage(Stage):
             where = draw.uniform(self.frames + 1)
         else:
             where = torch.linspace(0, 1, self.frames + 1, device=batch.pose.device).expand(len(batch), -1)
-        return pair(batch, self._size, self.dtype, where)
+        return self._prepared(pair(batch, self._frame_size(batch), self.dtype, where))
 
-    def _hands(self, pose: Tensor) -> Tensor | None:
-        """Pictures of the hands (B, N, 3, H, W) of poses (B, N, 134, 3), where they are drawn."""
+    def _pictures(self, given: Pair) -> Tensor | None:
+        """What is brought into the generator: pictures of the hands (B, N, 3, H, W), where they are drawn."""
         if not self.drawn:
             return None
-        return hand_images(hands_of(pose).flatten(0, 1), *self._size).unflatten(0, pose.shape[:2])
+        hands = hand_images(hands_of(given.driving_pose).flatten(0, 1), *self._size)
+        return hands.unflatten(0, given.driving.shape[:2])
+
+    def _region(self, given: Pair, pictures: Tensor | None) -> Tensor:
+        """Where the loss of a region counts, (R, 1, H, W): hands and two pixels about them."""
+        drawn = (pictures.flatten(0, 1)[:, :1] > 0).to(given.driving)  # type: ignore[union-attr]
+        return max_pool2d(drawn, 5, stride=1, padding=2)
 
     def _turns(self, draw: SampleGenerator) -> Tensor | None:
         """Affine maps (B, N, 2, 3) by which driving frames are turned, scaled and moved (L_E)."""
         if "equivariance" not in self.weights:
             return None
-        angle, scale, x, y = (self.turn * (2 * draw.uniform(self.frames, 4) - 1)).unbind(-1)
-        angle, scale = torch.pi * angle, 1 + scale
-        ratio = self.network.width / self.network.height  # an angle is one of the picture, not of its coordinates
-        cosine, sine = scale * angle.cos(), scale * angle.sin()
-        return torch.stack(
-            [torch.stack([cosine, -sine / ratio, x], -1), torch.stack([sine * ratio, cosine, y], -1)], -2
-        )
+        numbers = 2 * draw.uniform(self.frames, 4) - 1
+        return turns(self.turn * numbers, self.network.width / self.network.height)
 
-    def _rendered(self, given: Pair, hands: Tensor | None, turned: Tensor | None) -> dict[str, Tensor]:
-        return self.network(given.image, given.image_head, given.driving, given.driving_head, hands, turned)
+    def _rendered(self, given: Pair, pictures: Tensor | None, turned: Tensor | None) -> dict[str, Tensor]:
+        return self.network(given.image, given.image_head, given.driving, given.driving_head, pictures, turned)
 
-    def _losses(self, output: dict[str, Tensor], given: Pair, hands: Tensor | None) -> dict[str, Tensor]:
+    def _losses(self, output: dict[str, Tensor], given: Pair, pictures: Tensor | None) -> dict[str, Tensor]:
         """The network's loss and its parts (Eq. 6)."""
         frames, truth = output["frames"].flatten(0, 1), given.driving.flatten(0, 1)
         weight = given.shown.flatten()[:, None, None, None].to(truth).expand(-1, 1, *truth.shape[-2:])
@@ -280,9 +300,8 @@ class RendererStage(Stage):
                     poses = torch.cat([given.image_pose[:, None], given.driving_pose], 1)
                     wanted, seen = limbs(poses, self.network.body_points)
                     losses[name] = landmark_loss(body[:, :, : wanted.shape[2], :2], wanted.to(body), seen)
-                case "hand":
-                    near = max_pool2d((hands.flatten(0, 1)[:, :1] > 0).to(truth), 5, stride=1, padding=2)  # type: ignore[union-attr]
-                    losses[name] = self.perceptual(frames, truth, weight * near)
+                case self.region:
+                    losses[name] = self.perceptual(frames, truth, weight * self._region(given, pictures))
         total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
         return {"loss": total, **losses}
 

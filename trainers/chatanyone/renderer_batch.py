@@ -121,6 +121,26 @@ def pair(batch: Any, size: tuple[int, int], dtype: torch.dtype, where: Tensor) -
     )
 
 
+def whole_window(batch: Any, size: tuple[int, int], dtype: torch.dtype) -> Pair:
+    """The first frame of each window as the source of all of its frames."""
+    video, (heads, seen) = pixels(batch.video, size, dtype), head_points(batch.pose)
+    heads, pose = heads.to(dtype), batch.pose
+    return Pair(video[:, 0], video, heads[:, 0], heads, pose[:, 0], pose, seen & seen[:, :1])
+
+
+def turns(numbers: Tensor, ratio: float) -> Tensor:
+    """Affine maps (..., 2, 3) of coordinates in [-1, 1] that turn, scale and move pictures.
+
+    Args:
+        numbers: (..., 4) half turns, change of scale, and by how far along x and y.
+        ratio: of a picture's width to its height: an angle is one of the picture, not of its coordinates.
+    """
+    angle, scale, x, y = numbers.unbind(-1)
+    angle, scale = torch.pi * angle, 1 + scale
+    cosine, sine = scale * angle.cos(), scale * angle.sin()
+    return torch.stack([torch.stack([cosine, -sine / ratio, x], -1), torch.stack([sine * ratio, cosine, y], -1)], -2)
+
+
 def boxes(pose: Tensor, part: str, height: int, width: int) -> Tensor:
     """Pixels of mouth or hands: (R, H, W) bool of poses (R, 134, 3), boxes about the points, made a tenth larger.
 

@@ -4,4 +4,7 @@ from typing import Final
 
 from trainers.record import Record
 
-STAGES: Final = {"chatanyone.renderer": Record("trainers.chatanyone.renderer:RendererStage")}
+STAGES: Final = {
+    "chatanyone.renderer": Record("trainers.chatanyone.renderer:RendererStage"),
+    "chatanyone.face_refine": Record("trainers.chatanyone.face_refine:FaceRefineStage"),
+}

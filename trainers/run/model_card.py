@@ -45,6 +45,7 @@ PURPOSES: Final = {
     "mmgt.smga": "Speech and the first pose of a person to a pose sequence of body, hands and face.",
     "implicit_motion.base": "Moves a picture of a person by motion features that it reads from another video.",
     "chatanyone.renderer": "Moves a picture of the upper body by key points of head and body, and draws its hands in.",
+    "chatanyone.face_refine": "Makes the faces of generated frames anew, and blends them back.",
     "implicit_motion.motion": "Speech to the motion features that move a picture of a person.",
     "versa.tokenizer": "Whole-body motion to motion tokens, and back.",
     "versa.text_motion": "Text to motion tokens of the whole body.",
