@@ -49,6 +49,9 @@ def test_a_box_is_a_square_of_pixels_about_the_head():
     box = head_boxes(head(), HEIGHT, WIDTH, 0.25)[0]
     left, top, right, bottom = ((box + 1) / 2 * torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])).tolist()
     assert (left, top, right, bottom) == pytest.approx((4, 8, 28, 32))
+    middle = torch.tensor([0.0, 20 / 24 - 1, 0.0])
+    low = middle + (head() - middle) * torch.tensor([1.0, 0.5, 1.0])  # 16 pixels wide and 8 high: as large a square
+    torch.testing.assert_close(head_boxes(low, HEIGHT, WIDTH, 0.25)[0], box)
     nothing = head_boxes(torch.full((1, HEAD, 3), -1.0), HEIGHT, WIDTH, 0.25)
     assert (nothing[:, 2:] > nothing[:, :2]).all()
 
