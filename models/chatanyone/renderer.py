@@ -12,7 +12,7 @@ from models.chatanyone.hands import HandInjection
 from models.chatanyone.renderer_detector import BodyPoints, KeypointDetector, body_points
 from models.chatanyone.renderer_warping import WarpingField, WarpingFieldEstimator
 from models.saved import SavedNetwork
-from models.warping.decoder import ImageDecoder
+from models.warping.decoder import ImageDecoder, Inject
 from models.warping.encoder import ImageEncoder
 from models.warping.warp import blend
 from settings.ranges import Count, Pixels, Positive, Whole
@@ -206,13 +206,14 @@ class Renderer(
         """
         field = self.deform(source, driving)
         moved = blend(source.volume, field.flow, field.mask, 1.0).flatten(0, 1)
-        inject = None
+        inject: Inject | None = None
         if hands is not None and (layers := self.injections) is not None:
             pictures = hands.flatten(0, 1)
 
-            def inject(scale: int, features: Tensor) -> Tensor:
+            def bring_in(scale: int, features: Tensor) -> Tensor:
                 return layers[scale](features, pictures)
 
+            inject = bring_in
         return self.image_decoder(moved, inject).unflatten(0, driving.shape[:2])
 
     def forward(

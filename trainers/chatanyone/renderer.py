@@ -199,7 +199,7 @@ class RendererStage(Stage):
 
     def sample(self, batch: Any) -> dict[str, Tensor]:
         """The first frame, the truth and what is rebuilt from the first: `beside` (B, T, 3, H, 3 W) in [0, 1]."""
-        given = self._prepared(whole_window(batch, self._frame_size(batch), self.dtype))
+        given = self._prepared(whole_window(batch, self._frame_size(batch), self._floats))
         source = self.network.encode_source(given.image, given.image_head)
         output = []
         for first in range(0, given.driving.shape[1], 8):  # as many as fit beside a training step
@@ -233,6 +233,10 @@ class RendererStage(Stage):
     def _size(self) -> tuple[int, int]:
         return self.network.height, self.network.width
 
+    @property
+    def _floats(self) -> torch.dtype:
+        return next(self.network.parameters()).dtype
+
     def _frame_size(self, batch: Any) -> tuple[int, int]:
         """Height and width that frames of a batch have to have."""
         return self._size
@@ -247,7 +251,7 @@ class RendererStage(Stage):
             where = draw.uniform(self.frames + 1)
         else:
             where = torch.linspace(0, 1, self.frames + 1, device=batch.pose.device).expand(len(batch), -1)
-        return self._prepared(pair(batch, self._frame_size(batch), self.dtype, where))
+        return self._prepared(pair(batch, self._frame_size(batch), self._floats, where))
 
     def _pictures(self, given: Pair) -> Tensor | None:
         """What is brought into the generator: pictures of the hands (B, N, 3, H, W), where they are drawn."""
