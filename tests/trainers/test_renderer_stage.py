@@ -1,6 +1,5 @@
 """ChatAnyone's renderer stage: its configs, what a step does, and a whole short run that can be stopped."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from tests.models.test_chatanyone_renderer import SMALL as NETWORK
 from tests.nested import nested
 from tests.nested import words as words_of
 from tests.shards import write_shards
+from tests.trainers.runs import assert_goes_on
 from trainers.chatanyone.renderer import RendererStage
 from trainers.chatanyone.renderer_batch import HEAD, boxes, check_seen, head_points, limbs, psnr
 from trainers.fit import fit
@@ -423,15 +423,9 @@ def test_a_short_run_leaves_a_network_samples_and_figures(run):
 
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(run):
     again = run.parent / "again"
-    (again / "checkpoints").mkdir(parents=True)
-    shutil.copy(run / "config.yaml", again)
-    half = sorted((run / "checkpoints").glob("step-*.ckpt"))[0]
-    shutil.copy(half, again / "checkpoints")
-    trained(again)
+    assert_goes_on(run, again, trained)
     wanted, found = (torch.load(one / "checkpoints" / "last.ckpt", weights_only=True) for one in (run, again))
-    assert found["global_step"] == wanted["global_step"] > torch.load(half, weights_only=True)["global_step"]
-    assert found["state_dict"].keys() == wanted["state_dict"].keys()
-    assert all(torch.equal(found["state_dict"][name], value) for name, value in wanted["state_dict"].items())
+    assert len(wanted["optimizer_states"]) == 2
     for ours, theirs in zip(found["optimizer_states"], wanted["optimizer_states"], strict=True):
         for index, state in theirs["state"].items():
             assert all(torch.equal(ours["state"][index][name], value) for name, value in state.items())
