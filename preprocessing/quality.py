@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from preprocessing.figures import REQUIRED, Part, SpeechShare, measure
+from preprocessing.hand_quality import hand_figures
 from preprocessing.speech.silero import session
 from preprocessing.step import Draft, Drop
 from settings import ConfigError
@@ -14,8 +15,8 @@ from settings.ranges import Fraction, NonNegative, Number, Positive
 _Correlation = Annotated[float, Field(ge=-1, le=1)]
 _Degrees = Annotated[float, Field(ge=0, le=180)]
 _SHARES: Final = (
-    "max_more_people", "min_face", "min_face_whole", "min_body", "max_legs", "min_hands", "min_frontal", "max_jumps",
-    "max_body_jumps", "max_clipping", "min_speech",
+    "max_more_people", "min_face", "min_face_whole", "min_body", "max_legs", "min_hands", "min_hand_quality",
+    "min_frontal", "max_jumps", "max_body_jumps", "max_clipping", "min_speech",
 )  # fmt: skip
 
 
@@ -45,6 +46,8 @@ class Quality:
         min_shoulders: shoulders that are nearer to each other, in face heights, do not face the camera. People who face
             it have about 2; turned by 50 degrees, 1.3.
         min_hands: smallest share of the frames with at least one hand; 0 demands none.
+        min_hand_quality: smallest sharpness of the hands that are seen, in 0 to 1 (median; CA-11,
+            `preprocessing.hand_quality`); 0 demands none and measures none, for it decodes the video once more.
         max_jumps: largest share of the frames in which the head jumps by `jump` or found points come or go.
         max_body_jumps: the same of all required points.
         jump: movement from one frame to the next that counts as a jump, in face heights.
@@ -76,6 +79,7 @@ class Quality:
     max_yaw: _Degrees = 30.0
     min_shoulders: NonNegative = 1.2
     min_hands: Fraction = 0.0
+    min_hand_quality: Fraction = 0.0
     max_jumps: Fraction = 0.05
     max_body_jumps: Fraction = 1.0
     jump: NonNegative = 0.5
@@ -106,6 +110,8 @@ class Quality:
             Drop: the clip is not to be kept.
         """
         figures = measure(draft, self.require, self.jump, self.speech_share, self.max_yaw, self.min_shoulders)
+        if self.min_hand_quality:
+            figures |= hand_figures(draft)
         draft.figures.update(figures)
         self._judge_sound(draft, figures)
         self._judge_picture(figures)
@@ -171,6 +177,10 @@ class Quality:
     def _judge_detection(self, figures: dict[str, float]) -> None:
         if figures["hands"] < self.min_hands:
             raise Drop("hands_unseen", f"a hand in {figures['hands']:.0%} of the frames, at least {self.min_hands:.0%}")
+        if figures.get("hand_quality", 1.0) < self.min_hand_quality:
+            raise Drop(
+                "poor_hands", f"hands of sharpness {figures['hand_quality']:.2f}, at least {self.min_hand_quality:g}"
+            )
         for what, name, most in (("head", "jumps", self.max_jumps), ("body", "body_jumps", self.max_body_jumps)):
             if figures[name] > most:
                 raise Drop(

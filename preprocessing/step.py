@@ -20,6 +20,7 @@ REASONS: dict[str, str] = {
     "legs_seen": "more of the body is in the picture than from the waist up",
     "not_facing": "the person does not face the camera",
     "hands_unseen": "the hands are not seen in enough of the frames",
+    "poor_hands": "the hands are blurred, or too small to be sharp",
     "unstable_detection": "the key points jump from frame to frame",
     "smplx_fit": "the fitted body is off in too many of the frames",
     "scene_cut": "a scene cut left it too short, or borders on it where such clips are not wanted",

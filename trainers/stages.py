@@ -3,6 +3,7 @@
 from typing import Final
 
 from settings import Registry
+from trainers.chatanyone.system import STAGES as CHATANYONE
 from trainers.human.system import STAGES as HUMAN
 from trainers.implicit_motion.system import STAGES as IMPLICIT_MOTION
 from trainers.mmgt.system import STAGES as MMGT
@@ -11,7 +12,7 @@ from trainers.record import Record, Tool
 from trainers.versa.system import STAGES as VERSA
 from trainers.video.system import STAGES as VIDEO
 
-RECORDS: Final[dict[str, Record]] = {**MMGT, **IMPLICIT_MOTION, **VERSA, **HUMAN, **VIDEO, **PAHA}
+RECORDS: Final[dict[str, Record]] = {**MMGT, **IMPLICIT_MOTION, **VERSA, **HUMAN, **VIDEO, **PAHA, **CHATANYONE}
 """Stage to what its system registers; a new system adds its own here and edits no other file."""
 
 STAGES: Final = Registry("stage", {name: record.stage for name, record in RECORDS.items()})

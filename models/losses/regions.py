@@ -26,6 +26,24 @@ def region_mean(errors: Tensor, weight: Tensor | None = None) -> Tensor:
     return (total / shares.clamp(min=torch.finfo(errors.dtype).tiny)).mean()
 
 
+def movement_weight(frames: Tensor, still: Tensor, factor: float) -> Tensor:
+    """What each pixel counts where those count more that move: 1 + factor times the difference over its mean (ours).
+
+    The difference of a frame from a still one is the mean over colours, smoothed over 5 x 5 pixels; its mean is over
+    the frame.
+
+    Args:
+        frames: (N, 3, H, W) in [0, 1].
+        still: (N, 3, H, W) of the same clips.
+        factor: not negative.
+
+    Returns:
+        (N, 1, H, W).
+    """
+    moved = F.avg_pool2d((frames - still).abs().mean(1, keepdim=True), 5, stride=1, padding=2)
+    return 1 + factor * moved / moved.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
+
+
 def check_frames(generated: Tensor, target: Tensor, weight: Tensor | None = None, channels: int | None = 3) -> None:
     """Raises ValueError unless both are frames (N, C, H, W) of one shape, and the weight is (N, 1, H, W).
 

@@ -5,6 +5,7 @@ import pytest
 from models.implicit_motion import ImplicitMotion
 from tests.models import motion_networks, motion_transformers, small
 from tests.models.filled import filled
+from tests.models.test_chatanyone_renderer import made as renderer
 from tests.models.test_implicit_motion_base import SMALL
 from tests.trainers import test_motion_stage, test_smga_stage
 
@@ -15,6 +16,7 @@ FACTORIES = {
     "motion diffusion": motion_networks.small,
     "motion diffusion's stage": lambda: test_motion_stage.stage().network,
     "motion transformers": lambda: motion_transformers.transformer(audio_branch=True),
+    "renderer": renderer,
     "base network": lambda: filled(ImplicitMotion(**SMALL)),
 }
 

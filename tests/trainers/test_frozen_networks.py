@@ -25,6 +25,8 @@ from trainers.stages import STAGES
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 EVERY = sorted(".".join(path.relative_to(CONFIGS).parts[:-1]) for path in CONFIGS.glob("*/*/tiny.yaml"))
 USED: dict[str, tuple[str, ...]] = {
+    "chatanyone.renderer": ("perceptual=vgg19", "vgg_weights={vgg.pth}"),
+    "chatanyone.face_refine": ("perceptual=vgg19", "vgg_weights={vgg.pth}", "renderer={chatanyone.renderer}"),
     "mmgt.video_pose": ("autoencoder={vae}",),
     "mmgt.video_audio": ("autoencoder={vae}", "base={mmgt.video_pose}"),
     "paha.univdm": ("autoencoder={vae}",),
@@ -42,6 +44,8 @@ USED: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Options that let a stage use other networks: those of earlier stages by their names, and those of others."""
 FROZEN: dict[str, set[str]] = {
+    "chatanyone.renderer": {"vgg_weights"},
+    "chatanyone.face_refine": {"vgg_weights", "renderer"},
     "mmgt.video_pose": {"autoencoder"},
     "mmgt.video_audio": {"autoencoder", "base"},
     "paha.univdm": {"autoencoder"},
@@ -67,7 +71,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     saved_clip(folder / "clip")
     save_autoencoder(folder / "vae")
     torch.save(torchvision_state(), folder / "vgg.pth")
-    for name in ("implicit_motion.base", "versa.tokenizer", "versa.text_motion"):
+    for name in ("implicit_motion.base", "chatanyone.renderer", "versa.tokenizer", "versa.text_motion"):
         network: Any = built(name).network
         network.save_pretrained(folder / name)
     for name in ("mmgt.video_pose", "paha.univdm", "versa.pose_video"):

@@ -4,12 +4,12 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from models.implicit_motion.base import ImplicitMotion
 from models.layers.discriminator import PatchDiscriminator
 from models.losses.adversarial import discriminator_loss, generator_loss
 from models.losses.reconstruction import build_reconstruction_loss
+from models.losses.regions import movement_weight
 from models.losses.threshold import threshold_loss
 from pretrained.vgg import vgg_features
 from settings import DEFAULTS, Choice, ConfigError, Section
@@ -173,9 +173,8 @@ class BaseStage(Stage):
         """The network's loss and its parts (Eq. 3), for a source (B, 3, S, S) and driving frames (B, N, 3, S, S)."""
         frames, weight = outputs["frames"].flatten(0, 1), None
         if self.motion_weight:
-            moved = (driving - image[:, None]).abs().mean(2).flatten(0, 1)[:, None]
-            moved = avg_pool2d(moved, 5, stride=1, padding=2)
-            weight = 1 + self.motion_weight * moved / moved.mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
+            still = image[:, None].expand_as(driving).flatten(0, 1)
+            weight = movement_weight(driving.flatten(0, 1), still, self.motion_weight)
         losses = {"reconstruction": self.reconstruction(frames, driving.flatten(0, 1), weight)}
         if self.weights["adversarial"]:
             losses["adversarial"] = generator_loss(self.adversarial, self.discriminator(frames).logits)

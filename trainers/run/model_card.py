@@ -33,6 +33,10 @@ SYSTEMS: Final = {
     "implicit_motion": System(
         "Implicit motion", "Mamba-Enhanced Implicit Motion Learning for Audio-Driven Portrait Animation"
     ),
+    "chatanyone": System(
+        "ChatAnyone",
+        "ChatAnyone: Stylized Real-time Portrait Video Generation with Hierarchical Motion Diffusion Model",
+    ),
     "versa": System(
         "VersaAnimator", "Versatile Multimodal Controls for Expressive Talking Human Animation (arXiv:2503.08714)"
     ),
@@ -40,6 +44,8 @@ SYSTEMS: Final = {
 PURPOSES: Final = {
     "mmgt.smga": "Speech and the first pose of a person to a pose sequence of body, hands and face.",
     "implicit_motion.base": "Moves a picture of a person by motion features that it reads from another video.",
+    "chatanyone.renderer": "Moves a picture of the upper body by key points of head and body, and draws its hands in.",
+    "chatanyone.face_refine": "Makes the faces of generated frames anew, and blends them back.",
     "implicit_motion.motion": "Speech to the motion features that move a picture of a person.",
     "versa.tokenizer": "Whole-body motion to motion tokens, and back.",
     "versa.text_motion": "Text to motion tokens of the whole body.",

@@ -111,14 +111,15 @@ def window_at_least(frames: int, key: str = "stage.network.window") -> Expected:
     )
 
 
-def picture_size(size: int, setting: str) -> Expected:
-    """The frames have to be square, of so many pixels."""
+def picture_size(size: int | tuple[int, int], setting: str) -> Expected:
+    """The frames have to have so many pixels: those of a square's side, or height and width."""
+    height, width = (size, size) if isinstance(size, int) else size
     return Expected(
         "picture",
-        (size, size),
+        (height, width),
         setting,
         "the clips' frames (height, width) come as {}",
-        f"set data.video_size=[{size},{size}] (data.video_fit says how oblong ones are fitted)",
+        f"set data.video_size=[{height},{width}] (data.video_fit says how those of another shape are fitted)",
     )
 
 

@@ -1,0 +1,1 @@
+"""ChatAnyone: a portrait of the upper body that answers in real time."""

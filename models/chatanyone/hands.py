@@ -1,0 +1,96 @@
+"""Hands as pictures, and how they are brought into the generator (CA-3, CA-10)."""
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.human.keypoints import LEFT_HAND, LEFT_HAND_EDGES
+
+POINTS: Final = 2 * (LEFT_HAND.stop - LEFT_HAND.start)
+"""Key points of both hands, the left one's first."""
+SEEN: Final = 0.3
+"""Score from which on a point is drawn, as in pictures of poses."""
+_ONE: Final = POINTS // 2
+_EDGES: Final = [(a - LEFT_HAND.start, b - LEFT_HAND.start) for a, b in LEFT_HAND_EDGES]
+_KNUCKLE: Final = 9  # of the middle finger: the palm's length from the wrist
+_THICK: Final = 0.14  # radius of a finger, in lengths of the palm
+_THINNEST: Final = 0.75  # pixels: thinner limbs would fall between them
+
+
+def hand_images(hands: Tensor, height: int, width: int) -> Tensor:
+    """The 21 points of each hand drawn as shaded limbs, each pixel where the frame has it (CA-3).
+
+    A limb is a round rod seen from the front: brightest along its middle, dark at its edge (first channel). The second
+    says which finger it is and how far along it, the third whose hand: 1 is the left, 0.5 the right. Of limbs over one
+    another the one whose middle is nearest is seen. What is not drawn is 0 in all channels.
+
+    Args:
+        hands: (R, 42, 3) x and y as fractions of the frame, score; a point under `SEEN` is missing.
+        height: rows.
+        width: columns.
+
+    Returns:
+        (R, 3, height, width) float32 in [0, 1].
+
+    Raises:
+        ValueError: other points than those of two hands.
+    """
+    if hands.ndim != 3 or hands.shape[1:] != (POINTS, 3):
+        raise ValueError(
+            f"hand_images wants the {_ONE} points of each hand, (R, {POINTS}, 3), the left hand's first; these are "
+            f"{tuple(hands.shape)}"
+        )
+    hands = hands.detach().float()
+    size = hands.new_tensor([width, height])
+    rows = torch.arange(height, device=hands.device, dtype=torch.float32)[:, None] + 0.5
+    columns = torch.arange(width, device=hands.device, dtype=torch.float32) + 0.5
+    canvas = hands.new_zeros(len(hands), 3, height, width)
+    for side, whose in ((0, 1.0), (1, 0.5)):
+        hand = hands[:, side * _ONE : (side + 1) * _ONE]
+        there = (hand[..., 2] >= SEEN) & hand.isfinite().all(-1)
+        places = torch.where(there[..., None], hand[..., :2], 0.0) * size
+        palm = (places[:, _KNUCKLE] - places[:, 0]).norm(dim=-1)
+        radius = (_THICK * palm).clamp(min=_THINNEST)[:, None, None]
+        for number, (a, b) in enumerate(_EDGES):
+            drawn = (there[:, a] & there[:, b])[:, None, None]
+            start, along = places[:, a, :, None, None], (places[:, b] - places[:, a])[..., None, None]
+            x, y = columns - start[:, 0], rows - start[:, 1]
+            part = (x * along[:, 0] + y * along[:, 1]) / along.square().sum(1).clamp(min=1e-6)
+            part = part.clamp(0, 1)
+            away = ((x - part * along[:, 0]).square() + (y - part * along[:, 1]).square()).sqrt() / radius
+            shade = (1 - away.square()).clamp(min=0).sqrt() * drawn
+            finger = (number // 4 + (number % 4 + part) / 4 + 1) / 6
+            limb = torch.stack([shade, finger, torch.full_like(shade, whose)], 1)
+            canvas = torch.where(shade[:, None] > canvas[:, :1], limb, canvas)
+    return canvas
+
+
+class HandInjection(nn.Module):
+    """f + AdaIN(I_hand) at one scale of the generator (CA-10; Eq. 5).
+
+    AdaIN(I) = scale(I) * norm(f) + shift(I), norm over each channel's places. Scale and shift are made by convolutions
+    without bias, so an empty picture, all zeros, adds exactly nothing. Training begins with nothing added.
+
+    Args:
+        channels: of f.
+        width: channels inside.
+        pictured: channels of the picture.
+    """
+
+    def __init__(self, *, channels: int, width: int, pictured: int = 3):
+        super().__init__()
+        self.enter = nn.Conv2d(pictured, width, 3, padding=1, bias=False)
+        self.mix = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.last = nn.Conv2d(width, 2 * channels, 1, bias=False)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, features: Tensor, picture: Tensor) -> Tensor:
+        """f (R, C, h, w) and the picture (R, 3, H, W), averaged to f's size, to (R, C, h, w)."""
+        picture = picture.to(features.dtype)
+        if picture.shape[-2:] != features.shape[-2:]:
+            picture = F.adaptive_avg_pool2d(picture, (features.shape[-2], features.shape[-1]))
+        x = F.silu(self.mix(F.silu(self.enter(picture))))
+        scale, shift = self.last(x).chunk(2, 1)
+        return features + scale * F.instance_norm(features) + shift

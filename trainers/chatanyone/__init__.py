@@ -1,0 +1,1 @@
+"""ChatAnyone: its stages."""
