@@ -47,10 +47,10 @@ demo: $(READY)  ## Videos to shards to a trained SMGA to an mp4 (VIDEOS=folder I
 demo-portrait: $(READY)  ## A picture speaks: frames, motion, mp4, in about 25 minutes on two cores (VIDEOS= IMAGE= AUDIO=)
 	$(BIN)/python -m trainers.demo_portrait output=demo-portrait $(OWN)
 
-demo-video: $(READY)  ## A picture speaks and gestures by latent diffusion, all of MMGT, in some 40 minutes on two cores (VIDEOS= IMAGE= AUDIO=)
+demo-video: $(READY)  ## A picture speaks and gestures by latent diffusion, all of MMGT, in some 22 minutes on two cores (VIDEOS= IMAGE= AUDIO=)
 	$(BIN)/python -m trainers.demo_video output=demo-video $(OWN)
 
-demo-paha: $(READY)  ## The same by one network and two classifiers that judge it, all of PAHA, in some 40 minutes (VIDEOS= IMAGE= AUDIO=)
+demo-paha: $(READY)  ## The same by one network and two classifiers that judge it, all of PAHA (VIDEOS= IMAGE= AUDIO=)
 	$(BIN)/python -m trainers.demo_paha output=demo-paha $(OWN)
 
 demo-versa: $(READY)  ## Text and speech to whole-body motion: tokens, transformers, a skeleton video

@@ -21,7 +21,7 @@ TINY: Final[dict[str, Any]] = {
     "downscaling": FACTOR, "pose_channels": (16, 32, 64), "image_channels": 16, "sigma_max": 80.0, "audio_layers": 1,
     "audio_channels": 35, "audio_tokens": 4, "audio_width": 64, "guidance_reference": 1.0, "window": 8,
 }  # fmt: skip
-"""The sizes of configs/versa/audio_video/tiny.yaml, and an image encoder's token, so that all is there."""
+"""Sizes of a tiny network, and an image encoder's token, so that all is there."""
 PAPER: Final = (16, 576, 1024)
 STEPS: Final = 20
 FRAMES: Final = 8

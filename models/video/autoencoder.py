@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple, Self, cast
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d
 
 from models.saved import CONFIG, WEIGHTS, SavedNetwork
 from models.video.latents import padded
@@ -27,13 +26,11 @@ class Rebuilt(NamedTuple):
     Attributes:
         frames: (N, 3, H, W), about [0, 1].
         mean, log_variance: of their latents, (N, C, h, w), not scaled.
-        halves: (N, 3, H', W') what latents of half the size become, where they were asked for.
     """
 
     frames: Tensor
     mean: Tensor
     log_variance: Tensor
-    halves: Tensor | None = None
 
 
 class VideoAutoencoder(
@@ -126,41 +123,19 @@ class VideoAutoencoder(
         self.register_buffer("moments", torch.zeros(2))  # running means of latents and of their squares
         self.register_buffer("updates", torch.zeros((), dtype=torch.long))
 
-    def forward(
-        self, frames: Tensor, noise: Tensor | None = None, together: int | None = None, halved: bool = False
-    ) -> Rebuilt:
+    def forward(self, frames: Tensor, noise: Tensor | None = None, together: int | None = None) -> Rebuilt:
         """Frames (N, 3, H, W) in [0, 1] to latents and back.
 
         Args:
             frames: sides that f does not divide are continued inside (`models.video.latents.padded`).
             noise: (N, C, h, w) normal numbers for the latents' deviation; their mean is decoded where None.
             together: consecutive frames of each video, which a temporal decoder mixes; N, one video's, where None.
-            halved: also decodes the latents at half their size; what `halved_frames` gives is what they should become.
         """
         posterior = self.vae.encode(padded(frames, self.downscaling) * 2 - 1).latent_dist
         latents = posterior.mean if noise is None else posterior.mean + posterior.std * noise
         mixed: dict[str, Any] = {"num_frames": together or len(frames)} if self.temporal else {}
         decoded = self.vae.decode(latents, **mixed).sample[..., : frames.shape[-2], : frames.shape[-1]]
-        halves = None
-        if halved:
-            self.halved_frames(frames[:1])  # refuses what is too small
-            halves = self.vae.decode(avg_pool2d(latents, 2), **mixed).sample / 2 + 0.5
-        return Rebuilt(decoded / 2 + 0.5, posterior.mean, posterior.logvar, halves)
-
-    def halved_frames(self, frames: Tensor) -> Tensor:
-        """Frames (N, 3, H, W) at half their size, (N, 3, H', W'): a last latent that has no neighbour is left out.
-
-        Raises:
-            ValueError: frames of a single latent.
-        """
-        whole, block = padded(frames, self.downscaling), 2 * self.downscaling
-        rows, columns = (side // block * block for side in whole.shape[-2:])
-        if not rows or not columns:
-            raise ValueError(
-                f"frames of {frames.shape[-2]} x {frames.shape[-1]} pixels are too small to be halved: {block} are "
-                "needed, or stage.half_weight=0"
-            )
-        return avg_pool2d(whole[..., :rows, :columns], 2)
+        return Rebuilt(decoded / 2 + 0.5, posterior.mean, posterior.logvar)
 
     def measure(self, mean: Tensor, square: Tensor, decay: float = 0.99) -> None:
         """Take the mean of a batch's latents and of their squares into the running ones (scalars).

@@ -115,34 +115,6 @@ def test_the_loss_is_the_sum_of_its_weighted_parts_over_drawn_latents():
     assert {name for name in made.figures() if name.startswith("train")} == set(made.logged)
 
 
-@pytest.mark.parametrize("side", [16, 18, 15])
-def test_latents_of_half_the_size_are_held_against_frames_of_half_the_size(side):
-    made, some = stage(frames=2, edge_weight=0.0, kl_weight=0.0, half_weight=0.5), batch(side=side)
-    loss = made.training_step(some, 0)
-    random = made.generator(some)
-    truth = some.video[torch.arange(2)[:, None], (random.uniform(2) * 6).long()].flatten(0, 1).float() / 255
-    whole = torch.nn.functional.pad(truth, (0, side % 2, 0, side % 2), mode="replicate")
-    posterior = made.network.vae.encode(whole * 2 - 1).latent_dist
-    cells = -(-side // 2)
-    noise = made.generator(some).normal(2, 4, cells, cells).flatten(0, 1)
-    even = (posterior.mean + posterior.std * noise)[..., : cells // 2 * 2, : cells // 2 * 2]
-    small = made.network.vae.decode(interpolate(even, scale_factor=0.5, mode="area")).sample / 2 + 0.5
-    wanted = interpolate(whole[..., : cells // 2 * 4, : cells // 2 * 4], scale_factor=0.5, mode="area")
-    halves = (small - wanted).abs().mean()
-    assert made.logged["train/halves"] == pytest.approx(halves.item(), rel=1e-5)
-    assert loss.item() == pytest.approx(made.logged["train/l1"] + 0.5 * halves.item(), rel=1e-5)
-    assert {name for name in made.figures() if name.startswith("train")} == set(made.logged)
-    plain = stage(frames=2, edge_weight=0.0, kl_weight=0.0)
-    plain.training_step(some, 0)
-    assert "train/halves" not in plain.logged
-    assert plain.logged["train/l1"] == made.logged["train/l1"]
-
-
-def test_frames_of_one_latent_cannot_be_halved():
-    with pytest.raises(ValueError, match=r"3 x 2 pixels are too small to be halved.*stage\.half_weight=0"):
-        stage(half_weight=1.0).network.halved_frames(torch.rand(1, 3, 3, 2))
-
-
 def test_edges_are_differences_of_neighbours_and_the_divergence_is_torchs():
     truth, frames = torch.rand(2, 1, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     error = (frames - truth)[0]

@@ -33,7 +33,7 @@ def demo_video(
     pose_steps: Count = 500,
     audio_steps: Count = 450,
 ) -> Path:
-    """Go the whole way; what is finished already is not done again. Some 40 minutes on two cores.
+    """Go the whole way; what is finished already is not done again. Some 22 minutes on two cores.
 
     An autoencoder of the frames, their latents, SMGA (speech to poses and masks), `mmgt.video_pose` and
     `mmgt.video_audio`, then one picture and speech to a video. The networks are the tiny ones, 64 x 64 pixels.

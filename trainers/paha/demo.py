@@ -17,7 +17,7 @@ from trainers.evaluation.comparison import FEWEST
 
 STEPS: Final = 6  # of denoising, where clips are made to be measured, or to learn from
 SHOWN: Final = 12  # of denoising, for the videos that are shown
-FRAMES: Final = 18  # of a pair
+FRAMES: Final = 24  # of a pair
 ROUNDS: Final = 2  # pairs of a clip
 SECONDS: Final = 1.6  # of a clip that is measured
 REGIONS: Final = ("face", "nonface")
@@ -36,7 +36,7 @@ def demo_paha(
     univdm_steps: Count = 500,
     classifier_steps: Count = 220,
 ) -> Path:
-    """Go the whole way; what is finished already is not done again. Some 40 minutes on two cores.
+    """Go the whole way; what is finished already is not done again.
 
     An autoencoder of the frames, their latents, UniVDM, pairs of filmed clips and of what it makes of other clips'
     speech, a classifier of the face and one of the rest, then one picture and speech to a video, with their guidance

@@ -32,9 +32,8 @@ class AutoencoderStage(Stage):
 
     Frames are rebuilt from latents drawn from their posterior. The loss is reconstruction_weight times a perceptual
     loss, l1_weight times the mean error of the pixels, edge_weight times that of the differences of neighbours,
-    half_weight times the mean error of frames of half the size, decoded from latents of half the size, kl_weight times
-    KL(posterior, N(0, 1)) in nats per number of a latent, and, where it has a weight, what a patch discriminator says,
-    which then has an optimiser of its own. The deviation of the latents is measured on the way:
+    kl_weight times KL(posterior, N(0, 1)) in nats per number of a latent, and, where it has a weight, what a patch
+    discriminator says, which then has an optimiser of its own. The deviation of the latents is measured on the way:
     1 / deviation is the export's `scaling_factor`.
 
     Args:
@@ -48,9 +47,6 @@ class AutoencoderStage(Stage):
         reconstruction_weight: weight of that loss.
         l1_weight: weight of the mean absolute error of pixels in [0, 1].
         edge_weight: weight of the same of differences of neighbours.
-        half_weight: weight of the mean absolute error of frames of half the size (ours): what is seen is then in the
-            latents' means, not in patterns of neighbours, which a network that denoises them learns late (EQ-VAE,
-            Kouzelis et al. 2025, with random scales and rotations).
         kl_weight: weight of the divergence.
         region_weight: how much more pixels of face, hands and, twice, lips count (ours), for which pose.npz is read;
             0 is not at all.
@@ -81,7 +77,6 @@ class AutoencoderStage(Stage):
         reconstruction_weight: NonNegative = 1.0,
         l1_weight: NonNegative = 1.0,
         edge_weight: NonNegative = 1.0,
-        half_weight: NonNegative = 0.0,
         kl_weight: NonNegative = 1e-5,
         region_weight: NonNegative = 0.0,
         adversarial: AdversarialLoss = "hinge",
@@ -108,8 +103,8 @@ class AutoencoderStage(Stage):
         self.frames, self.crop, self.region_weight = frames, crop, region_weight
         self.adversarial, self.adversarial_start = adversarial, adversarial_start
         self.weights = {
-            "reconstruction": reconstruction_weight, "l1": l1_weight, "edges": edge_weight, "halves": half_weight,
-            "kl": kl_weight, "adversarial": adversarial_weight,
+            "reconstruction": reconstruction_weight, "l1": l1_weight, "edges": edge_weight, "kl": kl_weight,
+            "adversarial": adversarial_weight,
         }  # fmt: skip
         if not any(self.weights[name] for name in ("reconstruction", "l1", "edges")):
             raise ConfigError("stage: one of reconstruction_weight, l1_weight and edge_weight has to be above 0")
@@ -202,7 +197,7 @@ class AutoencoderStage(Stage):
         factor, channels = self.network.downscaling, self.network.latent_channels
         rows, columns = (-(-side // factor) for side in truth.shape[-2:])
         noise = self.generator(batch).normal(self.frames, channels, rows, columns).flatten(0, 1)
-        rebuilt: Rebuilt = self.network(truth, noise, self.frames, self.weights["halves"] > 0)
+        rebuilt: Rebuilt = self.network(truth, noise, self.frames)
         if self.training and self.network.fixed is None:
             self._measure(rebuilt)
         losses = self._losses(rebuilt, truth, weight)
@@ -217,8 +212,6 @@ class AutoencoderStage(Stage):
             losses["l1"] = pixel_error(frames, truth, weight)
         if self.weights["edges"]:
             losses["edges"] = edge_error(frames, truth, weight)
-        if rebuilt.halves is not None:
-            losses["halves"] = pixel_error(rebuilt.halves, self.network.halved_frames(truth))
         if self.weights["kl"]:
             losses["kl"] = divergence(rebuilt.mean, rebuilt.log_variance)
         if self.discriminator is not None:
