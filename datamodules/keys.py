@@ -334,7 +334,7 @@ _TABLE: Final = (
     Key(
         "head.npz",
         {
-            "expression": Array(("T", 16), "float32", "coefficients of the head template, by their usual spread (CA-1)"),
+            "expression": Array(("T", 16), "float32", "coefficients of the head template, by usual spread (CA-1)"),
             "pose": Array(
                 ("T", 6), "float32", "of the head: axis-angle, radians; x, y and further away, heights of the frame"
             ),

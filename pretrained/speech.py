@@ -10,8 +10,8 @@ KINDS: Final = ("wav2vec2", "wavlm", "hubert")
 WHISPER: Final = "whisper"
 _WHERE: Final = (
     "give speech.model a folder with config.json and model.safetensors, or a hub name such as "
-    "facebook/wav2vec2-base-960h, microsoft/wavlm-large, facebook/hubert-large-ls960-ft or openai/whisper-tiny.en; with no network, "
-    "fetch it elsewhere with `hf download NAME --local-dir FOLDER` and give FOLDER"
+    "facebook/wav2vec2-base-960h, microsoft/wavlm-large, facebook/hubert-large-ls960-ft or openai/whisper-tiny.en; "
+    "with no network, fetch it elsewhere with `hf download NAME --local-dir FOLDER` and give FOLDER"
 )
 
 

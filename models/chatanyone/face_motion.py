@@ -237,7 +237,7 @@ class FaceMotion(
             speech: sound (B, N) in [-1, 1] at 16 kHz, or layers (B, L, S, C) at 50 Hz, as `audio` says.
             frames: F.
             first: number of the first frame.
-            start: which sample of all the sound `speech` begins with.
+            start: which sample of all the sound, or step of all the layers, `speech` begins with.
 
         Raises:
             ValueError: another shape.
@@ -250,11 +250,9 @@ class FaceMotion(
             raise ValueError(
                 f"the network hears layers (B, L, S, {self.layer_channels}) at 50 Hz, got {tuple(speech.shape)}"
             )
-        return layers_by_frame(speech, frames, self.fps, first)
+        return layers_by_frame(speech, frames, self.fps, first, start)
 
-    def forward(
-        self, noisy: Tensor, timesteps: Tensor, given: Conditions, drop_audio: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, noisy: Tensor, timesteps: Tensor, given: Conditions, drop_audio: Tensor | None = None) -> Tensor:
         """What the network predicts of a window (Eq. 1: its noise).
 
         Args:
@@ -303,9 +301,7 @@ class FaceMotion(
             return condition
         told = given.ranges.clamp(min=_LEAST).log()
         for number, inner in enumerate(self.range_inner):
-            wanted = torch.where(
-                given.has_ranges[:, number, None], inner(told[:, number, None]), self.no_range[number]
-            )
+            wanted = torch.where(given.has_ranges[:, number, None], inner(told[:, number, None]), self.no_range[number])
             condition = condition + wanted
         return condition
 

@@ -67,13 +67,13 @@ class LogMel(nn.Module):
         return ((energy + _FLOOR).log().add(5) / 4).unflatten(1, (frames, _STEPS)).flatten(2)
 
 
-def layers_by_frame(layers: Tensor, frames: int, fps: float, first: int = 0) -> Tensor:
+def layers_by_frame(layers: Tensor, frames: int, fps: float, first: int = 0, start: int = 0) -> Tensor:
     """Layers of a speech recogniser (B, L, S, C) at 50 Hz, brought to frames: (B, F, 2 C), two moments of each.
 
     The mean of the layers, each by its own mean and spread over the channels; behind the end the last one.
     """
     moments = torch.arange(2 * first, 2 * (first + frames), dtype=torch.float64) / 2 / fps
-    at = (moments * LAYER_RATE).floor().long().clamp(max=layers.shape[2] - 1).to(layers.device)
+    at = ((moments * LAYER_RATE).floor().long() - start).clamp(0, layers.shape[2] - 1).to(layers.device)
     chosen = layers[:, :, at].float()
     return F.layer_norm(chosen, chosen.shape[-1:]).mean(1).unflatten(1, (frames, 2)).flatten(2)
 

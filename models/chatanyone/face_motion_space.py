@@ -67,6 +67,11 @@ class HeadSpace(nn.Module):
         """(E,) 1 for coefficients that the template uses, else 0."""
         return (self.std > UNUSED).to(self.std)
 
+    @property
+    def mask(self) -> Tensor:
+        """(22,) the same with the pose's numbers, all of which are used."""
+        return torch.cat([self.used, torch.ones_like(self.moves)])
+
     def encode(self, motion: HeadMotion, pose: Tensor) -> Tensor:
         """Motion of people whose picture has a pose (B, 6), as what is denoised, (B, T, 22)."""
         offset = (motion.pose - pose[:, None]) / self.moves

@@ -1,4 +1,4 @@
-"""Motion of a head of any length from a trained diffusion, window after window, in a stream or at once (CA-4, CA-15)."""
+"""Head motion of any length from a trained diffusion, window after window, in a stream or at once (CA-4, CA-15)."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.chatanyone.face_motion import Conditions, FaceMotion
+from models.chatanyone.face_motion_audio import LOOK_BACK
 from models.chatanyone.face_motion_space import CHANNELS, HeadMotion
 from models.chatanyone.head import EXPRESSIONS, POSE
 from models.diffusion.guiders import Guider
@@ -17,6 +18,7 @@ from models.diffusion.guiders.unguided import Unguided
 from models.diffusion.samplers.ddim import DDIM
 
 RATE: Final = 16_000
+_TOGETHER: Final = 64  # windows whose speech is heard in one go
 _LARGEST: Final = 6.0  # usual spreads that an estimate of a clean window may lie from the mean
 
 
@@ -75,7 +77,7 @@ class FaceWindows:
         """The next window.
 
         Args:
-            heard: (B, `network.heard`, A) from `network.hear`, silence where there is no sound.
+            heard: (B, `network.heard`, A) from `hear`.
 
         Returns:
             expression (B, W, E) and pose (B, W, 6).
@@ -115,7 +117,7 @@ class FaceWindows:
 
         def predict(x: Tensor, levels: Tensor, conditions: Conditions, left_out: Mapping[str, Tensor]) -> Tensor:
             output = network(x, levels, conditions, left_out.get("speech"))
-            return network.x0(output, x, levels).clamp(-_LARGEST, _LARGEST)
+            return network.x0(output, x, levels).clamp(-_LARGEST, _LARGEST) * network.space.mask
 
         return DDIM(guider.prepare(predict, given), network.noise, self.steps).run(noise)
 
@@ -130,7 +132,9 @@ class FaceWindows:
             raise ValueError(f"reference has to be ({size}, R, {EXPRESSIONS}), got {tuple(reference.shape)}")
         frames = network.reference_frames
         if reference.shape[1] < frames:
-            raise ValueError(f"reference has {reference.shape[1]} frames, the network reads {frames}: give a longer one")
+            raise ValueError(
+                f"reference has {reference.shape[1]} frames, the network reads {frames}: give a longer one"
+            )
         _finite("reference", reference)
         return network.space.encode_expression(reference[:, : frames : network.reference_step])
 
@@ -206,19 +210,35 @@ def generate_chunks(
         seed=seed, steps=steps, guidance=guidance,
         expression_range=expression_range, pose_range=pose_range, reference=reference,
     )  # fmt: skip
-    heard = network.hear(speech, length)
-    for begin in range(0, length, network.window):
-        motion = windows.next(window_of(network, heard, begin))
-        left = length - begin
-        yield HeadMotion(motion.expression[:, :left], motion.pose[:, :left])
+    block = _TOGETHER * network.window
+    for start in range(0, length, block):
+        heard = hear(network, speech, start - network.history, network.history + block + network.look_ahead)
+        for begin in range(start, min(start + block, length), network.window):
+            motion = windows.next(heard[:, begin - start : begin - start + network.heard])
+            left = length - begin
+            yield HeadMotion(motion.expression[:, :left], motion.pose[:, :left])
 
 
-def window_of(network: FaceMotion, heard: Tensor, begin: int) -> Tensor:
-    """What a window whose first frame is `begin` hears, (B, heard, A), of all that is heard (B, F, A)."""
-    first, last = begin - network.history, begin + network.window + network.look_ahead
-    inside = heard[:, max(first, 0) : last]
-    behind = last - max(first, 0) - inside.shape[1]
-    return F.pad(inside, (0, 0, max(-first, 0), behind), value=network.silence)
+def hear(network: FaceMotion, speech: Tensor, first: int, frames: int, start: int = 0) -> Tensor:
+    """What is heard in frames, (B, F, A), of speech of which nothing else has to be there; silence before its beginning
+    and behind its end.
+
+    Args:
+        network: that hears.
+        speech: sound (B, N) or layers (B, L, S, C).
+        first: number of the first frame; below 0 nothing is heard.
+        frames: F.
+        start: which sample of all the sound, or step of all the layers, `speech` begins with.
+    """
+    missing = min(max(0, -first), frames)
+    first += missing
+    if network.mel is not None:
+        low = max(0, round(first / network.fps * RATE) - LOOK_BACK - start)
+        high = round((first + frames - missing) / network.fps * RATE) - start
+        heard = network.hear(speech[:, low:high], frames - missing, first, start + low)
+    else:
+        heard = network.hear(speech, frames - missing, first, start)
+    return F.pad(heard, (0, 0, missing, 0), value=network.silence)
 
 
 def spoken_frames(network: FaceMotion, speech: Tensor) -> int:

@@ -91,8 +91,9 @@ def fit_head(template: HeadTemplate, points: Tensor, seen: Tensor) -> HeadFit:
 
 
 def start_pose(shape: Tensor, points: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotation, scale and place of a rigid shape (N, 3) seen as points (T, N, 2): the affine map nearest to it, then the
-    scaled rotation nearest to that.
+    """Rotation, scale and place of a rigid shape (N, 3) seen as points (T, N, 2).
+
+    The affine map nearest to it, then the scaled rotation nearest to that.
 
     Returns:
         (T, 3, 3), (T,) and (T, 2).
@@ -201,4 +202,3 @@ def _between(values: Tensor, rows: Tensor, frames: int) -> Tensor:
     gap = (rows[after] - rows[before]).clamp(min=1)
     share = ((at - rows[before]).clamp(min=0) / gap).clamp(max=1)[:, None].to(values)
     return values[before] * (1 - share) + values[after] * share
-

@@ -37,7 +37,9 @@ class HeadWriter:
         """See `Writer`; there are no frames."""
         template, sha256 = load_frozen(HeadTemplate, "network", network, "a head template")
         if not template.made:
-            raise ConfigError(f"network={network} is an empty head template; make one with `python -m preprocessing.head`")
+            raise ConfigError(
+                f"network={network} is an empty head template; make one with `python -m preprocessing.head`"
+            )
         made_of = {"key": self.key, "max_missing": self.max_missing}
         return Loaded(template, sha256, Frames(), partial(head_of, template, self.max_missing), made_of)
 

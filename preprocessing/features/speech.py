@@ -20,7 +20,7 @@ from settings.ranges import Layer
 
 
 class SpeechWriter:
-    """Layers of wav2vec 2.0, WavLM, HuBERT or Whisper, as `preprocessing.run speech=[{name: transformers, ...}]` makes them.
+    """Layers of wav2vec 2.0, WavLM, HuBERT or Whisper, as `preprocessing.run` makes them with speech=[{name: ...}].
 
     The hand-crafted features that a clip has stay as they are; where it has none they are made.
 

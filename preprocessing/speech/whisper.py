@@ -39,7 +39,9 @@ class WhisperSpeech(PretrainedSpeech):
         if isinstance(layers, str) and layers != "all":
             raise ConfigError(f"speech layers '{layers}': write 'all' or a list of numbers, [0, 6, -1]")
         if not 0 <= context_seconds < HEARD / 2:
-            raise ConfigError(f"speech context_seconds has to be from 0 to under {HEARD / 2:g}, got {context_seconds:g}")
+            raise ConfigError(
+                f"speech context_seconds has to be from 0 to under {HEARD / 2:g}, got {context_seconds:g}"
+            )
         self.network, self.extractor = load_whisper(model, SAMPLE_RATE)
         self.normalize = False
         self.sha256 = tensors_hash(self.network)

@@ -37,7 +37,7 @@ class FaceMotionStage(LossStage):
         drop_ranges: probability of training without a range, of each of the two dials.
         drop_reference: probability of training without a reference.
         started: probability that a window is the first of all: nothing was before it, and nothing was said.
-        amplitude: by how much motion is enlarged or shrunk at most, as a power of e, so that the dials are told apart from
+        amplitude: by how much motion is enlarged or shrunk at most, as a power of e, so that dials are told apart from
             what is said; 0 for never.
         weighting: how much each diffusion step counts; "uniform" is the paper's.
         optimizer: optimiser and its options.
@@ -65,9 +65,7 @@ class FaceMotionStage(LossStage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        check_chances(
-            drop_audio=drop_audio, drop_ranges=drop_ranges, drop_reference=drop_reference, started=started
-        )
+        check_chances(drop_audio=drop_audio, drop_ranges=drop_ranges, drop_reference=drop_reference, started=started)
         self.template_sha256 = "" if template is None else find_stage(template, "template", TEMPLATE).sha256
         self.network = build_network(FaceMotion, network)
         check_sampling(self.network)
@@ -113,8 +111,8 @@ class FaceMotionStage(LossStage):
         """
         if "head" not in statistics:
             raise ConfigError(
-                "the index of data.shards has no statistics of head.npz: make it with `python -m preprocessing.features "
-                "writer=head`, of shards with clips in the split train"
+                "the index of data.shards has no statistics of head.npz: make it with `python -m "
+                "preprocessing.features writer=head`, of shards with clips in the split train"
             )
         self.network.set_statistics(dict(statistics))
 
@@ -138,7 +136,7 @@ class FaceMotionStage(LossStage):
         return loss
 
     def _windows(self, batch: Any, random: Any) -> tuple[Tensor, Tensor, Conditions]:
-        """`targets` windows of each of the batch's, (N, W, 22), where a face was seen (N, W, 1), and their conditions."""
+        """`targets` windows of each of the batch's (N, W, 22), where a face was seen (N, W, 1), their conditions."""
         network, many = self.network, self.targets
         size, frames = batch.arrays["head"]["pose"].shape[:2]
         rows = torch.arange(size, device=self.device)[:, None]
