@@ -34,7 +34,7 @@ class FaceWindows:
         seed: the same seed gives the same motion.
         steps: sampling steps; None takes the network's.
         guidance: weight of classifier-free guidance by speech; None takes the network's.
-        expression_range: how far expression goes, 1 as usual (CA-5); None lets the network choose.
+        expression_range: how far expression goes, in usual spreads (CA-5); None lets the network choose.
         pose_range: likewise of the pose.
         reference: (B, R, E) coefficients whose style is taken over (CA-6); the first
             `network.reference_frames` are read.
@@ -52,8 +52,8 @@ class FaceWindows:
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
-        expression_range: float | None = 1.0,
-        pose_range: float | None = 1.0,
+        expression_range: float | None = None,
+        pose_range: float | None = None,
         reference: Tensor | None = None,
     ):
         self.network, self.seed, self.number = network, seed, 0
@@ -148,8 +148,8 @@ def generate(
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
-    expression_range: float | None = 1.0,
-    pose_range: float | None = 1.0,
+    expression_range: float | None = None,
+    pose_range: float | None = None,
     reference: Tensor | None = None,
 ) -> HeadMotion:
     """Motion of heads for pictures and speech of any length.
@@ -192,8 +192,8 @@ def generate_chunks(
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
-    expression_range: float | None = 1.0,
-    pose_range: float | None = 1.0,
+    expression_range: float | None = None,
+    pose_range: float | None = None,
     reference: Tensor | None = None,
 ) -> Iterator[HeadMotion]:
     """As `generate` of a batch, window by window as they are done, so that memory does not grow with the length."""

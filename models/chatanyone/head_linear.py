@@ -111,7 +111,7 @@ def _depth(plane: Tensor) -> Tensor:
 
 
 def _directions(samples: Sequence[Tensor], most: int) -> tuple[float, Tensor]:
-    """Usual distance that is left, and principal directions (n, 68, 3) of samples (m, 68, 2), as long as their spread."""
+    """What is left on average, and principal directions (n, 68, 3) of samples (m, 68, 2), as long as the spread."""
     rows = torch.cat(list(samples)).flatten(1)
     _, sizes, directions = torch.linalg.svd(rows, full_matrices=False)
     spread = sizes / max(len(rows), 1) ** 0.5

@@ -112,7 +112,7 @@ def windows(made: FaceMotionStage, data: Batch) -> tuple[torch.Tensor, torch.Ten
 
 @pytest.mark.paper("CA-4", "CA-5", "CA-6")
 def test_windows_come_with_what_was_before_and_a_reference_beside_them():
-    made = stage(amplitude=0.0, started=0.0, drop_reference=0.0, drop_ranges=0.0)
+    made = stage(amplitude=0.0, unsure=0.0, started=0.0, drop_reference=0.0, drop_ranges=0.0)
     data = batch()
     # Frames that tell their own number: expression 0 rises by one a frame.
     rise = torch.arange(T, dtype=torch.float32)
@@ -157,6 +157,15 @@ def test_the_beginning_is_learnt_as_generation_begins():
     history = made.network.history
     assert (given.audio[:, :history] == made.network.silence).all()
     assert (given.audio[:, history:] != made.network.silence).any()
+
+
+def test_preceding_motion_is_learnt_with_what_generation_gets_wrong():
+    _, _, sure = windows(stage(unsure=0.0), batch())
+    _, _, unsure = windows(stage(unsure=0.5), batch())
+    off = (unsure.before - sure.before).flatten(1).std(1)
+    assert off.max() > 0.1
+    assert off.min() < 0.5 * off.max()
+    assert not unsure.before[..., 2:EXPRESSIONS].any()  # coefficients that the template does not use
 
 
 def test_frames_without_a_face_are_not_learnt():

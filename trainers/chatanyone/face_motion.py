@@ -39,6 +39,8 @@ class FaceMotionStage(LossStage):
         started: probability that a window is the first of all: nothing was before it, and nothing was said.
         amplitude: by how much motion is enlarged or shrunk at most, as a power of e, so that dials are told apart from
             what is said; 0 for never.
+        unsure: largest deviation of the noise that is put on preceding motion, usual spreads: what a window goes on from
+            later is the network's own, and not quite right.
         weighting: how much each diffusion step counts; "uniform" is the paper's.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.
@@ -60,6 +62,7 @@ class FaceMotionStage(LossStage):
         drop_reference: Fraction = 0.5,
         started: Fraction = 0.1,
         amplitude: NonNegative = 0.5,
+        unsure: NonNegative = 0.3,
         weighting: Weighting = "uniform",
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adam",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
@@ -72,7 +75,8 @@ class FaceMotionStage(LossStage):
         self.needs = ("head.npz", "speech.npz" if self.network.audio == "layers" else "audio.flac")  # type: ignore[misc]
         if self.network.audio == "layers":
             self.speech_layers = (1, self.network.layer_channels)
-        self.targets, self.started, self.amplitude, self.weighting = targets, started, amplitude, weighting
+        self.targets, self.started, self.amplitude, self.unsure = targets, started, amplitude, unsure
+        self.weighting = weighting
         self.drop_audio, self.drop_ranges, self.drop_reference = drop_audio, drop_ranges, drop_reference
 
     @property
@@ -168,9 +172,12 @@ class FaceMotionStage(LossStage):
             start = self._beside(begin, frames, random.uniform(many))
             reference = cut(whole[..., :EXPRESSIONS], start, network.reference, network.reference_step)
             has_reference = (random.uniform(many) >= self.drop_reference).flatten()
+        before = cut(whole, begin - network.preceding, network.preceding)
+        noise = random.normal(many, *before.shape[1:]).flatten(0, 1) * network.space.mask
+        before = before + self.unsure * random.uniform(many).flatten()[:, None, None] * noise
         given = Conditions(
             audio,
-            cut(whole, begin - network.preceding, network.preceding),
+            before,
             ~first,
             ranges.repeat_interleave(many, 0),
             has_ranges,

@@ -14,7 +14,7 @@ class FaceMotionOptions(Beside, Sampled, EvaluateOptions):
 
     Args:
         template: the head template that the clips' coefficients are of; left out, as the run's config says.
-        ranges: settings of the dials of range that are measured, 1 as usual.
+        ranges: settings of the dials of range that are measured, in usual spreads.
     """
 
     template: str | None = None

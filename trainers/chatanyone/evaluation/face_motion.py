@@ -73,7 +73,7 @@ def measure_face_motion(export: Export, options: FaceMotionOptions, folder: Path
     """Figures of the face motion stage for `trainers.evaluate`, on shards with head.npz.
 
     Beside the network: its answer to another clip's speech, the mean expression held, its answer with a reference of
-    the same speaker (another clip, no dials), and, for each setting of `options.ranges`, with both dials there.
+    the same speaker (another clip), and, for each setting of `options.ranges`, with both dials there.
 
     Raises:
         ConfigError: no template, or coefficients of another one; no clips in the splits.
@@ -179,11 +179,13 @@ def _measure_split(
     answers["shuffled_audio"] = lambda seed: run(models["model"], seed, speech=others(talks, seed))
     style = references_of(talks, pool, network.reference_frames) if network.reference else None
     if style is not None:
-        answers["reference"] = partial(run, models["model"], speech=own, reference=style, dial=None)
+        answers["reference"] = partial(run, models["model"], speech=own, reference=style)
     elif network.reference:
         logger.info("  no reference: a speaker has no other clip of %d frames in train", network.reference_frames)
     if network.use_ranges:
-        answers |= {_dial(s): partial(run, models["model"], speech=own, dial=s) for s in options.ranges if s != 1}
+        answers |= {
+            _dial(setting): partial(run, models["model"], speech=own, dial=setting) for setting in options.ranges
+        }
     answers = {name: answer for name, answer in answers.items() if name in options.beside or options.wants(name)}
     options.progress.expect(len(answers) * len(options.seeds) * len(talks))
     figures: dict[tuple[str, int], dict[str, float]] = {}
@@ -202,8 +204,6 @@ def _measure_split(
         if options.wants(name):
             once = measure(fixed, talks, space, template)
             figures |= {(name, seed): once for seed in options.seeds}
-    if network.use_ranges and 1 in options.ranges and "model" in answers:
-        figures |= {(_dial(1), seed): figures["model", seed] for seed in options.seeds}
     names = list(dict.fromkeys(name for name, _ in figures))
     systems = {name: spread([figures[name, seed] for seed in options.seeds]) for name in labels if name in names}
     return {
@@ -292,7 +292,7 @@ def _generate(
     options: FaceMotionOptions,
     speech: Sequence[np.ndarray],
     reference: Sequence[np.ndarray] | None = None,
-    dial: float | None = 1.0,
+    dial: float | None = None,
 ) -> list[HeadMotion]:
     """Motion of every clip, in batches of clips sorted by length."""
     output: list[HeadMotion | None] = [None] * len(talks)
