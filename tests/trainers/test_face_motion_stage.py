@@ -203,9 +203,7 @@ def run(tmp_path_factory) -> Path:
     """A run of two steps, on clips of two speakers, and its template."""
     folder = tmp_path_factory.mktemp("face")
     splits, keys = ("train", "train", "train", "train", "test", "test"), ("pose.npz", "audio.flac")
-    write_shards(
-        folder / "shards", clips=6, seconds=2.0, keys=keys, splits=splits, change=talking
-    )
+    write_shards(folder / "shards", clips=6, seconds=2.0, keys=keys, splits=splits, change=talking)
     template().save_pretrained(folder / "head")
     features = FeatureOptions(
         str(folder / "shards"), str(folder / "features"), str(folder / "head"), {"name": "head"}, workers=0,

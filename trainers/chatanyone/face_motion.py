@@ -39,8 +39,8 @@ class FaceMotionStage(LossStage):
         started: probability that a window is the first of all: nothing was before it, and nothing was said.
         amplitude: by how much motion is enlarged or shrunk at most, as a power of e, so that dials are told apart from
             what is said; 0 for never.
-        unsure: largest deviation of the noise that is put on preceding motion, usual spreads: what a window goes on from
-            later is the network's own, and not quite right.
+        unsure: largest deviation of the noise that is put on preceding motion, usual spreads: what a window goes on
+            from later is the network's own, and not quite right.
         weighting: how much each diffusion step counts; "uniform" is the paper's.
         optimizer: optimiser and its options.
         schedule: learning-rate schedule and its options.

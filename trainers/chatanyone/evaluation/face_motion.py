@@ -268,7 +268,9 @@ def _verdicts(
     systems: dict[str, Any], labels: dict[str, str], options: FaceMotionOptions, clips: int
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    plain = {name: systems[name] for name in ("model", "shuffled_audio", "mean_motion", "truth") if name in systems}
+    plain: dict[str, Any] = {
+        name: systems[name] for name in ("model", "shuffled_audio", "mean_motion", "truth") if name in systems
+    }
     if "model" in plain:
         found["lip_correlation"] = verdict(plain, "lip_correlation", FIGURES["lip_correlation"], labels, clips)
     if "model" in systems and "reference" in systems:

@@ -68,7 +68,7 @@ def load_talks(network: FaceMotion, shards: str, split: str, limit: int | None, 
 
 def references_of(talks: Sequence[Talk], pool: Sequence[Talk], frames: int) -> list[np.ndarray] | None:
     """For each clip so many frames of expression (R, E) of another clip of its speaker; None where one has none."""
-    found = []
+    found: list[np.ndarray] = []
     for talk in talks:
         own = [
             other
