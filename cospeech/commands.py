@@ -56,6 +56,10 @@ COMMANDS: Final = {
         "preprocessing.negatives", "Options", "pairs of filmed and generated clips, for classifiers",
         main="preprocessing.negatives.run", target="preprocessing.negatives.options",
     ),
+    "head": _one(
+        "preprocessing.head", "Options", "a template of heads, for ChatAnyone",
+        main="preprocessing.head.run", target="preprocessing.head.run",
+    ),
     "bank": _one("preprocessing.bank", "Options", "real 2D poses by motion token"),
     "synthetic": _one(
         "preprocessing.synthetic", "generate", "synthetic talking people with known truth",

@@ -42,13 +42,13 @@ def read_clips(
             bad.add(clip_id, error.reason)
             bad.check(number + 1)
             continue
-        yield clip.info, {key: _as_stored(value) for key, value in clip.values.items()}
+        yield clip.info, {key: _as_stored(key, value) for key, value in clip.values.items()}
 
 
-def _as_stored(value: Any) -> Any:
+def _as_stored(key: str, value: Any) -> Any:
     """What the schema says, in arrays that the caller may write to."""
     if not isinstance(value, dict):
         return value
-    if "pose" in value:
+    if key == "pose.npz":
         return {"keypoints": value["pose"][..., :2].copy(), "scores": value["pose"][..., 2].copy()}
     return {name: array.copy() for name, array in value.items()}

@@ -332,6 +332,26 @@ _TABLE: Final = (
         f"{_FEATURES} (writer=expression), or set stage.expression=manifest",
     ),
     Key(
+        "head.npz",
+        {
+            "expression": Array(("T", 16), "float32", "coefficients of the head template, by usual spread (CA-1)"),
+            "pose": Array(
+                ("T", 6), "float32", "of the head: axis-angle, radians; x, y and further away, heights of the frame"
+            ),
+            "identity": Array((8,), "float32", "whose head it is, coefficients of the template"),
+            "error": Array(
+                ("T",), "float32", "mean distance of the fit, heights of the frame; -1 where no face is seen from the "
+                "front, and the numbers are those between the frames around", -1, padding=-1,
+            ),
+            "network": _HASH,
+        },
+        f"{_FEATURES} (writer=head)",
+        statistics=(
+            Statistic("head", "expression", (16,), weights="error"),
+            Statistic("head_pose", "pose", (6,), weights="error", about_clip=True),
+        ),
+    ),
+    Key(
         "implicit.npz",
         {
             "motion": Array(("T", 768), "float32", "motion features of implicit_motion.base (IM-4)"),

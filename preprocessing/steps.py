@@ -27,6 +27,7 @@ SPEECH = Registry(
     {
         "handcrafted": "preprocessing.speech.handcrafted:Handcrafted",
         "transformers": "preprocessing.speech.pretrained:PretrainedSpeech",
+        "whisper": "preprocessing.speech.whisper:WhisperSpeech",
     },
 )
 QUALITY = Registry("quality filter", {"default": "preprocessing.quality:Quality", "off": "preprocessing.steps:off"})

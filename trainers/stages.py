@@ -12,7 +12,15 @@ from trainers.record import Record, Tool
 from trainers.versa.system import STAGES as VERSA
 from trainers.video.system import STAGES as VIDEO
 
-RECORDS: Final[dict[str, Record]] = {**MMGT, **IMPLICIT_MOTION, **VERSA, **HUMAN, **VIDEO, **PAHA, **CHATANYONE}
+RECORDS: Final[dict[str, Record]] = {
+    **MMGT,
+    **IMPLICIT_MOTION,
+    **VERSA,
+    **HUMAN,
+    **VIDEO,
+    **PAHA,
+    **CHATANYONE,
+}
 """Stage to what its system registers; a new system adds its own here and edits no other file."""
 
 STAGES: Final = Registry("stage", {name: record.stage for name, record in RECORDS.items()})

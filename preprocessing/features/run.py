@@ -41,10 +41,10 @@ class Options:
         output: folder for the new shards and their index.json.
         network: the network that makes them; for implicit_motion a trained base network, its run folder or its saved
             network (export/); for latents an autoencoder, a run of video.autoencoder, its folder or its hub name; for
-            image a CLIP vision network, for speech a wav2vec 2.0, WavLM or HuBERT, by folder or hub name; for identity
-            a face network's file, or "colours".
+            image a CLIP vision network, for speech a wav2vec 2.0, WavLM, HuBERT or Whisper, by folder or hub name;
+            for identity a face network's file, or "colours"; for head a head template (preprocessing.head).
         writer: what is made: implicit_motion makes implicit.npz, latents makes latents.npz, image makes image.npz,
-            speech puts layers into speech.npz, identity makes identity.npz.
+            speech puts layers into speech.npz, identity makes identity.npz, head makes head.npz.
         drop: keys to leave out of the new shards, such as video.mp4, where the stage needs it no more.
         workers: processes that decode; 0 decodes in this one.
         video_fit: what happens to oblong frames: "crop" takes the middle, "pad" puts black bars around; left out, as

@@ -13,11 +13,14 @@ from datamodules.clip import ClipInfo
 from datamodules.media.fitting import FitMode
 from preprocessing.features.writer import Frames, Loaded
 from preprocessing.speech.pretrained import PretrainedSpeech
+from preprocessing.speech.whisper import WhisperSpeech
+from pretrained.speech import WHISPER, kind_of
+from settings import ConfigError
 from settings.ranges import Layer
 
 
 class SpeechWriter:
-    """Layers of wav2vec 2.0, WavLM or HuBERT, as `preprocessing.run speech=[{name: transformers, ...}]` makes them.
+    """Layers of wav2vec 2.0, WavLM, HuBERT or Whisper, as `preprocessing.run` makes them with speech=[{name: ...}].
 
     The hand-crafted features that a clip has stay as they are; where it has none they are made.
 
@@ -37,7 +40,13 @@ class SpeechWriter:
 
     def load(self, network: str, video_fit: FitMode | None) -> Loaded:
         """See `Writer`; there are no frames."""
-        speech = PretrainedSpeech(network, self.layers, self.normalize, device="cpu")
+        speech: PretrainedSpeech
+        if kind_of(network) == WHISPER:
+            if self.normalize is not None:
+                raise ConfigError("writer.normalize means nothing to Whisper, which reads mels; leave it out")
+            speech = WhisperSpeech(network, self.layers, device="cpu")
+        else:
+            speech = PretrainedSpeech(network, self.layers, self.normalize, device="cpu")
         made_of = {"key": self.key, "layers": speech.layer_ids, "normalize": speech.normalize}
         return Loaded(speech.network, speech.sha256, Frames(), partial(layers_of, speech), made_of)
 

@@ -27,6 +27,7 @@ WRITERS: Final = Registry(
         "speech": "preprocessing.features.speech:SpeechWriter",
         "identity": "preprocessing.features.identity:IdentityWriter",
         "expression": "preprocessing.features.expression:ExpressionWriter",
+        "head": "preprocessing.features.head:HeadWriter",
     },
 )
 

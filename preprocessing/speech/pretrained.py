@@ -51,7 +51,7 @@ class PretrainedSpeech:
         self.sha256 = tensors_hash(self.network)
         self.network.to(device_of(device)).eval()
         self.channels: int = self.network.config.hidden_size
-        self.layer_ids = _chosen(layers, self.network.config.num_hidden_layers + 1, model)
+        self.layer_ids = chosen_layers(layers, self.network.config.num_hidden_layers + 1, model)
         self.chunk, self.context = max(1, round(chunk_seconds * RATE)), round(context_seconds * RATE)
         self._handcrafted = Handcrafted()
 
@@ -107,7 +107,7 @@ class PretrainedSpeech:
         return torch.cat(pieces, 1).clamp(-limit, limit).numpy().astype(np.float16)
 
 
-def _chosen(layers: str | list[int], count: int, model: str) -> list[int]:
+def chosen_layers(layers: str | list[int], count: int, model: str) -> list[int]:
     """Layer numbers from 0 to count - 1, in the order asked for."""
     if isinstance(layers, str):
         return list(range(count))

@@ -32,13 +32,12 @@ def follow(house: Path) -> list[str]:
             continue
         changed.append(name)
         old = path.read_text(encoding="utf-8")
-        lines = iter(text.splitlines())
-        for line in lines:
-            if line.startswith("-"):  # the next one stands in its place
-                assert old.count(line[1:]) == 1, f"{name} has no line {line[1:]}"
-                old = old.replace(line[1:], next(lines).removeprefix("+"))
-            else:
-                old = old.replace("\nfrom trainers.", f"\n{line[1:]}\nfrom trainers.", 1)
+        added, gone, *instead = text.splitlines()
+        added = added.removeprefix("+")
+        assert old.count(gone[1:]) == 1, f"{name} has no line {gone[1:]}"  # the others stand in its place
+        old = old.replace(gone[1:], "\n".join(line.removeprefix("+") for line in instead))
+        after = next(line for line in old.splitlines() if line.startswith("from trainers.") and line > added)
+        old = old.replace(after, f"{added}\n{after}", 1)
         path.write_text(old, encoding="utf-8")
     return changed
 

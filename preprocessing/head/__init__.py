@@ -1,0 +1,1 @@
+"""The head template of ChatAnyone: made from the face points of shards, or from a body model (CA-1)."""

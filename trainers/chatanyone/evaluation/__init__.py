@@ -1,0 +1,1 @@
+"""Head motion, measured beside what needs no network."""
