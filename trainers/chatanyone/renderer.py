@@ -215,15 +215,6 @@ class RendererStage(Stage):
         held = given.image[:, None].expand_as(given.driving)
         return {"beside": torch.cat([held, given.driving, torch.cat(output, 1)], -1)}
 
-    def configure_optimizers(self) -> Any:
-        """One optimiser and one schedule for the network, one of each for the discriminator."""
-        output = [
-            OPTIMIZERS.build(self.optimizer_options)([p for p in part.parameters() if p.requires_grad])
-            for part in self.parts().values()
-        ]
-        schedule = SCHEDULES.build(self.schedule_options)
-        return output, [{"scheduler": schedule(one, self.steps_of_each), "interval": "step"} for one in output]
-
     @property
     def measured(self) -> tuple[str, ...]:
         """Parts of the picture in which figures are taken."""

@@ -146,15 +146,6 @@ class BaseStage(Stage):
             output.append(self.network.render(source, motion))
         return {"video": torch.cat(output, 1)}
 
-    def configure_optimizers(self) -> Any:
-        """One optimiser and one schedule for the network, one of each for the discriminator."""
-        output = [
-            OPTIMIZERS.build(self.optimizer_options)([p for p in part.parameters() if p.requires_grad])
-            for part in self.parts().values()
-        ]
-        schedule = SCHEDULES.build(self.schedule_options)
-        return output, [{"scheduler": schedule(one, self.steps_of_each), "interval": "step"} for one in output]
-
     def _frames(self, batch: Any) -> tuple[Tensor, Tensor]:
         """A source frame (B, 3, S, S) and driving frames (B, N, 3, S, S) of each window, in [0, 1].
 

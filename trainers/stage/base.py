@@ -42,7 +42,7 @@ class Stage(L.LightningModule):
     Losses are logged as `train/loss`, `train/loss_face`, ..., `val/loss`; `figures` names what is more than the two.
 
     A stage with several optimisers (a GAN) sets `automatic_optimization = False`, names what each of them trains in
-    `parts`, returns them from `configure_optimizers` in that order, and steps them with `only` and `update`. It calls
+    `parts`, has an optimiser of each in that order, and steps them with `only` and `update`. It calls
     its modules whole (`self.network(...)`), since strategies that share weights out gather them on the call.
 
     What is frozen when training starts is no part of checkpoints: the constructor has to make it again. A network of
@@ -100,10 +100,17 @@ class Stage(L.LightningModule):
             self.network.set_statistics(statistics)  # type: ignore[operator]
 
     def configure_optimizers(self) -> Any:
-        """One optimiser over all trainable parameters and one schedule, stepped with it."""
-        optimizer = OPTIMIZERS.build(self.optimizer_options)([p for p in self.parameters() if p.requires_grad])
-        schedule = SCHEDULES.build(self.schedule_options)(optimizer, self.steps_of_each)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """One optimiser over all trainable parameters, or one for each of several parts; schedules step with them."""
+        parts = list(self.parts().values())
+        schedule = SCHEDULES.build(self.schedule_options)
+        optimizers = [
+            OPTIMIZERS.build(self.optimizer_options)([p for p in part.parameters() if p.requires_grad])
+            for part in (parts if len(parts) > 1 else [self])
+        ]
+        schedules = [{"scheduler": schedule(one, self.steps_of_each), "interval": "step"} for one in optimizers]
+        if len(parts) == 1:
+            return {"optimizer": optimizers[0], "lr_scheduler": schedules[0]}
+        return optimizers, schedules
 
     def steps_of_each(self) -> int | float:
         """Steps that each optimiser takes in the whole run; `trainer.max_steps` counts those of all of them."""

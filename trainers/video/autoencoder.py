@@ -1,7 +1,5 @@
 """The autoencoder of latent video, trained on the user's own frames."""
 
-import inspect
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 import torch
@@ -12,16 +10,14 @@ from models.losses.adversarial import AdversarialLoss, discriminator_loss, gener
 from models.losses.pixels import divergence, edge_error, pixel_error
 from models.losses.reconstruction import ReconstructionLoss, build_reconstruction_loss
 from models.video.autoencoder import Rebuilt, VideoAutoencoder
-from models.video.regions import region_weights
-from models.video.temporal_decoding import is_temporal
-from pretrained.autoencoders import load_autoencoder
 from pretrained.vgg import vgg_features
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, NonNegative, Pixels, Whole
 from trainers.stage.base import Stage, both, build_network
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
-from trainers.video.pictures import crops, picked, psnr
+from trainers.video.autoencoder_base import trained_on
+from trainers.video.pictures import frames_of, psnr
 
 SHOWN = 8
 """Frames that are rebuilt together for a sample, to fit beside a training step."""
@@ -88,7 +84,7 @@ class AutoencoderStage(Stage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        self.network = build_network(VideoAutoencoder, network) if base is None else _from_base(base, network)
+        self.network = build_network(VideoAutoencoder, network) if base is None else trained_on(base, network)
         self.discriminator: PatchDiscriminator | None = None
         try:
             if vgg_weights is not None and reconstruction != "vgg19":
@@ -160,37 +156,10 @@ class AutoencoderStage(Stage):
         rebuilt = [self.network(part.contiguous().float() / 255).frames.clamp(0, 1) for part in parts]
         return {"video": torch.cat(rebuilt).unflatten(0, batch.video.shape[:2])}
 
-    def configure_optimizers(self) -> Any:
-        """One optimiser and one schedule for the autoencoder, one of each for a discriminator."""
-        if self.discriminator is None:
-            return super().configure_optimizers()
-        output = [
-            OPTIMIZERS.build(self.optimizer_options)([p for p in part.parameters() if p.requires_grad])
-            for part in self.parts().values()
-        ]
-        schedule = SCHEDULES.build(self.schedule_options)
-        return output, [{"scheduler": schedule(one, self.steps_of_each), "interval": "step"} for one in output]
-
     def _frames(self, batch: Any) -> tuple[Tensor, Tensor | None]:
-        """Frames (B N, 3, H, W) in [0, 1] of each window, and what their pixels count.
-
-        In training any frames and any places; in validation spread evenly, and whole. Frames of a window are cut at one
-        place where the decoder mixes them.
-        """
+        """Frames of each window and what their pixels count; in training any frames and any places."""
         random = self.generator(batch) if self.training else None
-        chosen = picked(batch, self.frames, random, self.network.temporal)
-        rows = torch.arange(len(batch), device=chosen.device)[:, None]
-        truth = batch.video[rows, chosen].flatten(0, 1).contiguous().float() / 255
-        weight = None
-        if self.region_weight:
-            pose = batch.pose[rows, chosen].flatten(0, 1)
-            weight = region_weights(pose, truth.shape[-2], truth.shape[-1], self.region_weight)
-        if random is None or self.crop is None:
-            return truth, weight
-        places = random.uniform(self.frames, 2)
-        if self.network.temporal:
-            places = places[:, :1].expand_as(places)
-        return crops(truth, weight, self.crop, places.flatten(0, 1))
+        return frames_of(batch, self.frames, random, self.network.temporal, self.region_weight, self.crop)
 
     def _rebuild(self, batch: Any, truth: Tensor, weight: Tensor | None) -> tuple[Rebuilt, dict[str, Tensor]]:
         """What the autoencoder makes of frames, its loss and the parts of it."""
@@ -229,19 +198,3 @@ class AutoencoderStage(Stage):
             all_ranks: Any = self.all_gather(own)
             own = all_ranks.reshape(-1, 2).mean(0)
         self.network.measure(own[0], own[1])
-
-
-def _from_base(base: str, options: Mapping[str, Any]) -> VideoAutoencoder:
-    """The autoencoder of `stage.base`. Raises ConfigError for options that say other sizes than it has."""
-    vae, _ = load_autoencoder("stage.base", base)
-    defaults = inspect.signature(VideoAutoencoder).parameters
-    for name, value in options.items():
-        own: Any = is_temporal(vae) if name == "temporal_decoder" else vae.config.get(name)
-        if name == "scaling_factor" or value in (own, defaults[name].default):
-            continue
-        if not isinstance(value, (list, tuple)) or list(value) not in (list(own), list(defaults[name].default)):
-            raise ConfigError(
-                f"stage.network.{name} is {value}, but that of stage.base={base} is {own}: leave it out, or train one "
-                "from the beginning with stage.base=null"
-            )
-    return VideoAutoencoder.of(vae, options.get("scaling_factor"))

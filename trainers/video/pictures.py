@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.video.regions import region_weights
+
 
 def picked(batch: Any, count: int, random: Any | None, consecutive: bool = False) -> Tensor:
     """Numbers (B, count) of frames of each window: drawn where there is a generator, else spread evenly.
@@ -22,6 +24,35 @@ def picked(batch: Any, count: int, random: Any | None, consecutive: bool = False
         return (random.uniform(count) * lengths).long()
     places = torch.linspace(0, 1, count, device=lengths.device) if count > 1 else torch.zeros(1, device=lengths.device)
     return (places * (lengths - 1)).round().long()
+
+
+def frames_of(
+    batch: Any, count: int, random: Any | None, consecutive: bool, more: float, side: int | None
+) -> tuple[Tensor, Tensor | None]:
+    """Frames (B N, 3, H, W) in [0, 1] of each window, and what their pixels count, (B N, 1, H, W) or None.
+
+    Frames of a window are cut at one place where they are consecutive.
+
+    Args:
+        batch: windows.
+        count: N of each.
+        random: draws which, and where they are cut; None spreads them evenly, and whole.
+        consecutive: one behind the other, as a decoder that mixes them takes them.
+        more: how much more face, lips and hands count; 0 counts all the same.
+        side: of the square that is cut, in pixels; None is the whole frame.
+    """
+    chosen = picked(batch, count, random, consecutive)
+    rows = torch.arange(len(batch), device=chosen.device)[:, None]
+    truth = batch.video[rows, chosen].flatten(0, 1).contiguous().float() / 255
+    weight = None
+    if more:
+        weight = region_weights(batch.pose[rows, chosen].flatten(0, 1), truth.shape[-2], truth.shape[-1], more)
+    if random is None or side is None:
+        return truth, weight
+    places = random.uniform(count, 2)
+    if consecutive:
+        places = places[:, :1].expand_as(places)
+    return crops(truth, weight, side, places.flatten(0, 1))
 
 
 def crops(frames: Tensor, weight: Tensor | None, side: int, places: Tensor) -> tuple[Tensor, Tensor | None]:
