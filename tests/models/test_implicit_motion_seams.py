@@ -70,6 +70,7 @@ def trained() -> MotionDiffusion:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.paper("IM-14")
 @pytest.mark.paper("IM-17")
 def test_seams_cannot_be_seen():

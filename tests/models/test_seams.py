@@ -62,6 +62,7 @@ def trained(reference: str, steps: int = 500) -> SMGA:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.paper("MMGT-11")
 @pytest.mark.paper("IM-17")
 @pytest.mark.parametrize("reference", ["first", "any"])
