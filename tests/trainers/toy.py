@@ -168,11 +168,6 @@ class ToyGAN(Stage):
     def parts(self) -> dict[str, nn.Module]:
         return {"network": self.network, "discriminator": self.discriminator}
 
-    def configure_optimizers(self) -> Any:
-        output = [OPTIMIZERS.build(self.optimizer_options)(_trained(part)) for part in self.parts().values()]
-        make = SCHEDULES.build(self.schedule_options)
-        return output, [{"scheduler": make(o, self.steps_of_each)} for o in output]
-
     def figures(self) -> tuple[str, ...]:
         return (*super().figures(), "train/discriminator")
 
@@ -207,10 +202,6 @@ class Chain(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
-
-
-def _trained(part: nn.Module) -> list[nn.Parameter]:
-    return [p for p in part.parameters() if p.requires_grad]
 
 
 class ToyClips(IterableDataset):
