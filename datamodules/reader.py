@@ -41,6 +41,8 @@ class ClipDataModule(L.LightningDataModule):
             each clip and epoch; "clip": whole clips, padded at the end where a batch has several lengths.
         stride: seconds from one window to the next.
         windows_per_clip: random windows of each clip and epoch.
+        pairs: deal clips that are a pair, whose ids differ only behind the last "-" (`x-real`, `x-made`), one behind
+            the other, so that both are in one batch; whole clips and an even batch only.
         epoch: "exhaustive": every window once; "random": `steps_per_epoch` batches of shuffled windows, none twice
             before all have come.
         steps_per_epoch: batches of a random epoch on each rank.
@@ -84,6 +86,7 @@ class ClipDataModule(L.LightningDataModule):
         windows: Literal["stride", "random", "clip"] = "stride",
         stride: Positive = 0.5,
         windows_per_clip: Count = 1,
+        pairs: bool = False,
         epoch: Literal["exhaustive", "random"] = "exhaustive",
         steps_per_epoch: Count | None = None,
         drop_last: bool = False,
@@ -136,7 +139,7 @@ class ClipDataModule(L.LightningDataModule):
         self._steps = steps_per_epoch if epoch == "random" else None
         self._drop_last, self._where = drop_last, dict(where or {})
         self._splits = {"train": train_split, "val": val_split, "test": test_split}
-        self._shuffle = Shuffle(seed, streams, shuffle_buffer)
+        self._shuffle = Shuffle(seed, streams, shuffle_buffer, pairs=pairs)
         self._workers, self._prefetch, self._memory = workers, prefetch, memory_mb * _MIB
         if video_size and min(video_size) < 1:
             raise ConfigError(f"data.video_size is height and width in pixels, both above 0, got {list(video_size)}")
@@ -231,7 +234,16 @@ class ClipDataModule(L.LightningDataModule):
         return _fingerprint(self._table("train"), self._cut(self._mode, self._stride))
 
     def train_dataloader(self) -> ClipLoader:
-        """Shuffled windows of the training split; its state is a place in the epoch."""
+        """Shuffled windows of the training split; its state is a place in the epoch.
+
+        Raises:
+            ConfigError: no such windows, or pairs that no batch holds.
+        """
+        if self._shuffle.pairs and (self._mode != "clip" or self.batch_size % 2):
+            raise ConfigError(
+                f"data.pairs=true deals two whole clips at a time: it needs data.windows=clip, which is {self._mode}, "
+                f"and an even number of clips in a rank's batch, which has {self.batch_size}"
+            )
         loader = self._loader("train", self._cut(self._mode, self._stride), self._shuffle, self._steps, self._drop_last)
         if loader is None:
             raise ConfigError(self._nothing("train"))

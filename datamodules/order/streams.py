@@ -9,6 +9,7 @@ reads a part of the sequence, never the sequence. A batch comes from one stream,
 few streams decodes few clips at a time.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,12 +29,20 @@ class Shuffle:
         streams: most virtual streams; small data use fewer (a power of two), since each needs clips to mix.
         buffer: clips of a stream whose windows are mixed.
         enabled: False keeps the order of the index.
+        pairs: deal whole clips that are a pair (`groups_of`) one behind the other.
     """
 
     seed: int = 0
     streams: int = 64
     buffer: int = 32
     enabled: bool = True
+    pairs: bool = False
+
+
+def groups_of(ids: Sequence[str]) -> np.ndarray:
+    """(N,) numbers of the groups that clips are in: neighbours whose ids differ only behind the last "-" are of one."""
+    stems = np.array([name.rpartition("-")[0] or name for name in ids])
+    return np.cumsum(np.append(False, stems[1:] != stems[:-1])) if len(stems) else np.zeros(0, np.int64)
 
 
 class EpochOrder:
@@ -46,13 +55,27 @@ class EpochOrder:
         shuffle: how they are shuffled.
         epoch: number of the epoch.
         chunk: neighbours in the sequence that come from one stream (the batch size).
+        groups: (N,) which clips are dealt together (`groups_of`), where `shuffle.pairs` asks for it; whole clips only.
     """
 
-    def __init__(self, shards: np.ndarray, frames: np.ndarray, cut: Cut, shuffle: Shuffle, epoch: int, chunk: int):
+    def __init__(
+        self,
+        shards: np.ndarray,
+        frames: np.ndarray,
+        cut: Cut,
+        shuffle: Shuffle,
+        epoch: int,
+        chunk: int,
+        groups: np.ndarray | None = None,
+    ):
         counts = cut.counts(frames)
-        self._make_lap = partial(_Lap, shards, frames, counts, cut, shuffle, chunk, epoch)
         self.windows = int(counts.sum())
-        self._lap: _Lap | None = None
+        self._make_lap: Callable[[int], _Lap | _PairedLap]
+        if groups is not None and shuffle.pairs and shuffle.enabled:
+            self._make_lap = partial(_PairedLap, shards, groups, cut, shuffle, chunk, epoch)
+        else:
+            self._make_lap = partial(_Lap, shards, frames, counts, cut, shuffle, chunk, epoch)
+        self._lap: _Lap | _PairedLap | None = None
 
     def take(self, first: int, last: int) -> list[tuple[int, int]]:
         """(clip number, first frame) of the places `first` to `last` (not included) of the sequence."""
@@ -136,6 +159,30 @@ class _Lap:
             mixed = np.random.default_rng([*self._seed, 2]).permutation(len(clips))
             self._cached[-1] = clips[mixed], starts[mixed]
         return self._cached[-1]
+
+
+class _PairedLap:
+    """Every whole clip once, those of a group one behind the other; groups that lack a clip come last.
+
+    A batch that is no multiple of a group parts some; so does what the last ones lack.
+    """
+
+    def __init__(self, shards, groups, cut, shuffle, chunk, epoch, number):
+        self.number = number
+        firsts, sizes = np.unique(groups, return_index=True, return_counts=True)[1:]
+        ones = np.ones_like(firsts)
+        whole = int(sizes.max()) if len(sizes) else 1
+        lap = _Lap(shards[firsts], ones, ones, cut, shuffle, max(1, chunk // whole), epoch, number)
+        order: list[int] = []
+        while len(order) < len(firsts):
+            order += lap.run(len(order), len(firsts))[0].tolist()
+        order.sort(key=lambda group: sizes[group] < whole)
+        self._clips = np.concatenate([firsts[group] + np.arange(sizes[group]) for group in order] or [firsts])
+
+    def run(self, place: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+        """Clips and starts from a place on."""
+        clips = self._clips[place : place + most].astype(np.int32)
+        return clips, np.zeros_like(clips)
 
 
 def _mix(place: np.ndarray, buffer: int, rng: np.random.Generator) -> np.ndarray:

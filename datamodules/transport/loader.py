@@ -14,7 +14,7 @@ from datamodules.batch import Batch
 from datamodules.clip import BadSample, BadSamples, TooManyBadSamples
 from datamodules.collate import Window, cut_window
 from datamodules.media.video import read_window
-from datamodules.order.streams import EpochOrder, Partition, Shuffle
+from datamodules.order.streams import EpochOrder, Partition, Shuffle, groups_of
 from datamodules.order.windows import Cut
 from datamodules.shards.samples import ClipReader, Oblong
 from datamodules.transport.memory import keep_freed_memory
@@ -87,7 +87,8 @@ class WindowDataset(IterableDataset):
     def order(self, epoch: int, chunk: int) -> EpochOrder:
         """The sequence of an epoch."""
         table = self.reader.table
-        return EpochOrder(table.shard, table.frames, self.cut, self.shuffle, epoch, chunk)
+        groups = groups_of(table.ids) if self.shuffle.pairs else None
+        return EpochOrder(table.shard, table.frames, self.cut, self.shuffle, epoch, chunk, groups)
 
     def ids(self, order: EpochOrder, places: list[int]) -> list[str]:
         """Sample ids at places of a sequence."""

@@ -165,6 +165,19 @@ def test_whole_clips_are_padded_with_missing_points(shards):
         assert (batch.audio[row, length * 640 :] == 0).all()
 
 
+@pytest.mark.parametrize(("workers", "ranks"), [(0, 1), (2, 1), (0, 2)])
+def test_both_clips_of_a_pair_are_in_one_batch(tmp_path, workers, ranks):
+    names = [f"{person}-{side}" for person in range(12) for side in ("real", "made")]
+    write_shards(tmp_path, keys=("pose.npz",), clips=24, per_shard=6, info=lambda clip: {"id": names[clip]})
+    options = {"windows": "clip", "batch_size": 4, "workers": workers, "train_split": ["train", "val", "test"]}
+    for pairs in (True, False):
+        each = [module(str(tmp_path), ("pose.npz",), rank, ranks, pairs=pairs, **options) for rank in range(ranks)]
+        batches = [batch for data in each for batch in ids(data.train_dataloader())]
+        assert sorted(flat(batches)) == sorted(f"{name}@0" for name in names)
+        together = [len({name.partition("-")[0] for name in batch}) == 2 for batch in batches]
+        assert all(together) if pairs else not all(together)
+
+
 def test_clips_shorter_than_a_window_are_left_out(shards):
     loader = module(shards, window=200).train_dataloader()
     assert sorted(flat(ids(loader))) == sorted(windows_of(shards, window=200))
@@ -198,6 +211,8 @@ def test_statistics_come_from_the_index(shards):
         ({"where": {"licenc": "CC0"}}, "did you mean 'licence'"),
         ({"where": {"split": "val"}}, "train_split"),
         ({"keys": ("pose",)}, "pose.npz"),
+        ({"pairs": True}, "needs data.windows=clip, which is stride"),
+        ({"pairs": True, "windows": "clip", "batch_size": 3}, "even number of clips in a rank's batch, which has 3"),
     ],
 )
 def test_options_that_cannot_work_say_what_to_do(shards, options, said):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from datamodules.order.streams import EpochOrder, Partition, Shuffle
+from datamodules.order.streams import EpochOrder, Partition, Shuffle, groups_of
 from datamodules.order.windows import Cut
 
 RNG = np.random.default_rng(0)
@@ -106,3 +106,42 @@ def test_drop_last_leaves_out_what_fills_no_batch():
     assert len(steps) == 8
     assert all(len(places) == 4 for step in steps for places in step)
     assert Partition(0, 3, 4, drop_last=True).repeats(0, 100) == []
+
+
+IDS = [f"{name}-{part}-{side}" for name in range(120) for part in range(2) for side in ("real", "made")]
+
+
+def paired(ids, chunk=8, **shuffle):
+    shards, frames = np.arange(len(ids)) // 24, np.full(len(ids), 30)
+    shuffle = Shuffle(**{"seed": 1, "pairs": True} | shuffle)
+    return EpochOrder(shards, frames, Cut("clip", 1), shuffle, 0, chunk, groups_of(ids))
+
+
+@pytest.mark.parametrize(("clips", "chunk"), [(480, 8), (480, 6), (20, 8), (2, 8), (480, 1000)])
+def test_both_clips_of_a_pair_are_in_one_batch_and_every_clip_comes_once(clips, chunk):
+    sequence = paired(IDS[:clips], chunk)
+    taken = [number for number, start in sequence.take(0, clips) if start == 0]
+    assert sorted(taken) == list(range(clips))
+    for first in range(0, clips, chunk):
+        batch = {IDS[number] for number in taken[first : first + chunk]}
+        assert {name.replace("made", "real") for name in batch} == {name for name in batch if name.endswith("real")}
+    assert clips == 2 or taken != list(range(clips))
+    again = sequence.take(clips, 2 * clips)  # a lap in another order
+    assert sorted(number for number, _ in again) == sorted(taken)
+    assert clips == 2 or again != [(number, 0) for number in taken]
+    assert paired(IDS[:clips], chunk).take(clips // 2, clips) == [(number, 0) for number in taken[clips // 2 :]]
+
+
+def test_a_clip_whose_other_is_missing_comes_last_and_parts_no_pair():
+    ids = [name for name in IDS if name not in ("7-0-real", "90-1-made")]
+    taken = [ids[number] for number, _ in paired(ids).take(0, len(ids))]
+    assert sorted(taken) == sorted(ids)
+    assert set(taken[-2:]) == {"7-0-made", "90-1-real"}
+    for one, other in zip(taken[0:-2:2], taken[1:-2:2], strict=True):
+        assert one.rpartition("-")[0] == other.rpartition("-")[0]
+
+
+def test_pairs_are_dealt_singly_unless_asked_for():
+    taken = [IDS[number] for number, _ in paired(IDS, pairs=False).take(0, len(IDS))]
+    beside = sum(a.rpartition("-")[0] == b.rpartition("-")[0] for a, b in zip(taken[0::2], taken[1::2], strict=True))
+    assert beside < 20  # of 240, by chance some

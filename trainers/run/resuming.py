@@ -43,7 +43,7 @@ RULES: Final = (
         Rule(f"data.{name}", _ORDER)
         for name in (
             "name", "window", "window_seconds", "windows", "stride", "windows_per_clip", "epoch", "steps_per_epoch",
-            "where*", "train_split", "seed", "shuffle_buffer", "streams",
+            "pairs", "where*", "train_split", "seed", "shuffle_buffer", "streams",
         )
     ),
     Rule("data.*"),
