@@ -1,5 +1,6 @@
 """The stages of PCE's classifiers: what they are shown, what is asked of them, what is logged."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from tests.models.small import statistics
 from tests.nested import nested
 from tests.preprocessing.test_negatives import save_univdm
 from tests.trainers.video_stages import batch
-from trainers.paha.pce import QUARTERS, PCEFaceStage, PCENonfaceStage
+from trainers.paha.pair_measures import QUARTERS
+from trainers.paha.pce import PCEFaceStage, PCENonfaceStage
 from trainers.plan import training_config
 
 B, FRAMES = 3, 10
@@ -164,6 +166,28 @@ def test_training_draws_little_noise_more_often_where_it_is_asked_to_and_validat
     assert low("val") == pytest.approx(0.25, abs=0.06)
 
 
+@torch.no_grad()
+def test_in_its_share_of_training_nothing_is_heard_and_in_validation_never(made):
+    stage, given = made(drop_audio=0.3), pairs()
+    spy = Spy(stage)
+
+    def silent(part: str) -> float:
+        stage.train(part == "train")
+        spy.calls.clear()
+        for number in range(200):
+            given.ids = [f"{number}-{sample}" for sample in range(B)]
+            stage.step(given, part)
+        return (torch.stack([call[4] for call in spy.calls]) == 0).float().mean().item()
+
+    assert silent("train") == pytest.approx(0.3, abs=0.06)
+    assert silent("val") == 0
+    noisy, levels, inputs, video, _ = spy.calls[-1]
+    other = replace(inputs, audio=inputs.audio.flip(0) + 1)
+    for heard in (torch.zeros(B, dtype=torch.long), torch.tensor([6, 4, 6])):
+        same = torch.equal(*(stage.network(noisy, levels, each, video, heard) for each in (inputs, other)))
+        assert same == (heard == 0).all(), "of sound that does not count nothing is heard"
+
+
 @pytest.mark.parametrize("negatives", ["mismatched", "both"])
 @torch.no_grad()
 def test_wrong_sound_is_a_negative_of_filmed_clips_alone(made, negatives):
@@ -231,6 +255,8 @@ def test_its_encoder_begins_as_the_univdms_and_all_of_it_learns(univdm, made):
         ({"lengths": []}, "stage.lengths is empty"),
         ({"shift_most": 0.05}, "shift_most=0.05 is less than stage.shift_least=0.1"),
         ({"mask": 1.2}, "mask"),
+        ({"drop_audio": -0.1}, "drop_audio is a probability"),
+        ({"drop_audio": 0.5, "negatives": "mismatched"}, "only sound tells mismatched ones"),
         ({"heads": 3}, "stage.network: width=8"),
     ],
 )

@@ -1,12 +1,10 @@
 """The classifiers of parts consistency enhancement (PAHA, 4.1.3): of the face, and of all but it."""
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics import MeanMetric
-from torchmetrics.classification import BinaryAUROC
 
 from models.paha.classifier import PCEClassifier
 from models.paha.pairs import draw_parts, draw_wrong
@@ -17,6 +15,7 @@ from models.video.speech import windows_at
 from pretrained.exports import find_stage, load_network
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, Fraction, NonNegative, Positive
+from trainers.paha.pair_measures import PairMeasures
 from trainers.stage.agreement import Expected, frame_rate, made_by
 from trainers.stage.base import LossStage, both, build_network, check_chances
 from trainers.stage.optimizers import OPTIMIZERS
@@ -24,8 +23,6 @@ from trainers.stage.schedules import SCHEDULES
 from trainers.video.batch import speech_of
 
 Negatives = Literal["distilled", "mismatched", "both"]
-QUARTERS: Final = ("low", "low_middle", "high_middle", "high")
-"""Of the noise levels, in which accuracy is told apart."""
 
 
 class PCEStage(LossStage):
@@ -40,9 +37,11 @@ class PCEStage(LossStage):
             another clip or shifted (ours); "both", each counting half.
         lengths: frames of picture, and of sound, each drawn anew for every sample (PH-13).
         mask: probability in training of seeing its own region alone, else the whole frame (PH-12).
+        drop_audio: probability in training of hearing nothing, filmed or generated (ours): a voice that is not the
+            person's is learnt before anything that frames show, and then nothing makes the network look. 0 for
+            negatives="mismatched", which only sound tells.
         low_noise: how much more often training draws little noise: the share u ** low_noise of all levels, u uniform. 1
-            is every level as often (PH-14); above 1 is ours: a short training learns nothing of the frames from levels
-            at which all that tells them apart is below the noise.
+            is every level as often (PH-14); above 1 is ours: at most levels what tells frames apart is below the noise.
         shift_least: seconds that shifted sound is away, at least.
         shift_most: at most.
         optimizer: optimiser and its options.
@@ -64,6 +63,7 @@ class PCEStage(LossStage):
         negatives: Negatives = "distilled",
         lengths: tuple[Count, ...] = (30, 60, 90, 120),
         mask: Fraction = 0.8,
+        drop_audio: Fraction = 0.0,
         low_noise: Positive = 1.0,
         shift_least: NonNegative = 0.2,
         shift_most: NonNegative = 2.0,
@@ -71,22 +71,23 @@ class PCEStage(LossStage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        check_chances(mask=mask)
+        check_chances(mask=mask, drop_audio=drop_audio)
         if not lengths:
             raise ConfigError("stage.lengths is empty: give frames, such as stage.lengths=[30,60,90,120]")
+        if drop_audio and negatives == "mismatched":
+            raise ConfigError("stage.drop_audio goes with generated negatives: only sound tells mismatched ones")
         if shift_most < shift_least:
             raise ConfigError(f"stage.shift_most={shift_most:g} is less than stage.shift_least={shift_least:g}")
         self.negatives, self.lengths, self.mask, self.low_noise = negatives, lengths, mask, low_noise
+        self.drop_audio = drop_audio
         self.shifts = (shift_least, shift_most)
         source = _univdm(univdm)
         options: Any = {} if source is None else source._hub_mixin_config
         self.network = build_network(PCEClassifier, network, univdm=options, region=self.region)
         if source is not None:
             self.network.take_encoder(source)
-        named = ("accuracy", *(f"accuracy_{name}" for name in QUARTERS))
-        self.measured: Any = torch.nn.ModuleDict({name: MeanMetric() for name in named})
-        self.area: Any = BinaryAUROC(validate_args=False)  # of a batch that counts nothing, too
-        _, layers, channels = self.network.audio_projection.shape
+        self.measures = PairMeasures(self.network.noise.train_steps)
+        layers, channels = self.network.audio_projection.shape[1:]
         self.speech_layers = None if layers == 1 else (layers, channels)
 
     def expects(self) -> list[Expected]:
@@ -104,7 +105,7 @@ class PCEStage(LossStage):
 
     def figures(self) -> tuple[str, ...]:
         """Loss and accuracy; in validation also by noise level, and the area under the ROC curve."""
-        return (*both("loss"), "train/accuracy", "val/auc", *(f"val/{name}" for name in self.measured))
+        return (*both("loss"), "train/accuracy", *(f"val/{name}" for name in PairMeasures.names))
 
     def step(self, batch: Any, part: str) -> Tensor:
         """The loss of one batch (Eq. 7); validation sees its own region alone, and the same noise every time."""
@@ -124,9 +125,8 @@ class PCEStage(LossStage):
             seen = torch.where((chance < self.mask)[:, None, None, None, None], seen, torch.ones_like(seen))
         speech = speech_of(batch, network)
         heard = [windows_at(speech, parts.audio_at, network.audio_context, there)]
-        counted = [parts.audio]
-        generated = pair["generated"][:, 0].bool()
-        right = (~generated).float()
+        counted = [self._heard(random, parts.audio)]
+        right = (pair["generated"][:, 0] == 0).float()
         targets, weights = [right], [torch.ones_like(right)]
         if self.negatives != "distilled":
             wrong = draw_wrong(random, there, parts, batch.fps, self.shifts)
@@ -145,20 +145,23 @@ class PCEStage(LossStage):
         self._log(part, loss, scores.detach(), target, weight, levels.repeat(len(heard)))
         return loss
 
+    def _heard(self, random: Any, frames: Tensor) -> Tensor:
+        """(B,) frames of sound that count: none of those that training lets hear nothing."""
+        if self.training and self.drop_audio:
+            return torch.where(random.uniform() < self.drop_audio, 0, frames)
+        return frames
+
     def _levels(self, random: Any) -> Tensor:
         """(B,) noise levels; validation draws every level as often, whatever training does."""
         noise = self.network.noise
-        if self.low_noise == 1 or not self.training:
-            return noise.draw(random)
-        return (random.uniform() ** self.low_noise * noise.train_steps).long()
+        if self.training and self.low_noise != 1:
+            return (random.uniform() ** self.low_noise * noise.train_steps).long()
+        return noise.draw(random)
 
     def on_validation_epoch_end(self) -> None:
-        """Log what is computed over all of the validation: every rank computes all, since that waits for the others."""
-        for name, metric in {"auc": self.area, **self.measured}.items():
-            figure = metric.compute()
-            if figure.isfinite():
-                self.log(f"val/{name}", figure, sync_dist=False)
-            metric.reset()
+        """Log what is computed over all of the validation, of all ranks."""
+        for name, figure in self.measures.results():
+            self.log(f"val/{name}", figure, sync_dist=False)
 
     def _log(self, part: str, loss: Tensor, scores: Tensor, target: Tensor, weight: Tensor, levels: Tensor) -> None:
         counts = weight > 0
@@ -166,15 +169,11 @@ class PCEStage(LossStage):
         self.log(f"{part}/loss", loss, batch_size=max(size, 1))
         if counts.is_meta:
             return
-        hit = ((scores > 0) == target.bool())[counts].float()
         if part == "train":
-            self.log("train/accuracy", hit.sum() / max(size, 1), batch_size=max(size, 1))
+            hits = ((scores > 0) == target.bool())[counts].float().sum()
+            self.log("train/accuracy", hits / max(size, 1), batch_size=max(size, 1))
         else:
-            self.area.update(scores[counts], target[counts].long())
-            self.measured["accuracy"].update(hit)
-            quarter = levels[counts] * len(QUARTERS) // self.network.noise.train_steps
-            for number, name in enumerate(QUARTERS):
-                self.measured[f"accuracy_{name}"].update(hit[quarter == number])
+            self.measures.update(scores[counts], target[counts], levels[counts])
 
 
 class PCEFaceStage(PCEStage):

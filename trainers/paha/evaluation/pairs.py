@@ -19,7 +19,7 @@ from trainers.evaluation.video_rows import check_fps
 from trainers.paha.evaluation.pair_clips import KEYS, PairClips, load_pairs, pairs_of
 from trainers.paha.evaluation.pair_figures import figures_about, figures_of, told_apart
 from trainers.paha.evaluation.pair_scores import Asker, together
-from trainers.paha.pce import QUARTERS
+from trainers.paha.pair_measures import QUARTERS
 from trainers.paha.system import PairFigureOptions
 
 logger = get_logger(__name__)
