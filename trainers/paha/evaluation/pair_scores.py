@@ -14,7 +14,7 @@ from models.paha.univdm import UniVDMInputs
 from models.video.latents import sampled
 from models.video.speech import windows_at
 from trainers.paha.evaluation.pair_clips import PairClips, Side
-from trainers.paha.pce import QUARTERS
+from trainers.paha.pair_measures import QUARTERS
 
 OTHER: Final = "other"
 """Another clip's sound."""
