@@ -17,8 +17,8 @@ from trainers.evaluation.comparison import FEWEST
 
 STEPS: Final = 6  # of denoising, where clips are made to be measured, or to learn from
 SHOWN: Final = 12  # of denoising, for the videos that are shown
-FRAMES: Final = 24  # of a pair
-ROUNDS: Final = 2  # pairs of a clip
+FRAMES: Final = 18  # of a pair
+ROUNDS: Final = 3  # pairs of a clip
 SECONDS: Final = 1.6  # of a clip that is measured
 REGIONS: Final = ("face", "nonface")
 
@@ -33,8 +33,8 @@ def demo_paha(
     clips_per_speaker: Count = 12,
     workers: Whole = 2,
     autoencoder_steps: Count = 500,
-    univdm_steps: Count = 500,
-    classifier_steps: Count = 220,
+    univdm_steps: Count = 600,
+    classifier_steps: Count = 400,
 ) -> Path:
     """Go the whole way; what is finished already is not done again.
 
