@@ -25,8 +25,9 @@ from tests.shards import write_shards
 from tests.trainers.runs import rows
 from trainers.evaluate import evaluate
 from trainers.fit import fit, main
+from trainers.stage.pictures import picked, psnr
 from trainers.video.autoencoder import AutoencoderStage
-from trainers.video.pictures import crops, picked, psnr
+from trainers.video.pictures import crops
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "video" / "autoencoder"
 SMALL: dict[str, Any] = {

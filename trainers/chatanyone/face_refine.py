@@ -1,6 +1,6 @@
 """ChatAnyone's face refinement: faces of generated frames made anew by a light network, and blended back."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -8,18 +8,22 @@ from torch import Tensor
 from models.chatanyone.face_crop import face_mask, into_crop
 from models.chatanyone.face_refine import FaceRefiner
 from models.chatanyone.renderer import Renderer
+from models.losses.adversarial import AdversarialLoss
+from models.losses.reconstruction import ReconstructionLoss
 from pretrained.exports import find_stage, load_network
 from pretrained.frozen import Frozen
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, NonNegative
-from trainers.chatanyone.renderer import RendererStage
 from trainers.chatanyone.renderer_batch import Pair
+from trainers.chatanyone.rendering import RenderingStage
+from trainers.stage.adversarial import build_discriminator, compare_pictures
 from trainers.stage.agreement import Expected, picture_size
+from trainers.stage.base import build_network
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
 
 
-class FaceRefineStage(RendererStage):
+class FaceRefineStage(RenderingStage):
     """Trains the refinement network on heads cut out of a clip's frames (CA-13).
 
     As the renderer's stage, with a perceptual loss of the face in the place of the hands', and no loss of landmarks.
@@ -47,7 +51,6 @@ class FaceRefineStage(RendererStage):
         ConfigError: sizes that do not go together, VGG-19 without weights, a renderer of other key points.
     """
 
-    kind: ClassVar[type[Renderer]] = FaceRefiner
     region: ClassVar[str] = "face"
     network: FaceRefiner
 
@@ -57,9 +60,9 @@ class FaceRefineStage(RendererStage):
         network: Annotated[dict, Section(FaceRefiner)] = DEFAULTS,
         renderer: str | None = None,
         frames: Count = 1,
-        perceptual: Literal["vgg19", "structural", "l1"] = "vgg19",
+        perceptual: ReconstructionLoss = "vgg19",
         vgg_weights: str | None = None,
-        adversarial: Literal["hinge", "lsgan"] = "hinge",
+        adversarial: AdversarialLoss = "hinge",
         motion_weight: NonNegative = 0.0,
         perceptual_weight: NonNegative = 10.0,
         adversarial_weight: NonNegative = 1.0,
@@ -70,23 +73,19 @@ class FaceRefineStage(RendererStage):
         optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adam",  # type: ignore[assignment]
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
-        super().__init__(
-            network=network,
-            frames=frames,
-            perceptual=perceptual,
-            vgg_weights=vgg_weights,
-            adversarial=adversarial,
-            motion_weight=motion_weight,
-            deformation_prior_weight=0.0,  # there is no body, and offsets are given
-            perceptual_weight=perceptual_weight,
-            adversarial_weight=adversarial_weight,
-            reconstruction_weight=reconstruction_weight,
-            hand_weight=face_weight,
-            discriminator_width=discriminator_width,
-            discriminator_layers=discriminator_layers,
-            optimizer=optimizer,
-            schedule=schedule,
-        )
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        self.automatic_optimization = False
+        self.network = build_network(FaceRefiner, network)
+        self.discriminator = build_discriminator(discriminator_width, discriminator_layers)
+        self.perceptual = compare_pictures(perceptual, vgg_weights)
+        self.frames, self.adversarial, self.motion_weight = frames, adversarial, motion_weight
+        weights = {
+            "perceptual": perceptual_weight,
+            "adversarial": adversarial_weight,
+            "reconstruction": reconstruction_weight,
+            "face": face_weight,
+        }
+        self.weights = {name: weight for name, weight in weights.items() if weight}
         self.renderer: Frozen[Renderer] | None = None
         if renderer is not None:
             export = find_stage(renderer, "renderer", "chatanyone.renderer")
@@ -104,11 +103,6 @@ class FaceRefineStage(RendererStage):
             return []
         height, width = self.renderer.network.height, self.renderer.network.width
         return [picture_size((height, width), f"the network of stage.renderer reads {width} x {height} pixels")]
-
-    @property
-    def measured(self) -> tuple[str, ...]:
-        """Hands are no part of a head."""
-        return ("mouth",)
 
     def _frame_size(self, batch: Any) -> tuple[int, int]:
         """Heads are cut out of frames of any size."""

@@ -1,10 +1,8 @@
 """ChatAnyone's renderer: a picture moved by key points of head and body, with pictures of the hands brought in."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor, cat
 from torch.nn.functional import max_pool2d
 
 from models.chatanyone.hands import hand_images
@@ -15,27 +13,15 @@ from models.chatanyone.renderer_losses import (
     keypoint_prior_loss,
     landmark_loss,
 )
-from models.layers.discriminator import PatchDiscriminator
-from models.losses.adversarial import discriminator_loss, generator_loss
-from models.losses.pixels import pixel_error
-from models.losses.reconstruction import build_reconstruction_loss
-from models.losses.regions import movement_weight
-from pretrained.vgg import vgg_features
+from models.losses.adversarial import AdversarialLoss
+from models.losses.reconstruction import ReconstructionLoss
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, Fraction, NonNegative, Number
-from trainers.chatanyone.renderer_batch import (
-    Pair,
-    boxes,
-    check_seen,
-    hands_of,
-    limbs,
-    pair,
-    psnr,
-    turns,
-    whole_window,
-)
+from trainers.chatanyone.renderer_batch import Pair, hands_of, limbs, turns
+from trainers.chatanyone.rendering import RenderingStage, Terms
+from trainers.stage.adversarial import build_discriminator, compare_pictures
 from trainers.stage.agreement import Expected, picture_size
-from trainers.stage.base import SampleGenerator, Stage, both, build_network
+from trainers.stage.base import SampleGenerator, build_network
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
 
@@ -43,7 +29,7 @@ BODY = ("equivariance", "keypoint_prior", "landmark")
 """Losses of implicit key points, which a head-only network has none of."""
 
 
-class RendererStage(Stage):
+class RendererStage(RenderingStage):
     """Trains the renderer, and its displacement network, to rebuild frames of a clip from another one (CA-9 to CA-12).
 
     A source frame and some driving frames come from one window. The discriminator has an optimiser of its own.
@@ -75,21 +61,16 @@ class RendererStage(Stage):
         ConfigError: sizes that do not go together, VGG-19 without weights, hands that count and are not drawn.
     """
 
-    needs: ClassVar[tuple[str, ...]] = ("video.mp4", "pose.npz")
-    full_precision = "the coordinates of warps have 8 bits in bf16, half a pixel of 128: compare a short run in fp32"
-    kind: ClassVar[type[Renderer]] = Renderer
     region: ClassVar[str] = "hand"
-    """Name of the perceptual loss of a region."""
-    network: Renderer
 
     def __init__(
         self,
         *,
         network: Annotated[dict, Section(Renderer)] = DEFAULTS,
         frames: Count = 1,
-        perceptual: Literal["vgg19", "structural", "l1"] = "vgg19",
+        perceptual: ReconstructionLoss = "vgg19",
         vgg_weights: str | None = None,
-        adversarial: Literal["hinge", "lsgan"] = "hinge",
+        adversarial: AdversarialLoss = "hinge",
         motion_weight: NonNegative = 0.0,
         equivariance_weight: NonNegative = 10.0,
         keypoint_prior_weight: NonNegative = 10.0,
@@ -108,15 +89,9 @@ class RendererStage(Stage):
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.automatic_optimization = False
-        self.network = build_network(self.kind, network)
-        try:
-            self.discriminator = PatchDiscriminator(width=discriminator_width, layers=discriminator_layers)
-            if vgg_weights is not None and perceptual != "vgg19":
-                raise ValueError(f"the loss '{perceptual}' takes no weights; 'vgg19' does")
-            features = vgg_features(vgg_weights) if perceptual == "vgg19" else None
-            self.perceptual = build_reconstruction_loss(perceptual, features)
-        except ValueError as error:
-            raise ConfigError(f"stage: {error}") from None
+        self.network = build_network(Renderer, network)
+        self.discriminator = build_discriminator(discriminator_width, discriminator_layers)
+        self.perceptual = compare_pictures(perceptual, vgg_weights)
         self.drawn = self.network.injections is not None
         if hand_weight and not self.drawn:
             raise ConfigError(
@@ -133,126 +108,30 @@ class RendererStage(Stage):
             "adversarial": adversarial_weight,
             "reconstruction": reconstruction_weight,
             "landmark": landmark_weight,
-            self.region: hand_weight,
+            "hand": hand_weight,
         }
         missing = () if self.network.body_points else BODY
         self.weights = {name: weight for name, weight in weights.items() if weight and name not in missing}
-
-    def parts(self) -> dict[str, nn.Module]:
-        return {"network": self.network, "discriminator": self.discriminator}
-
-    def frozen(self) -> dict[str, str]:
-        """VGG-19, by the option that says where it is."""
-        return {
-            "vgg_weights" if name.startswith("perceptual") else name: held for name, held in super().frozen().items()
-        }
 
     def expects(self) -> list[Expected]:
         """The size of pictures."""
         height, width = self._size
         return [picture_size((height, width), f"stage.network.height and width are {height} and {width}")]
 
-    def use_statistics(self, statistics: Mapping[str, Any]) -> None:
-        """Raises ConfigError where the clips show no head, or no hand that is to be drawn."""
-        check_seen(statistics, "hands" in self.measured)
-
-    def figures(self) -> tuple[str, ...]:
-        """The losses that count; PSNR of all, of mouth and hands, and that of the source frame held."""
-        places = ("", *(f"_{part}" for part in self.measured))
-        held = tuple(f"val/psnr{whose}{place}" for place in places for whose in ("", "_source"))
-        return (*both("loss", *self.weights), "train/discriminator", *held)
-
-    def training_step(self, batch: Any, batch_index: int) -> None:
-        """One step of the network and one of the discriminator."""
-        draw = self.generator(batch)
-        given = self._pair(batch, draw)
-        pictures = self._pictures(given)
-        with self.only("network"):
-            output = self._rendered(given, pictures, self._turns(draw))
-            losses = self._losses(output, given, pictures)
-            self.update("network", losses["loss"])
-        with self.only("discriminator"):
-            fake, truth = output["frames"].detach().flatten(0, 1), given.driving.flatten(0, 1)
-            real, generated = self.discriminator(truth).logits, self.discriminator(fake).logits
-            judged = discriminator_loss(self.adversarial, real, generated)
-            self.update("discriminator", judged)
-        self.log_each("train", losses | {"discriminator": judged}, len(batch))
-
-    def validation_step(self, batch: Any, batch_index: int) -> Tensor:
-        """The network's loss on held-out windows, and PSNR beside that of the source frame held."""
-        draw = self.generator(batch)
-        given = self._pair(batch, draw)
-        pictures = self._pictures(given)
-        output = self._rendered(given, pictures, self._turns(draw))
-        losses = self._losses(output, given, pictures)
-        self.log_each("val", losses, len(batch))
-        truth, frames = given.driving.flatten(0, 1), output["frames"].flatten(0, 1)
-        held = given.image[:, None].expand_as(given.driving).flatten(0, 1)
-        places = {"": None} | {
-            f"_{part}": boxes(given.driving_pose.flatten(0, 1), part, *self._size) for part in self.measured
-        }
-        for place, mask in places.items():
-            for whose, shown in (("", frames), ("_source", held)):
-                value, count = psnr(shown, truth, mask)
-                self.log(f"val/psnr{whose}{place}", value, batch_size=_whole(count))
-        return losses["loss"]
-
-    def sample(self, batch: Any) -> dict[str, Tensor]:
-        """The first frame, the truth and what is rebuilt from the first: `beside` (B, T, 3, H, 3 W) in [0, 1]."""
-        given = self._prepared(whole_window(batch, self._frame_size(batch), self._floats))
-        source = self.network.encode_source(given.image, given.image_head)
-        output = []
-        for first in range(0, given.driving.shape[1], 8):  # as many as fit beside a training step
-            frames, head, pose = (
-                part[:, first : first + 8] for part in (given.driving, given.driving_head, given.driving_pose)
-            )
-            some = given._replace(driving=frames, driving_head=head, driving_pose=pose)
-            motion = self.network.encode_motion(frames.flatten(0, 1), head.flatten(0, 1))
-            moved = type(motion)(*(part.unflatten(0, frames.shape[:2]) for part in motion))
-            canonical = source.canonical[:, None].expand_as(moved.movement)
-            driving = self.network.control(canonical, head, moved)
-            output.append(self.network.render(source, driving, self._pictures(some)))
-        held = given.image[:, None].expand_as(given.driving)
-        return {"beside": torch.cat([held, given.driving, torch.cat(output, 1)], -1)}
-
     @property
     def measured(self) -> tuple[str, ...]:
-        """Parts of the picture in which figures are taken."""
+        """Mouth and, where they are drawn, hands."""
         return ("mouth", "hands") if self.drawn else ("mouth",)
 
-    @property
-    def _size(self) -> tuple[int, int]:
-        return self.network.height, self.network.width
-
-    @property
-    def _floats(self) -> torch.dtype:
-        return next(self.network.parameters()).dtype
-
-    def _frame_size(self, batch: Any) -> tuple[int, int]:
-        """Height and width that frames of a batch have to have."""
-        return self._size
-
-    def _prepared(self, given: Pair) -> Pair:
-        """Frames as the network takes them."""
-        return given
-
-    def _pair(self, batch: Any, draw: SampleGenerator) -> Pair:
-        """A source frame and driving frames of each window: any in training, evenly spread in validation."""
-        if self.training:
-            where = draw.uniform(self.frames + 1)
-        else:
-            where = torch.linspace(0, 1, self.frames + 1, device=batch.pose.device).expand(len(batch), -1)
-        return self._prepared(pair(batch, self._frame_size(batch), self._floats, where))
-
     def _pictures(self, given: Pair) -> Tensor | None:
-        """What is brought into the generator: pictures of the hands (B, N, 3, H, W), where they are drawn."""
+        """Pictures of the hands (B, N, 3, H, W), where they are drawn."""
         if not self.drawn:
             return None
         hands = hand_images(hands_of(given.driving_pose).flatten(0, 1), *self._size)
         return hands.unflatten(0, given.driving.shape[:2])
 
     def _region(self, given: Pair, pictures: Tensor | None) -> Tensor:
-        """Where the loss of a region counts, (R, 1, H, W): hands and two pixels about them."""
+        """Hands and two pixels about them."""
         drawn = (pictures.flatten(0, 1)[:, :1] > 0).to(given.driving)  # type: ignore[union-attr]
         return max_pool2d(drawn, 5, stride=1, padding=2)
 
@@ -263,44 +142,18 @@ class RendererStage(Stage):
         numbers = 2 * draw.uniform(self.frames, 4) - 1
         return turns(self.turn * numbers, self.network.width / self.network.height)
 
-    def _rendered(self, given: Pair, pictures: Tensor | None, turned: Tensor | None) -> dict[str, Tensor]:
-        return self.network(given.image, given.image_head, given.driving, given.driving_head, pictures, turned)
+    def _point_losses(self, output: dict[str, Tensor], given: Pair) -> Terms:
+        points = cat([output["source_points"][:, None], output["points"]], 1)
+        body = points[:, :, self.network.head_points :]
+        return {
+            "equivariance": lambda: equivariance_loss(output["detected"], output["returned"]),
+            "keypoint_prior": lambda: keypoint_prior_loss(body, self.distance),
+            "deformation_prior": lambda: deformation_prior_loss(output["movement"], output["offset"]),
+            "landmark": lambda: self._landmark(body, given),
+        }
 
-    def _losses(self, output: dict[str, Tensor], given: Pair, pictures: Tensor | None) -> dict[str, Tensor]:
-        """The network's loss and its parts (Eq. 6)."""
-        frames, truth = output["frames"].flatten(0, 1), given.driving.flatten(0, 1)
-        weight = given.shown.flatten()[:, None, None, None].to(truth).expand(-1, 1, *truth.shape[-2:])
-        where = weight
-        if self.motion_weight:
-            still = given.image[:, None].expand_as(given.driving).flatten(0, 1)
-            where = weight * movement_weight(truth, still, self.motion_weight)
-        known = self.network.head_points
-        body = torch.cat([output["source_points"][:, None], output["points"]], 1)[:, :, known:]
-        losses: dict[str, Tensor] = {}
-        for name in self.weights:
-            match name:
-                case "equivariance":
-                    losses[name] = equivariance_loss(output["detected"], output["returned"])
-                case "keypoint_prior":
-                    losses[name] = keypoint_prior_loss(body, self.distance)
-                case "deformation_prior":
-                    losses[name] = deformation_prior_loss(output["movement"], output["offset"])
-                case "perceptual":
-                    losses[name] = self.perceptual(frames, truth, where)
-                case "adversarial":
-                    losses[name] = generator_loss(self.adversarial, self.discriminator(frames).logits)
-                case "reconstruction":
-                    losses[name] = pixel_error(frames, truth, where)
-                case "landmark":
-                    poses = torch.cat([given.image_pose[:, None], given.driving_pose], 1)
-                    wanted, seen = limbs(poses, self.network.body_points)
-                    losses[name] = landmark_loss(body[:, :, : wanted.shape[2], :2], wanted.to(body), seen)
-                case self.region:
-                    losses[name] = self.perceptual(frames, truth, weight * self._region(given, pictures))
-        total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
-        return {"loss": total, **losses}
-
-
-def _whole(count: Tensor) -> int:
-    """A number of frames; 1 where there is none to be counted, on the meta device."""
-    return 1 if count.device.type == "meta" else int(count)
+    def _landmark(self, body: Tensor, given: Pair) -> Tensor:
+        """L_lms of the bodies' key points (B, 1 + N, k, 3) of source and driving frames."""
+        poses = cat([given.image_pose[:, None], given.driving_pose], 1)
+        wanted, seen = limbs(poses, self.network.body_points)
+        return landmark_loss(body[:, :, : wanted.shape[2], :2], wanted.to(body), seen)

@@ -1,27 +1,26 @@
 """Implicit motion's first stage: motion features of frames, and frames of a source picture moved by them."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.implicit_motion.base import ImplicitMotion
-from models.layers.discriminator import PatchDiscriminator
-from models.losses.adversarial import discriminator_loss, generator_loss
-from models.losses.reconstruction import build_reconstruction_loss
-from models.losses.regions import movement_weight
+from models.losses.adversarial import AdversarialLoss
+from models.losses.reconstruction import ReconstructionLoss
 from models.losses.threshold import threshold_loss
-from pretrained.vgg import vgg_features
-from settings import DEFAULTS, Choice, ConfigError, Section
+from settings import DEFAULTS, Choice, Section
 from settings.ranges import Count, NonNegative
-from trainers.implicit_motion.pictures import pixels, psnr
+from trainers.implicit_motion.pictures import pixels
+from trainers.stage.adversarial import AdversarialStage, build_discriminator, compare_pictures
 from trainers.stage.agreement import Expected, picture_size
-from trainers.stage.base import Stage, both, build_network
+from trainers.stage.base import both, build_network
 from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.pictures import moved, picked, psnr
 from trainers.stage.schedules import SCHEDULES
 
 
-class BaseStage(Stage):
+class BaseStage(AdversarialStage):
     """Trains the base network as an autoencoder across frames of a clip (IM-10, IM-11; Eq. 3).
 
     A source frame and some driving frames come from one window; the network rebuilds the driving frames from the source
@@ -57,9 +56,9 @@ class BaseStage(Stage):
         *,
         network: Annotated[dict, Section(ImplicitMotion)] = DEFAULTS,
         frames: Count = 4,
-        reconstruction: Literal["vgg19", "structural", "l1"] = "vgg19",
+        reconstruction: ReconstructionLoss = "vgg19",
         vgg_weights: str | None = None,
-        adversarial: Literal["hinge", "lsgan"] = "hinge",
+        adversarial: AdversarialLoss = "hinge",
         motion_weight: NonNegative = 0.0,
         reconstruction_weight: NonNegative = 10.0,
         adversarial_weight: NonNegative = 1.0,
@@ -73,14 +72,8 @@ class BaseStage(Stage):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.automatic_optimization = False
         self.network = build_network(ImplicitMotion, network)
-        try:
-            self.discriminator = PatchDiscriminator(width=discriminator_width, layers=discriminator_layers)
-            if vgg_weights is not None and reconstruction != "vgg19":
-                raise ValueError(f"the loss '{reconstruction}' takes no weights; 'vgg19' does")
-            features = vgg_features(vgg_weights) if reconstruction == "vgg19" else None
-            self.reconstruction = build_reconstruction_loss(reconstruction, features)
-        except ValueError as error:
-            raise ConfigError(f"stage: {error}") from None
+        self.discriminator = build_discriminator(discriminator_width, discriminator_layers)
+        self.reconstruction = compare_pictures(reconstruction, vgg_weights)
         self.frames, self.adversarial, self.threshold, self.motion_weight = (
             frames,
             adversarial,
@@ -90,14 +83,6 @@ class BaseStage(Stage):
         self.weights = {
             "reconstruction": reconstruction_weight, "adversarial": adversarial_weight, "threshold": threshold_weight,
         }  # fmt: skip
-
-    def parts(self) -> dict[str, nn.Module]:
-        return {"network": self.network, "discriminator": self.discriminator}
-
-    def frozen(self) -> dict[str, str]:
-        """VGG-19, by the option that says where it is."""
-        held = list(super().frozen().values())
-        return {"vgg_weights": held[0]} if held else {}
 
     def expects(self) -> list[Expected]:
         """The size of pictures."""
@@ -113,16 +98,11 @@ class BaseStage(Stage):
     def training_step(self, batch: Any, batch_index: int) -> None:
         """One step of the network and one of the discriminator."""
         image, driving = self._frames(batch)
-        truth = driving.flatten(0, 1)
         with self.only("network"):
             output = self.network(image, driving, reencode=self.weights["threshold"] > 0)
             losses = self._losses(output, image, driving)
             self.update("network", losses["loss"])
-        with self.only("discriminator"):
-            fake = output["frames"].detach().flatten(0, 1)
-            real, generated = self.discriminator(truth).logits, self.discriminator(fake).logits
-            judged = discriminator_loss(self.adversarial, real, generated)
-            self.update("discriminator", judged)
+        judged = self.judge(driving.flatten(0, 1), output["frames"].flatten(0, 1))
         self.log_each("train", losses | {"discriminator": judged}, len(batch))
 
     def validation_step(self, batch: Any, batch_index: int) -> Tensor:
@@ -151,24 +131,17 @@ class BaseStage(Stage):
 
         In training any frames; in validation the first, and others spread evenly.
         """
-        size, length = batch.video.shape[:2]
-        if self.training:
-            chosen = (self.generator(batch).uniform(self.frames + 1) * length).long()
-        else:
-            chosen = torch.linspace(0, length - 1, self.frames + 1).round().long().expand(size, -1)
-        rows = torch.arange(size, device=batch.video.device)[:, None]
-        picked = pixels(batch.video[rows, chosen.to(batch.video.device)], self.network)
-        return picked[:, 0], picked[:, 1:]
+        chosen = picked(batch, self.frames + 1, self.generator(batch) if self.training else None)
+        rows = torch.arange(len(batch), device=chosen.device)[:, None]
+        frames = pixels(batch.video[rows, chosen], self.network)
+        return frames[:, 0], frames[:, 1:]
 
     def _losses(self, outputs: dict[str, Tensor], image: Tensor, driving: Tensor) -> dict[str, Tensor]:
         """The network's loss and its parts (Eq. 3), for a source (B, 3, S, S) and driving frames (B, N, 3, S, S)."""
-        frames, weight = outputs["frames"].flatten(0, 1), None
-        if self.motion_weight:
-            still = image[:, None].expand_as(driving).flatten(0, 1)
-            weight = movement_weight(driving.flatten(0, 1), still, self.motion_weight)
+        frames, weight = outputs["frames"].flatten(0, 1), moved(driving, image, self.motion_weight)
         losses = {"reconstruction": self.reconstruction(frames, driving.flatten(0, 1), weight)}
         if self.weights["adversarial"]:
-            losses["adversarial"] = generator_loss(self.adversarial, self.discriminator(frames).logits)
+            losses["adversarial"] = self.fooled(frames)
         if "reencoded" in outputs:
             wanted = outputs["motion"].detach().flatten(0, 1)
             losses["threshold"] = threshold_loss(wanted, outputs["reencoded"].flatten(0, 1), self.threshold)

@@ -1,4 +1,4 @@
-"""Frames as the base network takes them, those that it renders, and how far they are from the truth."""
+"""Frames as the base network takes them, and those that it renders."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -26,12 +26,6 @@ def pixels(video: Tensor, network: ImplicitMotion) -> Tensor:
             "distort)"
         )
     return video.contiguous().to(next(network.parameters()).dtype) / 255
-
-
-def psnr(frames: Tensor, truth: Tensor) -> Tensor:
-    """Mean over frames (R, 3, S, S) of the peak signal-to-noise ratio in dB."""
-    error = (frames - truth).float().square().flatten(1).mean(1).clamp(min=1e-10)
-    return -10 * error.log10().mean()
 
 
 @torch.no_grad()

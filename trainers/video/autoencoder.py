@@ -3,27 +3,27 @@
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from models.layers.discriminator import PatchDiscriminator
-from models.losses.adversarial import AdversarialLoss, discriminator_loss, generator_loss
+from models.losses.adversarial import AdversarialLoss
 from models.losses.pixels import divergence, edge_error, pixel_error
-from models.losses.reconstruction import ReconstructionLoss, build_reconstruction_loss
+from models.losses.reconstruction import ReconstructionLoss
 from models.video.autoencoder import Rebuilt, VideoAutoencoder
-from pretrained.vgg import vgg_features
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, NonNegative, Pixels, Whole
-from trainers.stage.base import Stage, both, build_network
+from trainers.stage.adversarial import AdversarialStage, build_discriminator, compare_pictures
+from trainers.stage.base import both, build_network
 from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.pictures import psnr
 from trainers.stage.schedules import SCHEDULES
 from trainers.video.autoencoder_base import trained_on
-from trainers.video.pictures import frames_of, psnr
+from trainers.video.pictures import frames_of
 
 SHOWN = 8
 """Frames that are rebuilt together for a sample, to fit beside a training step."""
 
 
-class AutoencoderStage(Stage):
+class AutoencoderStage(AdversarialStage):
     """Trains a KL autoencoder of frames (Rombach et al. 2022), from the beginning or on from a published one.
 
     Frames are rebuilt from latents drawn from their posterior. The loss is reconstruction_weight times a perceptual
@@ -85,16 +85,10 @@ class AutoencoderStage(Stage):
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.network = build_network(VideoAutoencoder, network) if base is None else trained_on(base, network)
-        self.discriminator: PatchDiscriminator | None = None
-        try:
-            if vgg_weights is not None and reconstruction != "vgg19":
-                raise ValueError(f"the loss '{reconstruction}' takes no weights; 'vgg19' does")
-            features = vgg_features(vgg_weights) if reconstruction == "vgg19" else None
-            self.reconstruction = build_reconstruction_loss(reconstruction, features)
-            if adversarial_weight:
-                self.discriminator = PatchDiscriminator(width=discriminator_width, layers=discriminator_layers)
-        except ValueError as error:
-            raise ConfigError(f"stage: {error}") from None
+        self.reconstruction = compare_pictures(reconstruction, vgg_weights)
+        self.discriminator = None
+        if adversarial_weight:
+            self.discriminator = build_discriminator(discriminator_width, discriminator_layers)
         self.automatic_optimization = self.discriminator is None
         self.frames, self.crop, self.region_weight = frames, crop, region_weight
         self.adversarial, self.adversarial_start = adversarial, adversarial_start
@@ -105,15 +99,6 @@ class AutoencoderStage(Stage):
         if not any(self.weights[name] for name in ("reconstruction", "l1", "edges")):
             raise ConfigError("stage: one of reconstruction_weight, l1_weight and edge_weight has to be above 0")
         self.needs = ("video.mp4", "pose.npz") if region_weight else ("video.mp4",)  # type: ignore[misc]
-
-    def parts(self) -> dict[str, nn.Module]:
-        trained: dict[str, nn.Module] = {"network": self.network}
-        return trained if self.discriminator is None else {**trained, "discriminator": self.discriminator}
-
-    def frozen(self) -> dict[str, str]:
-        """VGG-19, by the option that says where it is."""
-        held = list(super().frozen().values())
-        return {"vgg_weights": held[0]} if held else {}
 
     def figures(self) -> tuple[str, ...]:
         """The losses that have a weight; PSNR of whole frames and, with poses, of face and hands."""
@@ -132,10 +117,7 @@ class AutoencoderStage(Stage):
         with self.only("network"):
             rebuilt, losses = self._rebuild(batch, truth, weight)
             self.update("network", losses["loss"])
-        with self.only("discriminator"):
-            real, generated = (self.discriminator(each).logits for each in (truth, rebuilt.frames.detach()))
-            judged = discriminator_loss(self.adversarial, real, generated)
-            self.update("discriminator", judged)
+        judged = self.judge(truth, rebuilt.frames)
         self.log_each("train", {**losses, "discriminator": judged}, len(batch))
         return None
 
@@ -184,7 +166,7 @@ class AutoencoderStage(Stage):
         if self.weights["kl"]:
             losses["kl"] = divergence(rebuilt.mean, rebuilt.log_variance)
         if self.discriminator is not None:
-            adversarial = generator_loss(self.adversarial, self.discriminator(frames).logits)
+            adversarial = self.fooled(frames)
             begun = self.global_step >= self.adversarial_start * len(self.parts())
             losses["adversarial"] = adversarial if begun else 0 * adversarial
         return losses

@@ -1,4 +1,4 @@
-"""Which frames of a batch an autoencoder sees, which part of them, and how far what comes back is from them."""
+"""Which frames of a batch an autoencoder sees, and which part of them."""
 
 from typing import Any
 
@@ -6,24 +6,7 @@ import torch
 from torch import Tensor
 
 from models.video.regions import region_weights
-
-
-def picked(batch: Any, count: int, random: Any | None, consecutive: bool = False) -> Tensor:
-    """Numbers (B, count) of frames of each window: drawn where there is a generator, else spread evenly.
-
-    Consecutive ones begin at a drawn place, else so that they are the middle; behind the end stands the last again.
-    """
-    size, length = batch.video.shape[:2]
-    lengths = torch.full((size,), length) if batch.lengths is None else batch.lengths
-    lengths = lengths.to(batch.video.device)[:, None]
-    if consecutive:
-        share = 0.5 if random is None else random.uniform(1)
-        first = (share * (lengths - count + 1).clamp(min=1)).long()
-        return torch.minimum(first + torch.arange(count, device=lengths.device), lengths - 1)
-    if random is not None:
-        return (random.uniform(count) * lengths).long()
-    places = torch.linspace(0, 1, count, device=lengths.device) if count > 1 else torch.zeros(1, device=lengths.device)
-    return (places * (lengths - 1)).round().long()
+from trainers.stage.pictures import picked
 
 
 def frames_of(
@@ -76,16 +59,3 @@ def crops(frames: Tensor, weight: Tensor | None, side: int, places: Tensor) -> t
         return pictures[number, channels, rows, columns]
 
     return cut(frames), None if weight is None else cut(weight)
-
-
-def psnr(frames: Tensor, truth: Tensor, inside: Tensor | None = None) -> Tensor:
-    """Mean over frames (N, 3, H, W) of the peak signal-to-noise ratio in dB; of pixels inside (N, 1, H, W) alone.
-
-    Frames of which no pixel is inside count with their own whole.
-    """
-    error = (frames - truth).float().square().mean(1, keepdim=True)
-    whole = error.flatten(1).mean(1)
-    if inside is not None:
-        there = inside.flatten(1).sum(1)
-        whole = torch.where(there > 0, (error * inside).flatten(1).sum(1) / there.clamp(min=1), whole)
-    return -10 * whole.clamp(min=1e-10).log10().mean()
