@@ -23,6 +23,7 @@ from tests.models.test_face_motion import SMALL, talk
 from tests.nested import nested, words
 from tests.preprocessing.test_head import heads
 from tests.shards import write_shards
+from trainers.chatanyone import face_windows
 from trainers.chatanyone.evaluation.face_motion import monotone, similarity
 from trainers.chatanyone.face_motion import FaceMotionStage
 from trainers.evaluate import evaluate
@@ -107,7 +108,7 @@ def test_the_loss_is_of_the_noise():
 
 
 def windows(made: FaceMotionStage, data: Batch) -> tuple[torch.Tensor, torch.Tensor, Conditions]:
-    return made._windows(data, made.generator(data))
+    return face_windows.windows(made.network, data, made.generator(data), made.windows)
 
 
 @pytest.mark.paper("CA-4", "CA-5", "CA-6")

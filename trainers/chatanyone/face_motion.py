@@ -3,17 +3,15 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
-import torch
 from torch import Tensor
 
-from models.chatanyone.face_motion import Conditions, FaceMotion
-from models.chatanyone.face_motion_space import HeadMotion
-from models.chatanyone.head import EXPRESSIONS
+from models.chatanyone.face_motion import FaceMotion
 from models.diffusion.weighting import Weighting, loss_weight
 from models.losses.motion import difference_loss
 from pretrained.exports import find_stage
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, Fraction, NonNegative
+from trainers.chatanyone.face_windows import WindowOptions, windows
 from trainers.stage.agreement import Expected, frame_rate, made_by, window_at_least
 from trainers.stage.base import LossStage, build_network, check_chances, check_sampling
 from trainers.stage.optimizers import OPTIMIZERS
@@ -75,9 +73,8 @@ class FaceMotionStage(LossStage):
         self.needs = ("head.npz", "speech.npz" if self.network.audio == "layers" else "audio.flac")  # type: ignore[misc]
         if self.network.audio == "layers":
             self.speech_layers = (1, self.network.layer_channels)
-        self.targets, self.started, self.amplitude, self.unsure = targets, started, amplitude, unsure
-        self.weighting = weighting
-        self.drop_audio, self.drop_ranges, self.drop_reference = drop_audio, drop_ranges, drop_reference
+        self.targets, self.drop_audio, self.weighting = targets, drop_audio, weighting
+        self.windows = WindowOptions(targets, drop_ranges, drop_reference, started, amplitude, unsure)
 
     @property
     def least(self) -> int:
@@ -127,7 +124,7 @@ class FaceMotionStage(LossStage):
     def step(self, batch: Any, part: str) -> Tensor:
         """The loss of one batch (Eq. 1); logs it."""
         random, network = self.generator(batch), self.network
-        x0, known, given = self._windows(batch, random)
+        x0, known, given = windows(network, batch, random, self.windows)
         timesteps = random.integers(0, network.noise.train_steps, self.targets).flatten()
         noise = random.normal(self.targets, *x0.shape[1:]).flatten(0, 1)
         noisy = network.noise.add(x0, noise, timesteps)
@@ -138,65 +135,3 @@ class FaceMotionStage(LossStage):
         loss = difference_loss(output, target, known.expand_as(target), weight=weight)
         self.log(f"{part}/loss", loss.detach(), batch_size=len(batch))
         return loss
-
-    def _windows(self, batch: Any, random: Any) -> tuple[Tensor, Tensor, Conditions]:
-        """`targets` windows of each of the batch's (N, W, 22), where a face was seen (N, W, 1), their conditions."""
-        network, many = self.network, self.targets
-        size, frames = batch.arrays["head"]["pose"].shape[:2]
-        rows = torch.arange(size, device=self.device)[:, None]
-        pose = batch.arrays["head"]["pose"]
-        motion = HeadMotion(batch.arrays["head"]["expression"], pose)
-        # Half of the windows start from the picture's pose, the others find it anywhere.
-        anywhere = (random.uniform() * frames).long().clamp(max=frames - 1)
-        picture = torch.where(random.uniform() < 0.5, anywhere, 0)
-        whole = network.space.encode(motion, pose[rows[:, 0], picture])
-        whole = whole * self._louder(random, size)
-        ranges = network.space.ranges(whole)
-        heard = network.hear(batch.speech_layers if network.audio == "layers" else batch.audio, frames)
-
-        back = max(network.history, network.preceding)
-        last = frames - network.window - network.look_ahead
-        begin = back + (random.uniform(many) * (last - back + 1)).long().clamp(max=last - back)  # (B, many)
-
-        def cut(values: Tensor, start: Tensor, length: int, step: int = 1) -> Tensor:
-            at = start[..., None] + step * torch.arange(length, device=self.device)
-            return values[rows[..., None], at].flatten(0, 1)
-
-        first = (random.uniform(many) < self.started).flatten()
-        audio = cut(heard, begin - network.history, network.heard)
-        silent = torch.arange(network.heard, device=self.device) < network.history
-        audio = torch.where((first[:, None] & silent)[..., None], network.silence, audio)
-        has_ranges = (random.uniform(many, 2) >= self.drop_ranges).flatten(0, 1)
-        reference = has_reference = None
-        if network.reference:
-            start = self._beside(begin, frames, random.uniform(many))
-            reference = cut(whole[..., :EXPRESSIONS], start, network.reference, network.reference_step)
-            has_reference = (random.uniform(many) >= self.drop_reference).flatten()
-        before = cut(whole, begin - network.preceding, network.preceding)
-        noise = random.normal(many, *before.shape[1:]).flatten(0, 1) * network.space.mask
-        before = before + self.unsure * random.uniform(many).flatten()[:, None, None] * noise
-        given = Conditions(
-            audio,
-            before,
-            ~first,
-            ranges.repeat_interleave(many, 0),
-            has_ranges,
-            reference,
-            has_reference,
-        )
-        seen = batch.arrays["head"]["error"][..., None] >= 0
-        return cut(whole, begin, network.window), cut(seen, begin, network.window), given
-
-    def _louder(self, random: Any, size: int) -> Tensor:
-        """How much expression and pose of each window are enlarged, (B, 1, 22)."""
-        powers = (2 * random.uniform(2) - 1) * self.amplitude
-        expression, pose = powers.exp()[:, None].split(1, -1)
-        return torch.cat([expression.expand(size, 1, EXPRESSIONS), pose.expand(size, 1, 6)], -1)
-
-    def _beside(self, begin: Tensor, frames: int, chance: Tensor) -> Tensor:
-        """Where the reference of each window starts, (B, many): anywhere before it or behind it."""
-        length, window = self.network.reference_frames, self.network.window
-        before = (begin - length + 1).clamp(min=0)  # places in front of the window
-        behind = (frames - length - (begin + window) + 1).clamp(min=0)
-        place = (chance * (before + behind)).long()
-        return torch.where(place < before, place, begin + window + place - before)
