@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from datamodules.media.files import MediaError
 from settings import ConfigError, build, check, command
-from settings.command import value_of
 from settings.device import device_of
 from settings.output import OutputError, check_writable, faults_of
 from settings.ranges import Fps
-from trainers.record import keys_of, load_tool, tool_of
+from trainers.record import keys_asked, keys_of, load_tool, tool_of
 from trainers.stages import ANIMATORS
 
 if TYPE_CHECKING:
@@ -66,14 +65,7 @@ OPTIONS: Final = keys_of(animate, ANIMATORS)
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `animate`; 0, or 2 with one line of explanation."""
     try:
-        run = value_of(argv, OPTIONS, "run")
-        stage = None
-        if run is not None:
-            from trainers.run.exports import stage_of  # brings torch, which a command's help does without
-
-            stage = stage_of(run)
-        target = OPTIONS if stage not in ANIMATORS else keys_of(animate, ANIMATORS, stage)
-        values = command(target, argv, prog="python -m trainers.animate")
+        values = command(keys_asked(argv, OPTIONS, animate, ANIMATORS), argv, prog="python -m trainers.animate")
         with faults_of(Path(values["out"])):
             output = animate(**values)
     except (ConfigError, MediaError, OutputError) as error:

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from settings import ConfigError, build, check, command
-from settings.command import value_of
 from settings.device import device_of
 from settings.output import OutputError, check_writable, faults_of
 from settings.progress import Progress
 from trainers.evaluation.options import GIVEN, EvaluateOptions
-from trainers.record import Tool, keys_of, load_tool, tool_of
+from trainers.record import Tool, keys_asked, keys_of, load_tool, tool_of
 from trainers.stages import EVALUATORS
 
 _NOT_SETTINGS: Final = ("splits", "evaluator", "evaluator_config", "systems", "progress")
@@ -115,13 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from datamodules.shards.index import IndexFileError
 
     try:
-        run = value_of(argv, OPTIONS, "run")
-        stage = None
-        if run is not None:
-            from trainers.run.exports import stage_of  # brings torch, which a command's help does without
-
-            stage = stage_of(run)
-        target = keys_of(evaluate, EVALUATORS, stage, GIVEN) if stage in EVALUATORS else OPTIONS
+        target = keys_asked(argv, OPTIONS, evaluate, EVALUATORS, GIVEN)
         values = command(target, argv, prog="python -m trainers.evaluate")
         with faults_of(Path(values["out"] or values["run"])):
             results = evaluate(**values)

@@ -1,10 +1,11 @@
 """What a system registers: where each of its stages stands, and what animates and measures it, with their options."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from settings import ConfigError
+from settings.command import value_of
 from settings.registry import imported
 from settings.schema import Joined, Section, keys
 
@@ -67,6 +68,29 @@ def keys_of(
         if key not in keys(joined) and key not in given
     }
     return Joined(command, *options, elsewhere=foreign)
+
+
+def keys_asked(
+    argv: Sequence[str] | None,
+    every: Joined,
+    command: Callable[..., Any],
+    tools: Mapping[str, Tool],
+    given: tuple[str, ...] = (),
+) -> Joined:
+    """The keys that a command line may have: those of the stage of its `run`, where that can be told, else of all.
+
+    Args:
+        argv: the words; None takes the process's own.
+        every: the keys of all stages together.
+        command, tools, given: see `keys_of`.
+    """
+    run = value_of(argv, every, "run")
+    if run is None:
+        return every
+    from trainers.run.exports import stage_of  # brings torch, which a command's help does without
+
+    stage = stage_of(run)
+    return keys_of(command, tools, stage, given) if stage in tools else every
 
 
 def tool_of(tools: Mapping[str, Tool], stage: str, name: str, can: str) -> Tool:

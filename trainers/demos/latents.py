@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from trainers.demos.square import square_shards
+from trainers.demos.square import SPEAKERS, Drawn, square_shards
 from trainers.demos.steps import enough_to_judge, run_step, train
 
 SIDE: Final = 64  # pixels of the square frames that the tiny networks make
@@ -20,7 +20,14 @@ class LatentFrames:
 
 
 def latent_frames(
-    output: Path, videos: str | None, speakers: int, clips_per_speaker: int, workers: int, steps: int
+    output: Path,
+    videos: str | None,
+    speakers: int,
+    clips_per_speaker: int,
+    workers: int,
+    steps: int,
+    drawn: Drawn = SPEAKERS,
+    side: int = SIDE,
 ) -> LatentFrames:
     """Make them; what is finished already is not made again.
 
@@ -30,15 +37,20 @@ def latent_frames(
         speakers, clips_per_speaker: how many of them.
         workers: processes for rendering and preprocessing, threads for training.
         steps: of training the autoencoder.
+        drawn: who is drawn.
+        side: of the frames that the networks make.
     """
     judged = enough_to_judge(speakers, clips_per_speaker)
-    shards = square_shards(output, videos, speakers, clips_per_speaker, workers, judged)
+    shards = square_shards(output, videos, speakers, clips_per_speaker, workers, judged, drawn)
     found = LatentFrames(shards, output / "latents", output / "autoencoder")
-    train("Training the autoencoder of frames", "video/autoencoder", found.autoencoder, found.shards, steps, workers)
+    train(
+        "Training the autoencoder of frames", "video/autoencoder", found.autoencoder, found.shards, steps, workers,
+        f"data.video_size=[{side},{side}]",
+    )  # fmt: skip
     run_step(
         "Latents of every frame", "preprocessing.features",
         [f"input={found.shards}", f"output={found.latents}", f"network={found.autoencoder}"]
-        + [f"writer={{name: latents, size: [{SIDE}, {SIDE}]}}"],
+        + [f"writer={{name: latents, size: [{side}, {side}]}}"],
         threads=workers,
     )  # fmt: skip
     return found

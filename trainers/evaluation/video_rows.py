@@ -14,6 +14,7 @@ from trainers.evaluation.clips import ids_of
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.lip_reader import LipReader
 from trainers.evaluation.pretrained import Pretrained
+from trainers.evaluation.split import split_results
 from trainers.evaluation.talks import PICTURE, Talk
 from trainers.evaluation.video_figures import SYNCNET, Tally, Yardsticks, combined
 from trainers.evaluation.videos import Shot
@@ -166,21 +167,14 @@ def described(
         deciding: figures in which "model" is held against the other rows.
         bounds: rows that are no rivals.
     """
-    ordered = {name: systems[name] for name in labels if name in systems}
-    rivals = {name: own for name, own in ordered.items() if name not in bounds}
-    return {
-        "clips": len(talks),
-        "ids": [talk.info.id for talk in talks],
-        "seconds": float(sum(talk.frames / talk.info.fps for talk in talks)),
-        "speakers": len({talk.info.speaker for talk in talks}),
-        "systems": ordered,
-        "labels": {name: labels[name] for name in ordered},
-        "verdicts": {
-            name: verdict(rivals, name, about[name], labels, len(talks))
-            for name in deciding
-            if name in rivals.get("model", {})
-        },
+    rivals = {name: systems[name] for name in labels if name in systems and name not in bounds}
+    verdicts = {
+        name: verdict(rivals, name, about[name], labels, len(talks))
+        for name in deciding
+        if name in rivals.get("model", {})
     }
+    seconds = sum(talk.frames / talk.info.fps for talk in talks)
+    return split_results([talk.info for talk in talks], seconds, systems, labels, verdicts)
 
 
 def check_fps(index: Index, shards: str, networks: Mapping[str, Any]) -> None:

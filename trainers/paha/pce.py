@@ -16,7 +16,7 @@ from pretrained.exports import find_stage, load_network
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, Fraction, NonNegative, Positive
 from trainers.paha.pair_measures import PairMeasures
-from trainers.stage.agreement import Expected, frame_rate, made_by
+from trainers.stage.agreement import Expected, frame_rate, made_by, whole_clips
 from trainers.stage.base import LossStage, both, build_network, check_chances
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.schedules import SCHEDULES
@@ -94,14 +94,7 @@ class PCEStage(LossStage):
         """Frame rate, whole clips, latents of the UniVDM's autoencoder."""
         network = self.network
         known = [made_by("latents.npz", network.autoencoder, "stage.univdm's autoencoder")]
-        whole = Expected(
-            "window",
-            "clip",
-            "this stage reads whole clips",
-            "data.window (or data.window_seconds, data.windows) gives {} frames",
-            "set data.windows=clip",
-        )
-        return [frame_rate(network.fps, "fps of stage.univdm"), whole, *(known if network.autoencoder else [])]
+        return [frame_rate(network.fps, "fps of stage.univdm"), whole_clips(), *(known if network.autoencoder else [])]
 
     def figures(self) -> tuple[str, ...]:
         """Loss and accuracy; in validation also by noise level, and the area under the ROC curve."""

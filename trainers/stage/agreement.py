@@ -111,6 +111,17 @@ def window_at_least(frames: int, key: str = "stage.network.window") -> Expected:
     )
 
 
+def whole_clips() -> Expected:
+    """The windows have to be whole clips."""
+    return Expected(
+        "window",
+        "clip",
+        "this stage reads whole clips",
+        "data.window (or data.window_seconds, data.windows) gives {} frames",
+        "set data.windows=clip",
+    )
+
+
 def picture_size(size: int | tuple[int, int], setting: str) -> Expected:
     """The frames have to have so many pixels: those of a square's side, or height and width."""
     height, width = (size, size) if isinstance(size, int) else size

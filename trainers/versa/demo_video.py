@@ -11,8 +11,9 @@ from typing import Final
 
 from datamodules.media.files import SAMPLE_RATE, read_audio
 from settings.ranges import Count, Whole
-from trainers.demos.square import Drawn, square_person, square_shards
-from trainers.demos.steps import check_files, enough_to_judge, held_out, run_step, show_in_report, start, train
+from trainers.demos.latents import latent_frames
+from trainers.demos.square import Drawn, square_person
+from trainers.demos.steps import check_files, held_out, run_step, show_in_report, start, train
 from trainers.evaluation.comparison import FEWEST
 from trainers.versa.demo import TEXTS, demo_versa, speech_and_person
 
@@ -69,21 +70,10 @@ def demo_versa_video(
     if motion is None:
         motion = output / "motion"
         demo_versa(output=motion, workers=workers)
-    autoencoder, pose, speaking = (output / name for name in ("autoencoder", "pose_video", "audio_video"))
-    latents, faces = output / "latents", output / "faces"
-    judged = enough_to_judge(speakers, clips_per_speaker)
-    shards = square_shards(output, videos, speakers, clips_per_speaker, workers, judged, drawn=ACTORS)
+    pose, speaking, faces = (output / name for name in ("pose_video", "audio_video", "faces"))
+    found = latent_frames(output, videos, speakers, clips_per_speaker, workers, autoencoder_steps, ACTORS, SIDE)
+    shards, latents, autoencoder = found.shards, found.latents, found.autoencoder
     clip = held_out(shards, None if videos else SCALE)
-    size = f"data.video_size=[{SIDE},{SIDE}]"
-    train(
-        "Training the autoencoder of frames", "video/autoencoder", autoencoder, shards, autoencoder_steps, workers, size
-    )
-    run_step(
-        "Latents of every frame", "preprocessing.features",
-        [f"input={shards}", f"output={latents}", f"network={autoencoder}"]
-        + [f"writer={{name: latents, size: [{SIDE}, {SIDE}]}}"],
-        threads=workers,
-    )  # fmt: skip
     run_step(
         "Whose face every frame shows", "preprocessing.features",
         [f"input={latents}", f"output={faces}", "writer=identity", "network=colours"],

@@ -18,6 +18,7 @@ from settings.device import device_of
 from trainers.evaluation.clips import ids_of, present_splits
 from trainers.evaluation.comparison import spread, verdict
 from trainers.evaluation.pretrained import Pretrained
+from trainers.evaluation.split import split_results
 from trainers.evaluation.tables import meanings
 from trainers.evaluation.videos import FIGURES, Meters, read_shots
 from trainers.video.system import AutoencoderOptions
@@ -92,23 +93,14 @@ def _measure_split(
     with_pose = set(ids) <= set(ids_of(index, split, ("video.mp4", "pose.npz")))
     meters = {name: Meters(pretrained) for name in LABELS}
     options.progress.expect(len(ids))
-    seconds, speakers, measured = 0.0, set(), []
+    seconds, infos = 0.0, []
     for shot in read_shots(options.shards, ids, options.seconds, size, fit, with_pose):
         meters["model"].update(rebuild(network, shot.frames, options.batch), shot)
         meters["bicubic"].update(smaller_and_larger(network, shot.frames), shot)
         seconds += len(shot.frames) / shot.info.fps
-        speakers.add(shot.info.speaker)
-        measured.append(shot.info.id)
+        infos.append(shot.info)
         options.progress.advance(1, "clips rebuilt")
     systems = {name: spread([meter.compute()]) for name, meter in meters.items() if options.wants(name)}
     deciding = [name for name in DECIDING if name in systems["model"]]
-    return {
-        "clips": len(measured),
-        "ids": measured,
-        "seconds": float(seconds),
-        "speakers": len(speakers),
-        "seen_in_training": split == "train",
-        "systems": systems,
-        "labels": {name: LABELS[name] for name in systems},
-        "verdicts": {name: verdict(systems, name, FIGURES[name], LABELS, len(measured)) for name in deciding},
-    }
+    verdicts = {name: verdict(systems, name, FIGURES[name], LABELS, len(infos)) for name in deciding}
+    return split_results(infos, seconds, systems, LABELS, verdicts, seen_in_training=split == "train")

@@ -27,6 +27,7 @@ from trainers.chatanyone.system import FaceMotionOptions
 from trainers.evaluation.clips import present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import correlation, mean_over_clips
+from trainers.evaluation.split import split_results
 from trainers.evaluation.tables import meanings
 from trainers.run.exports import find_export
 
@@ -206,15 +207,9 @@ def _measure_split(
             figures |= {(name, seed): once for seed in options.seeds}
     names = list(dict.fromkeys(name for name, _ in figures))
     systems = {name: spread([figures[name, seed] for seed in options.seeds]) for name in labels if name in names}
-    return {
-        "clips": len(talks),
-        "ids": [talk.info.id for talk in talks],
-        "seconds": float(sum(talk.frames / talk.info.fps for talk in talks)),
-        "speakers": len({talk.info.speaker for talk in talks}),
-        "systems": systems,
-        "labels": {name: labels[name] for name in systems},
-        "verdicts": _verdicts(systems, labels, options, len(talks)),
-    }
+    seconds = sum(talk.frames / talk.info.fps for talk in talks)
+    verdicts = _verdicts(systems, labels, options, len(talks))
+    return split_results([talk.info for talk in talks], seconds, systems, labels, verdicts)
 
 
 def measure(

@@ -17,6 +17,7 @@ from trainers.evaluation import videos
 from trainers.evaluation.clips import present_splits
 from trainers.evaluation.comparison import spread, verdict
 from trainers.evaluation.pretrained import Pretrained
+from trainers.evaluation.split import split_results
 from trainers.evaluation.tables import meanings
 from trainers.evaluation.videos import Meters, load_shots
 from trainers.implicit_motion.system import ReenactmentOptions
@@ -90,13 +91,6 @@ def _measure_split(
         options.progress.advance(1, "clips rebuilt")
     systems = {name: spread([meter.compute()]) for name, meter in meters.items() if options.wants(name)}
     deciding = [name for name in DECIDING if name in systems["model"]]
-    return {
-        "clips": len(shots),
-        "ids": [shot.info.id for shot in shots],
-        "seconds": float(sum(len(shot.frames) / shot.info.fps for shot in shots)),
-        "speakers": len({shot.info.speaker for shot in shots}),
-        "seen_in_training": split == "train",
-        "systems": systems,
-        "labels": {name: LABELS[name] for name in systems},
-        "verdicts": {name: verdict(systems, name, FIGURES[name], LABELS, len(shots)) for name in deciding},
-    }
+    verdicts = {name: verdict(systems, name, FIGURES[name], LABELS, len(shots)) for name in deciding}
+    infos, seconds = [shot.info for shot in shots], sum(len(shot.frames) / shot.info.fps for shot in shots)
+    return split_results(infos, seconds, systems, LABELS, verdicts, seen_in_training=split == "train")

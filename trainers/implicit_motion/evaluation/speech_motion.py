@@ -22,6 +22,7 @@ from settings import ConfigError, get_logger
 from trainers.evaluation.clips import ids_of, joined, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import PerClip, correlation, mean_over_clips
+from trainers.evaluation.split import split_results
 from trainers.evaluation.tables import meanings
 from trainers.implicit_motion.animation import MotionAnimator
 from trainers.implicit_motion.evaluation.rendered import Rendered
@@ -213,15 +214,9 @@ def _measure_split(
         for name in dict.fromkeys(name for name, _ in output)
     }
     ordered = {name: systems[name] for name in labels if name in systems}
-    return {
-        "clips": len(talks),
-        "ids": [talk.info.id for talk in talks],
-        "seconds": float(sum(len(talk.motion) / talk.info.fps for talk in talks)),
-        "speakers": len({talk.info.speaker for talk in talks}),
-        "systems": ordered,
-        "labels": {name: labels[name] for name in ordered},
-        "verdicts": {name: verdict(ordered, name, FIGURES[name], labels, len(talks)) for name in DECIDING},
-    }
+    verdicts = {name: verdict(ordered, name, FIGURES[name], labels, len(talks)) for name in DECIDING}
+    seconds = sum(len(talk.motion) / talk.info.fps for talk in talks)
+    return split_results([talk.info for talk in talks], seconds, ordered, labels, verdicts)
 
 
 def measure(generated: Sequence[np.ndarray], talks: Sequence[Talk], probe: Probe) -> dict[str, float]:

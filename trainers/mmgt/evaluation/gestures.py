@@ -15,6 +15,7 @@ from trainers.evaluation.clips import KEYS, EvaluationClip, load_clips, present_
 from trainers.evaluation.comparison import spread, verdict
 from trainers.evaluation.evaluator import describe, load_evaluator
 from trainers.evaluation.pose_figures import FIGURES, measure
+from trainers.evaluation.split import split_results
 from trainers.evaluation.tables import meanings
 from trainers.mmgt.animation import SMGAAnimator
 from trainers.mmgt.evaluation import baselines
@@ -144,15 +145,9 @@ def _measure_split(
         systems[name] = spread([measure(answer(seed), clips, encoder) for seed in options.seeds])
         logger.info("  %s: %.0f s", LABELS[name], time.perf_counter() - started)
     ordered = {name: systems[name] for name in LABELS if name in systems}
-    return {
-        "clips": len(clips),
-        "ids": [clip.info.id for clip in clips],
-        "seconds": float(sum(clip.frames / clip.info.fps for clip in clips)),
-        "speakers": len({clip.info.speaker for clip in clips}),
-        "systems": ordered,
-        "labels": {name: LABELS[name] for name in ordered},
-        "verdicts": {name: verdict(ordered, name, FIGURES[name], LABELS, len(clips)) for name in DECIDING},
-    }
+    verdicts = {name: verdict(ordered, name, FIGURES[name], LABELS, len(clips)) for name in DECIDING}
+    seconds = sum(clip.frames / clip.info.fps for clip in clips)
+    return split_results([clip.info for clip in clips], seconds, ordered, LABELS, verdicts)
 
 
 def generate(

@@ -20,6 +20,7 @@ from settings import ConfigError, get_logger
 from trainers.evaluation.clips import ids_of, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.per_clip import PerClip, combine, mean_over_clips
+from trainers.evaluation.split import split_results
 from trainers.evaluation.tables import meanings
 from trainers.run.exports import find_export
 from trainers.versa.evaluation.acting import Act, Actor, Spans, load_acts
@@ -168,16 +169,10 @@ def _measure_split(
     rivals = {name: found for name, found in systems.items() if name not in ("tokens", *others)}  # a bound, ablations
     deciding = [name for name in ("strokes", "bas_distance", "action") if name in systems["model"]]
     count = {name: len(asked) if name == "action" else len(talks) for name in deciding}
-    return {
-        "clips": len(talks),
-        "ids": [act.info.id for act in talks],
-        "texts_over_speech": len(asked),
-        "seconds": float(sum(act.seconds for act in talks)),
-        "speakers": len({act.info.speaker for act in talks}),
-        "systems": systems,
-        "labels": labels,
-        "verdicts": {name: verdict(rivals, name, FIGURES[name], LABELS, count[name]) for name in deciding},
-    }
+    verdicts = {name: verdict(rivals, name, FIGURES[name], LABELS, count[name]) for name in deciding}
+    seconds = sum(act.seconds for act in talks)
+    infos = [act.info for act in talks]
+    return split_results(infos, seconds, systems, labels, verdicts, texts_over_speech=len(asked))
 
 
 def measure(motions: Sequence[np.ndarray], acts: Sequence[Act]) -> dict[str, float]:

@@ -17,6 +17,7 @@ from trainers.evaluation.clips import ids_of, present_splits
 from trainers.evaluation.comparison import Figure, spread, verdict
 from trainers.evaluation.evaluator import describe, load_text_motion_evaluator
 from trainers.evaluation.per_clip import PerClip, mean_over_clips, over_clips
+from trainers.evaluation.split import split_results
 from trainers.evaluation.tables import meanings
 from trainers.versa.evaluation.acting import Act, Actor, load_acts
 from trainers.versa.system import TextMotionOptions
@@ -119,19 +120,9 @@ def _measure_split(
         systems[name] = spread(figures)
         logger.info("  %s: %.0f s", LABELS[name], time.perf_counter() - started)
     rivals = {name: found for name, found in systems.items() if name != "tokens"}  # a bound, no rival
-    return {
-        "clips": len(acts),
-        "ids": [act.info.id for act in acts],
-        "seconds": float(sum(act.seconds for act in acts)),
-        "speakers": len({act.info.speaker for act in acts}),
-        "systems": systems,
-        "labels": labels,
-        "verdicts": {
-            name: verdict(rivals, name, FIGURES[name], LABELS, len(acts))
-            for name in DECIDING
-            if name in systems["model"]
-        },
-    }
+    deciding = [name for name in DECIDING if name in systems["model"]]
+    verdicts = {name: verdict(rivals, name, FIGURES[name], LABELS, len(acts)) for name in deciding}
+    return split_results([act.info for act in acts], sum(act.seconds for act in acts), systems, labels, verdicts)
 
 
 def measure(motions: Sequence[np.ndarray], acts: Sequence[Act], encoder: TextMotionEvaluator) -> dict[str, float]:
