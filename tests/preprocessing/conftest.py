@@ -15,3 +15,14 @@ def five_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, name in enumerate(("a.mp4", "b.mp4", "c.mp4", "more/a.mp4", "more/d.mov")):
         write_clip(folder / name, seconds=0.6 + 0.2 * i, audio=tone(0.6 + 0.2 * i, seed=i), seed=i)
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """The tests of a module compute on one thread: theirs are many small matrices."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
