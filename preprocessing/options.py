@@ -9,9 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+from preprocessing.runs.rules import check_rules, clip_rules
 from preprocessing.runs.tasks import task_of
 from preprocessing.steps import CROP, FACE, POSE, QUALITY, SCENES, SMPLX, SPEECH
-from settings import Choice, ConfigError
+from settings import Choice
 from settings.ranges import Count, Fps, Fraction, NonNegative, Pixels, Positive, Seed, Whole
 
 HOW_ONLY: Final = (
@@ -83,23 +84,15 @@ class Options:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name, good, wanted in (
+        rules = [
             ("fps", 1 <= self.fps <= 240, "between 1 and 240"),
             ("size", self.size >= 16, "at least 16"),
-            ("max_clip_seconds", 0 < self.max_clip_seconds <= 30, "above 0, at most 30, the longest clip there is"),
-            (
-                "min_clip_seconds",
-                0 < self.min_clip_seconds <= self.max_clip_seconds,
-                "above 0, at most max_clip_seconds",
-            ),
+            *clip_rules(self),
             ("videos_per_shard", self.videos_per_shard >= 1, "at least 1"),
             ("workers", self.workers is None or self.workers >= 0, "0 or more"),
             ("video_timeout", self.video_timeout is None or self.video_timeout > 0, "above 0, or none"),
-            ("splits", bool(self.splits) and min(self.splits.values()) >= 0, "shares of 0 or more"),
-            ("splits", abs(sum(self.splits.values()) - 1) < 1e-6, "shares that add up to 1 (set all of them)"),
-        ):
-            if not good:
-                raise ConfigError(f"'{name}' must be {wanted}, got {getattr(self, name)!r}")
+        ]
+        check_rules(self, rules)
 
     def what(self) -> dict[str, Any]:
         """The options that decide what comes out, as plain values."""

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
+from preprocessing.runs.rules import check_rules, clip_rules
 from preprocessing.steps import SPEECH
-from settings import Choice, ConfigError
+from settings import Choice
 from settings.ranges import Count, Fraction, NonNegative, Positive, Seed, Whole
 
 HOW_ONLY: Final = ("input", "output", "model", "cache", "workers", "restart", "progress")
@@ -67,20 +68,11 @@ class Options:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name, good, wanted in (
-            ("max_clip_seconds", 0 < self.max_clip_seconds <= 30, "above 0, at most 30, the longest clip there is"),
-            (
-                "min_clip_seconds",
-                0 < self.min_clip_seconds <= self.max_clip_seconds,
-                "above 0, at most max_clip_seconds",
-            ),
+        rules = [
             ("files_per_shard", self.files_per_shard >= 1, "at least 1"),
             ("workers", self.workers >= 0, "0 or more"),
-            ("splits", bool(self.splits) and min(self.splits.values()) >= 0, "shares of 0 or more"),
-            ("splits", abs(sum(self.splits.values()) - 1) < 1e-6, "shares that add up to 1 (set all of them)"),
-        ):
-            if not good:
-                raise ConfigError(f"'{name}' must be {wanted}, got {getattr(self, name)!r}")
+        ]
+        check_rules(self, [*clip_rules(self), *rules])
 
     def what(self) -> dict[str, Any]:
         """The options that decide what comes out, as plain values."""
