@@ -16,7 +16,7 @@ from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, NonNegative
 from trainers.chatanyone.renderer_batch import Pair
 from trainers.chatanyone.rendering import RenderingStage
-from trainers.stage.adversarial import build_discriminator, compare_pictures
+from trainers.stage.adversarial import compare_pictures
 from trainers.stage.agreement import Expected, picture_size
 from trainers.stage.base import build_network
 from trainers.stage.optimizers import OPTIMIZERS
@@ -74,11 +74,10 @@ class FaceRefineStage(RenderingStage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        self.automatic_optimization = False
         self.network = build_network(FaceRefiner, network)
-        self.discriminator = build_discriminator(discriminator_width, discriminator_layers)
+        self.judged_by(adversarial, discriminator_width, discriminator_layers)
         self.perceptual = compare_pictures(perceptual, vgg_weights)
-        self.frames, self.adversarial, self.motion_weight = frames, adversarial, motion_weight
+        self.frames, self.motion_weight = frames, motion_weight
         weights = {
             "perceptual": perceptual_weight,
             "adversarial": adversarial_weight,

@@ -19,7 +19,7 @@ from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, Fraction, NonNegative, Number
 from trainers.chatanyone.renderer_batch import Pair, hands_of, limbs, turns
 from trainers.chatanyone.rendering import RenderingStage, Terms
-from trainers.stage.adversarial import build_discriminator, compare_pictures
+from trainers.stage.adversarial import compare_pictures
 from trainers.stage.agreement import Expected, picture_size
 from trainers.stage.base import SampleGenerator, build_network
 from trainers.stage.optimizers import OPTIMIZERS
@@ -88,9 +88,8 @@ class RendererStage(RenderingStage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        self.automatic_optimization = False
         self.network = build_network(Renderer, network)
-        self.discriminator = build_discriminator(discriminator_width, discriminator_layers)
+        self.judged_by(adversarial, discriminator_width, discriminator_layers)
         self.perceptual = compare_pictures(perceptual, vgg_weights)
         self.drawn = self.network.injections is not None
         if hand_weight and not self.drawn:
@@ -98,7 +97,7 @@ class RendererStage(RenderingStage):
                 f"stage.hand_weight is {hand_weight:g}, but stage.network.hands=false draws none: set "
                 "stage.hand_weight=0"
             )
-        self.frames, self.adversarial, self.motion_weight = frames, adversarial, motion_weight
+        self.frames, self.motion_weight = frames, motion_weight
         self.distance, self.turn = distance, turn
         weights = {
             "equivariance": equivariance_weight,

@@ -12,7 +12,7 @@ from models.losses.threshold import threshold_loss
 from settings import DEFAULTS, Choice, Section
 from settings.ranges import Count, NonNegative
 from trainers.implicit_motion.pictures import pixels
-from trainers.stage.adversarial import AdversarialStage, build_discriminator, compare_pictures
+from trainers.stage.adversarial import AdversarialStage, compare_pictures
 from trainers.stage.agreement import Expected, picture_size
 from trainers.stage.base import both, build_network
 from trainers.stage.optimizers import OPTIMIZERS
@@ -70,16 +70,10 @@ class BaseStage(AdversarialStage):
         schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
-        self.automatic_optimization = False
         self.network = build_network(ImplicitMotion, network)
-        self.discriminator = build_discriminator(discriminator_width, discriminator_layers)
+        self.judged_by(adversarial, discriminator_width, discriminator_layers)
         self.reconstruction = compare_pictures(reconstruction, vgg_weights)
-        self.frames, self.adversarial, self.threshold, self.motion_weight = (
-            frames,
-            adversarial,
-            threshold,
-            motion_weight,
-        )
+        self.frames, self.threshold, self.motion_weight = frames, threshold, motion_weight
         self.weights = {
             "reconstruction": reconstruction_weight, "adversarial": adversarial_weight, "threshold": threshold_weight,
         }  # fmt: skip

@@ -1,13 +1,17 @@
 """Stages whose pictures a discriminator judges: its optimiser steps beside the network's (IM-10)."""
 
+from typing import Annotated
+
 from torch import Tensor, nn
 
 from models.layers.discriminator import PatchDiscriminator
 from models.losses.adversarial import AdversarialLoss, discriminator_loss, generator_loss
 from models.losses.reconstruction import ReconstructionLoss, build_reconstruction_loss
 from pretrained.vgg import vgg_features
-from settings import ConfigError
+from settings import Choice, ConfigError
 from trainers.stage.base import Stage
+from trainers.stage.optimizers import OPTIMIZERS
+from trainers.stage.schedules import SCHEDULES
 
 COMPARED = ("reconstruction", "perceptual")
 """What a stage calls the loss that compares its pictures with the true ones."""
@@ -16,13 +20,42 @@ COMPARED = ("reconstruction", "perceptual")
 class AdversarialStage(Stage):
     """Trains a network that makes pictures and a discriminator that judges them, each by an optimiser of its own.
 
-    A subclass sets `network` and `discriminator`, steps the first itself and the second with `judge`. Where it has no
-    discriminator, it is a stage with one optimiser.
+    A subclass sets `network`, makes the discriminator with `judged_by`, and steps the first itself and the second with
+    `judge`. Where it makes none, it is a stage with one optimiser.
+
+    Args:
+        optimizer: optimiser of each and its options.
+        schedule: learning-rate schedule and its options.
     """
 
     adversarial: AdversarialLoss
-    """Kind of the adversarial loss."""
     discriminator: PatchDiscriminator | None
+
+    def __init__(
+        self,
+        *,
+        optimizer: Annotated[dict, Choice(OPTIMIZERS)] = "adamw",  # type: ignore[assignment]
+        schedule: Annotated[dict, Choice(SCHEDULES)] = "constant",  # type: ignore[assignment]
+    ):
+        super().__init__(optimizer=optimizer, schedule=schedule)
+        self.discriminator = None
+
+    def judged_by(self, adversarial: AdversarialLoss, width: int, layers: int) -> None:
+        """Make the discriminator.
+
+        Args:
+            adversarial: kind of the adversarial loss.
+            width: channels of its first convolution.
+            layers: its convolutions that halve the picture.
+
+        Raises:
+            ConfigError: sizes that it cannot have.
+        """
+        self.automatic_optimization, self.adversarial = False, adversarial
+        try:
+            self.discriminator = PatchDiscriminator(width=width, layers=layers)
+        except ValueError as error:
+            raise ConfigError(f"stage: {error}") from None
 
     def parts(self) -> dict[str, nn.Module]:
         network: dict[str, nn.Module] = {"network": self.network}
@@ -46,14 +79,6 @@ class AdversarialStage(Stage):
             loss = discriminator_loss(self.adversarial, real, generated)
             self.update("discriminator", loss)
         return loss
-
-
-def build_discriminator(width: int, layers: int) -> PatchDiscriminator:
-    """The discriminator of a stage's options. Raises ConfigError for sizes that it cannot have."""
-    try:
-        return PatchDiscriminator(width=width, layers=layers)
-    except ValueError as error:
-        raise ConfigError(f"stage: {error}") from None
 
 
 def compare_pictures(kind: ReconstructionLoss, vgg_weights: str | None) -> nn.Module:

@@ -11,7 +11,7 @@ from models.losses.reconstruction import ReconstructionLoss
 from models.video.autoencoder import Rebuilt, VideoAutoencoder
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, NonNegative, Pixels, Whole
-from trainers.stage.adversarial import AdversarialStage, build_discriminator, compare_pictures
+from trainers.stage.adversarial import AdversarialStage, compare_pictures
 from trainers.stage.base import both, build_network
 from trainers.stage.optimizers import OPTIMIZERS
 from trainers.stage.pictures import psnr
@@ -86,12 +86,10 @@ class AutoencoderStage(AdversarialStage):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.network = build_network(VideoAutoencoder, network) if base is None else trained_on(base, network)
         self.reconstruction = compare_pictures(reconstruction, vgg_weights)
-        self.discriminator = None
         if adversarial_weight:
-            self.discriminator = build_discriminator(discriminator_width, discriminator_layers)
-        self.automatic_optimization = self.discriminator is None
+            self.judged_by(adversarial, discriminator_width, discriminator_layers)
         self.frames, self.crop, self.region_weight = frames, crop, region_weight
-        self.adversarial, self.adversarial_start = adversarial, adversarial_start
+        self.adversarial_start = adversarial_start
         self.weights = {
             "reconstruction": reconstruction_weight, "l1": l1_weight, "edges": edge_weight, "kl": kl_weight,
             "adversarial": adversarial_weight,
