@@ -11,7 +11,7 @@ def split_results(
     seconds: float,
     systems: Mapping[str, Any],
     labels: Mapping[str, str],
-    verdicts: Mapping[str, Any],
+    verdicts: Mapping[Any, Any],
     **more: Any,
 ) -> dict[str, Any]:
     """Of a split, as tables, pages and comparisons read it.
