@@ -2,11 +2,14 @@
 
 import errno
 import os
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
+
+from settings.registry import ConfigError
 
 SPACE: Final = (errno.ENOSPC, errno.EDQUOT)
 FAULTS: Final = (
@@ -82,6 +85,17 @@ def faults_of(path: Path, passing: tuple[type[Exception], ...] = ()) -> Iterator
             raise
         number = errno.ENOSPC if "No space" in str(error) else errno.EROFS
         raise OutputError(refusal(path, OSError(number, "read-only file system"))) from error
+
+
+def say(written: Callable[[], object], path: Path) -> int:
+    """Print what a command wrote to a path; 0, or 2 with one line of why it could not."""
+    try:
+        with faults_of(path):
+            print(written())
+    except (ConfigError, OutputError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 def _is_output(path: Path, error: OSError) -> bool:

@@ -1,13 +1,12 @@
 """A W&B dashboard as code: `python -m trainers.dashboard --run RUN`, or `project=... entity=...` for any run."""
 
 import os
-import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from settings import ConfigError, command
-from settings.output import OutputError, faults_of
+from settings.output import say
 
 SPEED = {
     "speed/samples_per_second": "Samples a second",
@@ -201,13 +200,7 @@ def _unreachable(error: Exception) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command line of `dashboard`; 0, or 2 with one line of explanation."""
     values = command(dashboard, argv, prog="python -m trainers.dashboard")
-    try:
-        with faults_of(Path(values["out"] or "the dashboard")):
-            print(dashboard(**values))
-    except (ConfigError, OutputError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return say(lambda: dashboard(**values), Path(values["out"] or "the dashboard"))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 from reports import Page
 from reports.charts import lines, thinned
 from settings import ConfigError, command, get_logger
-from settings.output import OutputError, faults_of
+from settings.output import say
 from trainers.run.folder import RunFolder, read_config
 from trainers.tracking.columns import by_figure, name_of, readable
 
@@ -238,13 +238,7 @@ def report(*, run: Path) -> Path:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command: `python -m trainers.report RUN`."""
     values = command(report, argv, prog="python -m trainers.report", positional="run")
-    try:
-        with faults_of(Path(values["run"])):
-            print(report(**values))
-    except (ConfigError, OutputError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return say(lambda: report(**values), Path(values["run"]))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,35 @@
 """What the results say of a split: which clips were measured, and the rows of its table."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from datamodules.clip import ClipInfo
+from datamodules.shards.index import Index
+from settings import get_logger
+from trainers.evaluation.clips import present_splits
+from trainers.evaluation.options import EvaluateOptions
+from trainers.evaluation.pretrained import Pretrained
+
+logger = get_logger(__name__)
+
+
+def of_frames(
+    options: EvaluateOptions, pretrained: Pretrained, measure: Callable[[str], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """What `measure` gives for each split with video that is asked for; says how long it took, and what is left out.
+
+    Raises:
+        ConfigError: no clips with video in the splits.
+    """
+    if pretrained.missing:
+        logger.info("left out, for want of weights: %s", ", ".join(pretrained.missing))
+    splits = {}
+    for split in present_splits(Index.load(options.shards), options, ("video.mp4",), "video"):
+        started = time.perf_counter()
+        splits[split] = measure(split)
+        logger.info("%s: %d clips, %.0f s", split, splits[split]["clips"], time.perf_counter() - started)
+    return splits
 
 
 def split_results(

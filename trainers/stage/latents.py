@@ -114,3 +114,35 @@ class Latents(Frozen[Any]):
                 "`python -m preprocessing.features writer=latents`, name the network that made it, or set "
                 "data.latents=encode"
             )
+
+
+def latents_of(network: Any, where: str | None) -> Latents | None:
+    """The autoencoder of a network that is to learn its latents, which the network is told; a plan may do without.
+
+    Args:
+        network: with `latent_channels`, `downscaling` and `use_autoencoder`.
+        where: `stage.autoencoder`.
+
+    Raises:
+        ConfigError: none is given, or one of other sizes than the network's.
+    """
+    planned = torch.get_default_device().type == "meta"
+    if where is None:
+        if planned:
+            return None
+        raise ConfigError(
+            "stage.autoencoder is needed: the run folder of a video.autoencoder, or the path or hub name of a "
+            "published AutoencoderKL; latents.npz has to come from the same"
+        )
+    found = Latents("stage.autoencoder", where)
+    for option, own, there in (
+        ("latent_channels", network.latent_channels, found.channels),
+        ("downscaling", network.downscaling, found.factor),
+    ):
+        if own != there and not planned:
+            raise ConfigError(
+                f"stage.network.{option} is {own}, but {there} for the autoencoder of stage.autoencoder={where}: "
+                f"set stage.network.{option}={there}"
+            )
+    network.use_autoencoder(found.sha256, found.scale)
+    return found

@@ -1,6 +1,5 @@
 """Measuring the autoencoder of latent video: the ceiling of whatever makes its latents."""
 
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,17 +12,14 @@ from datamodules.shards.index import Index
 from models.video.autoencoder import VideoAutoencoder
 from models.video.latents import decode, encode, latent_size
 from pretrained.exports import Export, load_network
-from settings import get_logger
 from settings.device import device_of
-from trainers.evaluation.clips import ids_of, present_splits
+from trainers.evaluation.clips import ids_of
 from trainers.evaluation.comparison import spread, verdict
 from trainers.evaluation.pretrained import Pretrained
-from trainers.evaluation.split import split_results
+from trainers.evaluation.split import of_frames, split_results
 from trainers.evaluation.tables import meanings
 from trainers.evaluation.videos import FIGURES, Meters, read_shots
 from trainers.video.system import AutoencoderOptions
-
-logger = get_logger(__name__)
 
 LABELS: Final = {"model": "this autoencoder", "bicubic": "made smaller by f, and larger again"}
 DECIDING: Final = ("psnr", "psnr_mouth_hands", "ssim")
@@ -49,16 +45,12 @@ def measure_autoencoder(export: Export, options: AutoencoderOptions, folder: Pat
     device = device_of(options.device)
     network = load_network(VideoAutoencoder, export).to(device)
     pretrained = Pretrained(options.weights)
-    if pretrained.missing:
-        logger.info("left out, for want of weights: %s", ", ".join(pretrained.missing))
     trained = export.settings.get("data", {})
     size, fit = trained.get("video_size"), trained.get("video_fit", "crop")
-    splits = {}
-    for split in present_splits(Index.load(options.shards), options, ("video.mp4",), "video"):
-        started = time.perf_counter()
-        frames_of = (size[0], size[1]) if size else None
-        splits[split] = _measure_split(network, options, split, pretrained, frames_of, fit)
-        logger.info("%s: %d clips, %.0f s", split, splits[split]["clips"], time.perf_counter() - started)
+    shape = (size[0], size[1]) if size else None
+    splits = of_frames(
+        options, pretrained, lambda split: _measure_split(network, options, split, pretrained, shape, fit)
+    )
     return {
         "figures": meanings({**FIGURES, **pretrained.figures}),
         "splits": splits,

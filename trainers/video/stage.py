@@ -11,10 +11,9 @@ from models.diffusion.weighting import loss_weight
 from models.video.audio_projection import HANDCRAFTED
 from models.video.latents import sampled
 from models.video.loss import latent_loss
-from settings import ConfigError
 from trainers.stage.agreement import Expected, frame_rate, window_at_least
 from trainers.stage.base import LossStage, both, check_chances, check_sampling
-from trainers.stage.latents import Latents
+from trainers.stage.latents import latents_of
 from trainers.video.batch import Frames, Picked, Reference, pick, picked_of, poses_of
 
 Weighting = Literal["uniform", "min_snr"]
@@ -72,7 +71,7 @@ class LatentStage(LossStage):
         check_chances(**{f"drop_{name}": chance for name, chance in dropped.items()})
         self.network = network
         check_sampling(network)
-        self.latents = self._latents(autoencoder)
+        self.latents = latents_of(network, autoencoder)
         self.reference, self.frames, self.dropped = reference, frames, dropped
         self.weighting, self.noise_offset = weighting, noise_offset
         self.needs = self._needs()  # type: ignore[misc]
@@ -179,29 +178,6 @@ class LatentStage(LossStage):
             noise = random.normal(*cached["mean"].shape[1:])
             return sampled(cached["mean"], cached["log_variance"], noise) * self.network.latent_scale
         return self.latents.mean(some) if random is None else self.latents.of(some, random)
-
-    def _latents(self, where: str | None) -> Latents | None:
-        """The autoencoder; the network is told whose latents it is going to know. A plan may do without."""
-        planned = torch.get_default_device().type == "meta"
-        if where is None:
-            if planned:
-                return None
-            raise ConfigError(
-                "stage.autoencoder is needed: the run folder of a video.autoencoder, or the path or hub name of a "
-                "published AutoencoderKL; latents.npz has to come from the same"
-            )
-        found, network = Latents("stage.autoencoder", where), self.network
-        for option, own, there in (
-            ("latent_channels", network.latent_channels, found.channels),
-            ("downscaling", network.downscaling, found.factor),
-        ):
-            if own != there and not planned:
-                raise ConfigError(
-                    f"stage.network.{option} is {own}, but {there} for the autoencoder of stage.autoencoder={where}: "
-                    f"set stage.network.{option}={there}"
-                )
-        network.use_autoencoder(found.sha256, found.scale)
-        return found
 
     def _needs(self) -> tuple[str, ...]:
         image = ("image.npz",) if self.network.image_channels else ()

@@ -1,6 +1,5 @@
 """Measuring a network that moves a picture by the frames of a clip: implicit motion's base (IM-19)."""
 
-import time
 from pathlib import Path
 from typing import Any, Final
 
@@ -8,21 +7,16 @@ import torch
 from torch import Tensor
 
 from datamodules.media.fitting import FitMode
-from datamodules.shards.index import Index
 from models.implicit_motion import ImplicitMotion
 from pretrained.exports import Export, load_network
-from settings import get_logger
 from settings.device import device_of
 from trainers.evaluation import videos
-from trainers.evaluation.clips import present_splits
 from trainers.evaluation.comparison import spread, verdict
 from trainers.evaluation.pretrained import Pretrained
-from trainers.evaluation.split import split_results
+from trainers.evaluation.split import of_frames, split_results
 from trainers.evaluation.tables import meanings
 from trainers.evaluation.videos import Meters, load_shots
 from trainers.implicit_motion.system import ReenactmentOptions
-
-logger = get_logger(__name__)
 
 LABELS: Final = {"model": "this model", "source": "copied source frame", "mean_frame": "own mean frame (oracle)"}
 FIGURES: Final = {name: figure for name, figure in videos.FIGURES.items() if name != "ssim_hands"}
@@ -47,14 +41,8 @@ def measure_reenactment(export: Export, options: ReenactmentOptions, folder: Pat
     device = device_of(options.device)
     network = load_network(ImplicitMotion, export).to(device)
     pretrained = Pretrained(options.weights)
-    if pretrained.missing:
-        logger.info("left out, for want of weights: %s", ", ".join(pretrained.missing))
-    splits = {}
     fit: FitMode = export.settings.get("data", {}).get("video_fit", "crop")
-    for split in present_splits(Index.load(options.shards), options, ("video.mp4",), "video"):
-        started = time.perf_counter()
-        splits[split] = _measure_split(network, options, split, pretrained, fit)
-        logger.info("%s: %d clips, %.0f s", split, splits[split]["clips"], time.perf_counter() - started)
+    splits = of_frames(options, pretrained, lambda split: _measure_split(network, options, split, pretrained, fit))
     return {
         "figures": meanings({**FIGURES, **pretrained.figures}),
         "splits": splits,
