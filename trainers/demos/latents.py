@@ -1,5 +1,6 @@
 """What the demos of latent video begin with: videos, square shards, an autoencoder of the frames, their latents."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -28,6 +29,7 @@ def latent_frames(
     steps: int,
     drawn: Drawn = SPEAKERS,
     side: int = SIDE,
+    recipe: Sequence[str] = (),
 ) -> LatentFrames:
     """Make them; what is finished already is not made again.
 
@@ -39,13 +41,14 @@ def latent_frames(
         steps: of training the autoencoder.
         drawn: who is drawn.
         side: of the frames that the networks make.
+        recipe: further options of the autoencoder's training.
     """
     judged = enough_to_judge(speakers, clips_per_speaker)
     shards = square_shards(output, videos, speakers, clips_per_speaker, workers, judged, drawn)
     found = LatentFrames(shards, output / "latents", output / "autoencoder")
     train(
         "Training the autoencoder of frames", "video/autoencoder", found.autoencoder, found.shards, steps, workers,
-        f"data.video_size=[{side},{side}]",
+        f"data.video_size=[{side},{side}]", *recipe,
     )  # fmt: skip
     run_step(
         "Latents of every frame", "preprocessing.features",

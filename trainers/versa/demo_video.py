@@ -22,6 +22,8 @@ ACTORS: Final = Drawn(
     "Making synthetic actors", "preprocessing.synthetic_actors", SIDE,
     ("quality.min_loudness=-90", "quality.require_speech=false"),  # some act and do not speak
 )  # fmt: skip
+PICTURES: Final = ("stage.crop=48", "stage.region_weight=2", "data.batch_size=8")
+"""Options of the autoencoder: of parts of frames it learns the colours of clothes, too."""
 SCALE: Final = "half"  # of the actor whose first frame is the picture
 STEPS: Final = 6  # of denoising, where clips are made to be measured
 SHOWN: Final = 12  # of denoising, for the video that is shown
@@ -37,7 +39,7 @@ def demo_versa_video(
     speakers: Count = 4,
     clips_per_speaker: Count = 12,
     workers: Whole = 2,
-    autoencoder_steps: Count = 700,
+    autoencoder_steps: Count = 1200,
     pose_steps: Count = 700,
     audio_steps: Count = 600,
 ) -> Path:
@@ -71,7 +73,9 @@ def demo_versa_video(
         motion = output / "motion"
         demo_versa(output=motion, workers=workers)
     pose, speaking, faces = (output / name for name in ("pose_video", "audio_video", "faces"))
-    found = latent_frames(output, videos, speakers, clips_per_speaker, workers, autoencoder_steps, ACTORS, SIDE)
+    found = latent_frames(
+        output, videos, speakers, clips_per_speaker, workers, autoencoder_steps, ACTORS, SIDE, PICTURES
+    )
     shards, latents, autoencoder = found.shards, found.latents, found.autoencoder
     clip = held_out(shards, None if videos else SCALE)
     run_step(
