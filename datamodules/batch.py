@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from datamodules.clip import Caption, ClipInfo
+from datamodules.media.fitting import Fit
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Batch:
         whole: of each window's clip in full length, padded at the end: audio (B, N), speech (B, F, 35), and frames
             (B, 1), how long each is. Windows of one clip each bring it.
         infos: clip.json of each window's clip.
+        fits: how the frames of each window's clip came to the size of `video`; empty where they kept their own.
         bad_samples: how many samples were skipped so far, by reason.
     """
 
@@ -47,6 +49,7 @@ class Batch:
     lengths: torch.Tensor | None = None
     captions: list[list[Caption]] = field(default_factory=list)
     infos: list[ClipInfo] = field(default_factory=list)
+    fits: list[Fit] = field(default_factory=list)
     bad_samples: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:

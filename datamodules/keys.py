@@ -16,6 +16,7 @@ SPEECH_RATE: Final = 50
 MOTION_RATE: Final = 20
 VIDEO: Final = "video.mp4"
 LATENTS: Final = "latents.npz"
+CHATANYONE: Final = "chatanyone.npz"
 Latents = Literal["cached", "encode"]
 """Where a stage's latents come from: shards hold them, or it encodes frames in every step."""
 RATES: Final[Mapping[str, int | None]] = {"T": None, "S": SPEECH_RATE, "M": MOTION_RATE, "N": SAMPLE_RATE}
@@ -85,7 +86,7 @@ class Statistic:
     Attributes:
         name: in the index.
         array: of the key, (T, *shape).
-        shape: of a row.
+        shape: of a row; () where it is open, and that of the first clip's.
         weights: array (T, ...) whose numbers above 0 say what counts; all does where None.
         about_clip: deviation from the clip's own mean: how far things move; its mean is left out.
         always: in every index, also where nothing was counted (mean 0, deviation 1).
@@ -161,6 +162,12 @@ def _join(pose: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 _VIDEOS: Final = "make shards from videos with `python -m preprocessing.run`"
 _FEATURES: Final = "make shards with it by `python -m preprocessing.features`"
+_FRAME: Final = Array(
+    (3,),
+    "int32",
+    "height and width of the frames that the network saw; oblong ones were cropped (0) or put between bars (1)",
+    0,
+)
 _HASH: Final = Array((32,), "uint8", "SHA-256 of the weights of the network that made them")
 
 _TABLE: Final = (
@@ -349,6 +356,37 @@ _TABLE: Final = (
         statistics=(
             Statistic("head", "expression", (16,), weights="error"),
             Statistic("head_pose", "pose", (6,), weights="error", about_clip=True),
+        ),
+    ),
+    Key(
+        CHATANYONE,
+        {
+            "head": Array(
+                ("T", 59, 3), "float32", "the head's key points without their offset, on the renderer's grid: -1 to 1 "
+                "across and down, and depth (CA-1)",
+            ),
+            "seen": Array(("T",), "float32", "1 where a head is seen", 0, 1),
+            "offset": Array(("T", 59, 3), "float32", "dX of the head's key points, on the grid (CA-1)"),
+            "movement": Array(
+                ("T", "J"), "float32", "delta of the body's implicit key points, three numbers each (CA-2)",
+                usual={"J": 63}, channels="movement_channels",
+            ),
+            "scale": Array(("T", 1), "float32", "s of the body's key points (CA-2)", 0),
+            "place": Array(("T", 3), "float32", "t of the body's key points, on the grid (CA-2)"),
+            "appearance": Array(
+                ("A",), "float32", "appearance of the first frame with a head (CA-9)",
+                usual={"A": 512}, channels="appearance_channels",
+            ),
+            "frame": _FRAME,
+            "network": _HASH,
+        },
+        f"{_FEATURES} (writer=chatanyone)",
+        statistics=(
+            Statistic("chatanyone", "head", (59, 3), weights="seen", about_clip=True),
+            Statistic("chatanyone_offset", "offset", (59, 3), weights="seen", about_clip=True),
+            Statistic("chatanyone_movement", "movement", (), about_clip=True),
+            Statistic("chatanyone_scale", "scale", (1,), about_clip=True),
+            Statistic("chatanyone_place", "place", (3,), about_clip=True),
         ),
     ),
     Key(

@@ -48,6 +48,13 @@ class Fit:
         """Whether anything is cut off or added."""
         return self.scaled != self.size
 
+    @property
+    def line(self) -> tuple[np.ndarray, np.ndarray]:
+        """Scale (2,) and shift (2,) that make fractions x and y of the frame those of the fitted one."""
+        sign = -1 if self.mode == "crop" else 1
+        scale = np.array([self.scaled[1] / self.size[1], self.scaled[0] / self.size[0]], np.float32)
+        return scale, sign * np.array([self.left / self.size[1], self.top / self.size[0]], np.float32)
+
     def put(self, frame: np.ndarray, into: np.ndarray) -> None:
         """Write a scaled frame (h, w, 3) into one of the wanted size; the bars have to be black already."""
         (height, width), top, left = self.size, self.top, self.left
@@ -63,9 +70,7 @@ class Fit:
         """
         if not self.changes:
             return points
-        sign = -1 if self.mode == "crop" else 1
-        scale = np.array([self.scaled[1] / self.size[1], self.scaled[0] / self.size[0]], np.float32)
-        shift = sign * np.array([self.left / self.size[1], self.top / self.size[0]], np.float32)
+        scale, shift = self.line
         missing = (points[..., :2] == -1).all(-1, keepdims=True)
         output = points.copy()
         output[..., :2] = np.where(missing, points[..., :2], points[..., :2] * scale + shift)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from datamodules.clip import BadSample, ClipInfo, check, decode
-from datamodules.keys import KEYS, LATENTS, VIDEO
+from datamodules.keys import CHATANYONE, KEYS, LATENTS, VIDEO
 from datamodules.media.fitting import Fit, FitMode
 from datamodules.shards.cache import ShardFolder
 from datamodules.shards.members import read_members, read_npz
@@ -43,6 +43,12 @@ class ReadRequest:
         if self.video_size is None:
             return None
         return Fit.of(info.height, info.width, self.video_size, self.video_fit)
+
+    def fits(self, infos: Iterable[ClipInfo]) -> list[Fit]:
+        """That of each clip; none at all where no frames are read, or at their own size."""
+        if VIDEO not in self.keys:
+            return []
+        return [fit for fit in map(self.fit, infos) if fit is not None]
 
 
 class Oblong:
@@ -141,16 +147,17 @@ class ClipReader:
                 value = value | {"layers": _layers(value, self.wanted.speech_layers, clip_id)}
             read = KEYS[key].read
             values[key] = value if read is None else read(value)
-        fit = _latent_fit(info, values) or (self.wanted.fit(info) if VIDEO in values else None)
+        fit = _stored_fit(info, values) or (self.wanted.fit(info) if VIDEO in values else None)
         return LoadedClip(info, _fitted(values, fit) if fit and fit.changes else values, self._whole)
 
 
-def _latent_fit(info: ClipInfo, values: dict[str, Any]) -> Fit | None:
-    """How the frames came to the shape in which they were encoded to latents; None without latents that say it."""
-    if LATENTS not in values or "frame" not in values[LATENTS]:
-        return None
-    height, width, bars = values[LATENTS]["frame"].tolist()
-    return Fit.of(info.height, info.width, (height, width), "pad" if bars else "crop")
+def _stored_fit(info: ClipInfo, values: dict[str, Any]) -> Fit | None:
+    """How the frames came to the shape in which a network saw them; None where no key that it made says so."""
+    for key in (LATENTS, CHATANYONE):
+        if key in values and "frame" in values[key]:
+            height, width, bars = values[key]["frame"].tolist()
+            return Fit.of(info.height, info.width, (height, width), "pad" if bars else "crop")
+    return None
 
 
 def _fitted(values: dict[str, Any], fit: Fit) -> dict[str, Any]:

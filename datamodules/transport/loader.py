@@ -268,6 +268,7 @@ class ClipLoader(StatefulDataLoader):
                 self._bad.check(self.dataset.samples_read)
             batch = self._unpack(message)
             batch.bad_samples = dict(self._bad.counts)
+            batch.fits = self.dataset.reader.wanted.fits(batch.infos)
             if self._oblong is not None:
                 self._oblong(batch.infos)
             # Before the yield: a checkpoint made while the batch is in use goes on after it.

@@ -97,6 +97,8 @@ class Renderer(
         ValueError: sizes that do not go together.
     """
 
+    template: Tensor
+
     def __init__(
         self,
         *,
@@ -163,6 +165,21 @@ class Renderer(
             if hands
             else None
         )
+        self.register_buffer("template", torch.zeros(32, dtype=torch.uint8))
+
+    @property
+    def template_sha256(self) -> str:
+        """SHA-256 of the head template whose key points it was trained with; empty for landmarks of faces."""
+        return bytes(self.template.tolist()).hex() if self.template.any() else ""
+
+    def set_template(self, sha256: str) -> None:
+        """Remember whose key points these are: the SHA-256 of a head template, in hexadecimal; empty for landmarks."""
+        self.template.copy_(torch.frombuffer(bytearray.fromhex(sha256 or "00" * 32), dtype=torch.uint8))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Networks that were saved when there were landmarks alone say nothing of a template.
+        state_dict.setdefault(f"{prefix}template", self.template)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def encode_motion(self, frames: Tensor, head: Tensor) -> FrameMotion:
         """What moves frames (R, 3, H, W) in [0, 1] with the template's key points (R, K, 3) in [-1, 1]."""

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from models.chatanyone.face_refine import FaceRefiner
+from models.chatanyone.head import INDICES
 from models.chatanyone.renderer import Renderer
 from models.human.keypoints import FACE, LIPS
 from settings import ConfigError, build
@@ -19,12 +20,11 @@ from tests.shards import write_shards
 from tests.trainers.test_renderer_stage import SMALL as RENDERER
 from tests.trainers.test_renderer_stage import batch as whole_batch
 from trainers.chatanyone.face_refine import FaceRefineStage
-from trainers.chatanyone.renderer_batch import HEAD
 from trainers.fit import fit
 from trainers.tracking.metrics_csv import read_metrics
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "chatanyone" / "face_refine"
-SMALL = {**NETWORK, "head_points": len(HEAD)}
+SMALL = {**NETWORK, "head_points": len(INDICES)}
 OPTIONS = {**SMALL, "perceptual": "structural", "discriminator_width": 4, "discriminator_layers": 2, "frames": 2}
 LOSSES = {"perceptual", "adversarial", "reconstruction", "face"}
 
@@ -77,7 +77,7 @@ def test_what_is_brought_in_is_the_frames_own_head_without_its_face():
     assert torch.equal(pictures[~face], given.driving[~face])
     lips = given.driving_pose[..., LIPS, :2]
     assert ((lips > 0) & (lips < 1)).all(), "poses are moved into the crops"
-    torch.testing.assert_close(2 * given.driving_pose[..., HEAD, :2] - 1, given.driving_head[..., :2])
+    torch.testing.assert_close(2 * given.driving_pose[..., list(INDICES), :2] - 1, given.driving_head[..., :2])
 
 
 @pytest.mark.paper("CA-1")
@@ -87,7 +87,7 @@ def test_key_points_get_the_trained_renderers_offsets(tmp_path):
     renderer = filled(Renderer(**RENDERER))
     renderer.save_pretrained(tmp_path / "renderer")
     with_offsets, one = stage(renderer=str(tmp_path / "renderer")), batch()
-    frames, heads = one.video[:, 0].float() / 255, torch.rand(2, len(HEAD), 3) * 0.4 - 0.2
+    frames, heads = one.video[:, 0].float() / 255, torch.rand(2, len(INDICES), 3) * 0.4 - 0.2
     boxes_of = with_offsets.network.cut(frames, heads + renderer.displacement(frames, heads))
     cut, points, _ = with_offsets._cut(frames, heads, one.pose[:, 0])
     torch.testing.assert_close(points, boxes_of.head)

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from datamodules.batch import Batch
+from models.chatanyone.grid import landmark_heads
 from models.chatanyone.hands import hand_images
+from models.chatanyone.head import INDICES
 from models.chatanyone.renderer import Renderer
 from models.human.keypoints import FACE, HANDS, LEFT_WRIST, POINTS, RIGHT_WRIST
 from models.losses.adversarial import discriminator_loss, generator_loss
@@ -21,13 +23,13 @@ from tests.nested import words as words_of
 from tests.shards import write_shards
 from tests.trainers.runs import assert_goes_on
 from trainers.chatanyone.renderer import RendererStage
-from trainers.chatanyone.renderer_batch import HEAD, boxes, check_seen, head_points, limbs, psnr
+from trainers.chatanyone.renderer_batch import boxes, check_seen, limbs, psnr
 from trainers.fit import fit
 from trainers.tracking.metrics_csv import read_metrics
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "chatanyone" / "renderer"
 HEIGHT, WIDTH = 48, 32
-SMALL = {**NETWORK, "head_points": len(HEAD), "compress": 0}
+SMALL = {**NETWORK, "head_points": len(INDICES), "compress": 0}
 OPTIONS = {**SMALL, "perceptual": "structural", "discriminator_width": 4, "discriminator_layers": 3, "frames": 2}
 LOSSES = (
     "equivariance", "keypoint_prior", "deformation_prior", "perceptual", "adversarial", "reconstruction", "landmark",
@@ -211,19 +213,19 @@ def test_generator_and_discriminator_each_have_an_optimiser_of_their_own():
 @pytest.mark.paper("CA-9")
 def test_the_heads_points_are_contour_brows_eyes_and_lips_of_the_frame():
     pose = batch().pose
-    points, seen = head_points(pose)
+    points, seen = landmark_heads(pose)
     assert points.shape == (B, T, 59, 3)
     assert seen.all()
-    assert set(HEAD) == set(range(FACE.start, FACE.stop)) - set(range(FACE.start + 27, FACE.start + 36))
+    assert set(INDICES) == set(range(FACE.start, FACE.stop)) - set(range(FACE.start + 27, FACE.start + 36))
     torch.testing.assert_close(points[..., 0, :2], 2 * pose[..., FACE.start, :2] - 1)
     assert not points[..., 2].any()
-    pose[:, 0, HEAD[3]] = torch.tensor([-1.0, -1.0, 0.0])  # missing: it goes with the others
-    filled, seen = head_points(pose)
+    pose[:, 0, INDICES[3]] = torch.tensor([-1.0, -1.0, 0.0])  # missing: it goes with the others
+    filled, seen = landmark_heads(pose)
     assert seen.all()
     others = [i for i in range(59) if i != 3]
     torch.testing.assert_close(filled[:, 0, 3, :2], points[:, 0, others, :2].mean(1))
-    pose[:, 1, HEAD[:40], 2] = 0.0
-    assert not head_points(pose)[1][:, 1].any()
+    pose[:, 1, list(INDICES[:40]), 2] = 0.0
+    assert not landmark_heads(pose)[1][:, 1].any()
 
 
 @pytest.mark.paper("CA-3")

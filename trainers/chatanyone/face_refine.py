@@ -14,6 +14,7 @@ from pretrained.exports import find_stage, load_network
 from pretrained.frozen import Frozen
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, NonNegative
+from trainers.chatanyone.heads import TemplateHeads, check_template, expected_of
 from trainers.chatanyone.renderer_batch import Pair
 from trainers.chatanyone.rendering import RenderingStage
 from trainers.stage.adversarial import compare_pictures
@@ -31,6 +32,8 @@ class FaceRefineStage(RenderingStage):
 
     Args:
         network: the network's own options.
+        template: head template by whose key points heads are moved, as the renderer's own; left out, by the face's
+            landmarks.
         renderer: run folder, saved network or hub name of the renderer whose offsets the head's key points get (CA-1);
             left out, they are the template's own.
         frames: driving frames of each window in a step.
@@ -58,6 +61,7 @@ class FaceRefineStage(RenderingStage):
         self,
         *,
         network: Annotated[dict, Section(FaceRefiner)] = DEFAULTS,
+        template: str | None = None,
         renderer: str | None = None,
         frames: Count = 1,
         perceptual: ReconstructionLoss = "vgg19",
@@ -75,6 +79,7 @@ class FaceRefineStage(RenderingStage):
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.network = build_network(FaceRefiner, network)
+        self.template = None if template is None else TemplateHeads.of(self, template)
         self.judged_by(adversarial, discriminator_width, discriminator_layers)
         self.perceptual = compare_pictures(perceptual, vgg_weights)
         self.frames, self.motion_weight = frames, motion_weight
@@ -94,14 +99,17 @@ class FaceRefineStage(RenderingStage):
                     f"stage.network.head_points is {self.network.head_points}, but the network of stage.renderer has "
                     f"{found.head_points}: set stage.network.head_points={found.head_points}"
                 )
+            check_template(found.template_sha256, self.template, f"the network of stage.renderer ({renderer})")
             self.renderer = Frozen(found, export.sha256)
 
     def expects(self) -> list[Expected]:
         """The size of pictures that the renderer reads; without one, heads are cut out of any."""
+        expected = expected_of(self.template)
         if self.renderer is None:
-            return []
+            return expected
         height, width = self.renderer.network.height, self.renderer.network.width
-        return [picture_size((height, width), f"the network of stage.renderer reads {width} x {height} pixels")]
+        read = f"the network of stage.renderer reads {width} x {height} pixels"
+        return [picture_size((height, width), read), *expected]
 
     def _frame_size(self, batch: Any) -> tuple[int, int]:
         """Heads are cut out of frames of any size."""

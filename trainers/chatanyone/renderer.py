@@ -17,6 +17,7 @@ from models.losses.adversarial import AdversarialLoss
 from models.losses.reconstruction import ReconstructionLoss
 from settings import DEFAULTS, Choice, ConfigError, Section
 from settings.ranges import Count, Fraction, NonNegative, Number
+from trainers.chatanyone.heads import TemplateHeads, expected_of
 from trainers.chatanyone.renderer_batch import Pair, hands_of, limbs, turns
 from trainers.chatanyone.rendering import RenderingStage, Terms
 from trainers.stage.adversarial import compare_pictures
@@ -36,6 +37,8 @@ class RendererStage(RenderingStage):
 
     Args:
         network: the network's own options.
+        template: folder or hub name of the head template by whose key points heads are moved, from the clips'
+            coefficients (`head.npz`); left out, by the face's landmarks (`pose.npz`).
         frames: driving frames of each window in a step.
         perceptual: "vgg19" is the paper's perceptual loss and needs weights; "structural" and "l1" need none.
         vgg_weights: file or hub name of VGG-19's weights.
@@ -67,6 +70,7 @@ class RendererStage(RenderingStage):
         self,
         *,
         network: Annotated[dict, Section(Renderer)] = DEFAULTS,
+        template: str | None = None,
         frames: Count = 1,
         perceptual: ReconstructionLoss = "vgg19",
         vgg_weights: str | None = None,
@@ -89,6 +93,7 @@ class RendererStage(RenderingStage):
     ):
         super().__init__(optimizer=optimizer, schedule=schedule)
         self.network = build_network(Renderer, network)
+        self.template = None if template is None else TemplateHeads.of(self, template)
         self.judged_by(adversarial, discriminator_width, discriminator_layers)
         self.perceptual = compare_pictures(perceptual, vgg_weights)
         self.drawn = self.network.injections is not None
@@ -115,7 +120,8 @@ class RendererStage(RenderingStage):
     def expects(self) -> list[Expected]:
         """The size of pictures."""
         height, width = self._size
-        return [picture_size((height, width), f"stage.network.height and width are {height} and {width}")]
+        size = picture_size((height, width), f"stage.network.height and width are {height} and {width}")
+        return [size, *expected_of(self.template)]
 
     @property
     def measured(self) -> tuple[str, ...]:

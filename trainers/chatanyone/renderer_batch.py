@@ -6,17 +6,16 @@ from typing import Any, Final, NamedTuple
 import torch
 from torch import Tensor
 
+from models.chatanyone.grid import KNOWN, Heads
 from models.chatanyone.hands import SEEN
+from models.chatanyone.head import INDICES
 from models.human.keypoints import (
-    FACE,
     HANDS,
     LEFT_ELBOW,
     LEFT_SHOULDER,
     LEFT_WRIST,
     LIPS,
     NECK,
-    NOSE_BASE,
-    NOSE_RIDGE,
     RIGHT_ELBOW,
     RIGHT_SHOULDER,
     RIGHT_WRIST,
@@ -25,10 +24,6 @@ from settings import ConfigError
 
 LIMBS: Final = (RIGHT_WRIST, LEFT_WRIST, RIGHT_ELBOW, LEFT_ELBOW, RIGHT_SHOULDER, LEFT_SHOULDER, NECK)
 """Landmarks that the first implicit key points of a body are held to, in this order (CA-12)."""
-HEAD: Final = [i for i in range(FACE.start, FACE.stop) if not NOSE_RIDGE.start <= i < NOSE_BASE.stop]
-"""Face points that are the head's key points: contour, brows, eyes and lips, as CA-1 has them."""
-KNOWN: Final = 0.5
-"""Share of the head's key points from which on a head is seen."""
 BOX: Final = 0.1
 """Share of a box's side by which it is made larger on each side."""
 
@@ -53,22 +48,6 @@ class Pair(NamedTuple):
     image_pose: Tensor
     driving_pose: Tensor
     shown: Tensor
-
-
-def head_points(pose: Tensor) -> tuple[Tensor, Tensor]:
-    """The head's key points of poses (..., 134, 3), and where a head is seen: the face's own landmarks, of no depth.
-
-    A point that is missing goes with the middle of the others.
-
-    Returns:
-        (..., K, 3) in [-1, 1], left to right, top to bottom, and in depth; (...) bool.
-    """
-    face = pose[..., HEAD, :]
-    known = face[..., 2:] > 0
-    places = 2 * face[..., :2] - 1
-    middle = (places * known).sum(-2, keepdim=True) / known.sum(-2, keepdim=True).clamp(min=1)
-    places = torch.where(known, places, middle)
-    return torch.cat([places, torch.zeros_like(places[..., :1])], -1), known[..., 0].float().mean(-1) >= KNOWN
 
 
 def limbs(pose: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -99,16 +78,17 @@ def pixels(video: Tensor, size: tuple[int, int], dtype: torch.dtype) -> Tensor:
     return video.contiguous().to(dtype) / 255
 
 
-def pair(batch: Any, size: tuple[int, int], dtype: torch.dtype, where: Tensor) -> Pair:
+def pair(batch: Any, found: Heads, size: tuple[int, int], dtype: torch.dtype, where: Tensor) -> Pair:
     """Frames of each window, taken among those in which the head is seen, or of a window without any, among all.
 
     Args:
         batch: of frames and poses.
+        found: the heads in all of them.
         size: height and width.
         dtype: of what comes out.
         where: (B, N + 1) in [0, 1]: the source frame first, 0 a window's first frame and 1 its last.
     """
-    heads, seen = head_points(batch.pose)
+    heads, seen = found
     order = torch.argsort((~seen).to(torch.uint8), dim=1, stable=True)  # frames with a head first, in their order
     count = torch.where(seen.any(1), seen.sum(1), seen.shape[1])[:, None]
     index = (where * count).floor().long().clamp(max=seen.shape[1] - 1)
@@ -121,9 +101,9 @@ def pair(batch: Any, size: tuple[int, int], dtype: torch.dtype, where: Tensor) -
     )
 
 
-def whole_window(batch: Any, size: tuple[int, int], dtype: torch.dtype) -> Pair:
-    """The first frame of each window as the source of all of its frames."""
-    video, (heads, seen) = pixels(batch.video, size, dtype), head_points(batch.pose)
+def whole_window(batch: Any, found: Heads, size: tuple[int, int], dtype: torch.dtype) -> Pair:
+    """The first frame of each window as the source of all of its frames; `found` are the heads in them."""
+    video, (heads, seen) = pixels(batch.video, size, dtype), found
     heads, pose = heads.to(dtype), batch.pose
     return Pair(video[:, 0], video, heads[:, 0], heads, pose[:, 0], pose, seen & seen[:, :1])
 
@@ -177,7 +157,7 @@ def check_seen(statistics: Mapping[str, Any], hands: bool) -> None:
     if "pose" not in statistics:
         return
     known = [any(mean) or std != [1.0, 1.0] for mean, std in zip(*(statistics["pose"][n] for n in ("mean", "std")))]
-    if sum(known[i] for i in HEAD) < KNOWN * len(HEAD):
+    if sum(known[i] for i in INDICES) < KNOWN * len(INDICES):
         raise ConfigError("no clip of the training split shows a face, by whose points the renderer moves heads")
     if hands and not any(known[HANDS]):
         raise ConfigError(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from models.chatanyone.renderer import Renderer
 from models.losses.pixels import pixel_error
+from trainers.chatanyone.heads import TemplateHeads, heads, remember
 from trainers.chatanyone.renderer_batch import Pair, boxes, check_seen, pair, psnr, whole_window
 from trainers.stage.adversarial import AdversarialStage
 from trainers.stage.base import SampleGenerator, both
@@ -30,6 +31,8 @@ class RenderingStage(AdversarialStage):
     region: ClassVar[str]
     """Name of the perceptual loss of a region."""
     network: Renderer
+    template: TemplateHeads | None
+    """By whose key points heads are moved; by the landmarks of faces where None."""
     perceptual: torch.nn.Module
     frames: int
     """Driving frames of each window in a step."""
@@ -42,6 +45,10 @@ class RenderingStage(AdversarialStage):
     def measured(self) -> tuple[str, ...]:
         """Parts of the picture in which figures are taken."""
         return ("mouth",)
+
+    def on_fit_start(self) -> None:
+        """Weights to start from may be those of another template's key points."""
+        remember(self.network, self.template)
 
     def use_statistics(self, statistics: Mapping[str, Any]) -> None:
         """Raises ConfigError where the clips show no head, or no hand that is to be drawn."""
@@ -86,7 +93,7 @@ class RenderingStage(AdversarialStage):
 
     def sample(self, batch: Any) -> dict[str, Tensor]:
         """The first frame, the truth and what is rebuilt from the first: `beside` (B, T, 3, H, 3 W) in [0, 1]."""
-        given = self._prepared(whole_window(batch, self._frame_size(batch), self._floats))
+        given = self._prepared(whole_window(batch, heads(batch, self.template), self._frame_size(batch), self._floats))
         source = self.network.encode_source(given.image, given.image_head)
         output = []
         for first in range(0, given.driving.shape[1], 8):  # as many as fit beside a training step
@@ -124,7 +131,7 @@ class RenderingStage(AdversarialStage):
             where = draw.uniform(self.frames + 1)
         else:
             where = torch.linspace(0, 1, self.frames + 1, device=batch.pose.device).expand(len(batch), -1)
-        return self._prepared(pair(batch, self._frame_size(batch), self._floats, where))
+        return self._prepared(pair(batch, heads(batch, self.template), self._frame_size(batch), self._floats, where))
 
     def _pictures(self, given: Pair) -> Tensor | None:
         """What is brought into the generator, (B, N, ...)."""
