@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-import yaml
 from torch import Tensor
 
 from datamodules.clip import ClipInfo
 from datamodules.media.fitting import FitMode
 from models.implicit_motion.base import ImplicitMotion
 from models.implicit_motion.features import appearance_of, motion_of
-from preprocessing.features.writer import Frames, Loaded
+from preprocessing.features.writer import Frames, Loaded, trained_fit
 from pretrained.exports import load_frozen
 
 
@@ -44,13 +42,3 @@ def features_of(
         if not number:
             appearance = appearance_of(base, part[:1])[0].cpu()
     return {"motion": torch.cat(motion).numpy(), "appearance": appearance.numpy()}
-
-
-def trained_fit(network: str) -> FitMode:
-    """What happened to oblong frames in the training of a network; "crop" where it does not lie in its run folder."""
-    where = Path(network).expanduser()
-    for folder in (where, where.resolve().parent):
-        if (folder / "config.yaml").is_file():
-            data = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")).get("data", {})
-            return "pad" if data.get("video_fit") == "pad" else "crop"
-    return "crop"

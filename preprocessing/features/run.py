@@ -42,14 +42,17 @@ class Options:
         network: the network that makes them; for implicit_motion a trained base network, its run folder or its saved
             network (export/); for latents an autoencoder, a run of video.autoencoder, its folder or its hub name; for
             image a CLIP vision network, for speech a wav2vec 2.0, WavLM, HuBERT or Whisper, by folder or hub name;
-            for identity a face network's file, or "colours"; for head a head template (preprocessing.head).
+            for identity a face network's file, or "colours"; for head a head template (preprocessing.head); for
+            chatanyone a trained renderer of chatanyone.
         writer: what is made: implicit_motion makes implicit.npz, latents makes latents.npz, image makes image.npz,
-            speech puts layers into speech.npz, identity makes identity.npz, head makes head.npz.
+            speech puts layers into speech.npz, identity makes identity.npz, head makes head.npz,
+            chatanyone makes chatanyone.npz.
         drop: keys to leave out of the new shards, such as video.mp4, where the stage needs it no more.
         workers: processes that decode; 0 decodes in this one.
         video_fit: what happens to oblong frames: "crop" takes the middle, "pad" puts black bars around; left out, as
             the network's own run says (data.video_fit), else "crop".
-        batch: frames that the network reads at once; left out, 64 for implicit_motion, 32 for image, 8 for latents.
+        batch: frames that the network reads at once; left out, 64 for implicit_motion, 32 for image and
+            chatanyone, 8 for latents.
         device: cpu, cuda, or auto.
         cache: folder for copies of remote shards; $COSPEECH_CACHE or ~/.cache/cospeech where none.
         restart: throw away what an earlier run left in the output folder.

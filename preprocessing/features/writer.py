@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Final, Protocol
 
+import yaml
 from torch import Tensor, nn
 
 from datamodules.clip import BadSample, ClipInfo
@@ -28,6 +30,7 @@ WRITERS: Final = Registry(
         "identity": "preprocessing.features.identity:IdentityWriter",
         "expression": "preprocessing.features.expression:ExpressionWriter",
         "head": "preprocessing.features.head:HeadWriter",
+        "chatanyone": "preprocessing.features.chatanyone:ChatAnyoneWriter",
     },
 )
 
@@ -101,3 +104,13 @@ class Writer(Protocol):
         Raises:
             ConfigError: no such network there, or options that do not go with it.
         """
+
+
+def trained_fit(network: str) -> FitMode:
+    """What happened to oblong frames in the training of a network; "crop" where it does not lie in its run folder."""
+    where = Path(network).expanduser()
+    for folder in (where, where.resolve().parent):
+        if (folder / "config.yaml").is_file():
+            data = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")).get("data", {})
+            return "pad" if data.get("video_fit") == "pad" else "crop"
+    return "crop"
