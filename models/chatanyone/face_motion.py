@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from models.chatanyone.face_motion_audio import Audio, LogMel, layers_by_frame
+from models.chatanyone.face_motion_audio import Audio, Ear, check_look_ahead
 from models.chatanyone.face_motion_space import CHANNELS, HeadSpace
 from models.chatanyone.head import EXPRESSIONS
 from models.diffusion.noise.ddpm import DDPMNoise, Schedule
@@ -20,8 +20,6 @@ from models.layers.transformer import EncoderLayer, FeedForward, normalise
 from models.saved import SavedNetwork
 from settings.ranges import Count, Decay, Fps, NonNegative, Whole
 
-LOOK_AHEAD: Final = 0.2
-"""Seconds of speech behind a window that may be heard (CA-15)."""
 _APART: Final = 64  # positions between the reference and the window, so that they are never taken for neighbours
 _LEAST: Final = 0.02  # a range below counts as this
 
@@ -162,13 +160,8 @@ class FaceMotion(
         guidance: NonNegative = 1.0,
     ):
         super().__init__()
-        if audio not in ("mel", "layers"):
-            raise ValueError(f"audio has to be 'mel' or 'layers', got '{audio}'")
-        if look_ahead > LOOK_AHEAD * fps + 1e-6:
-            raise ValueError(
-                f"look_ahead is at most {LOOK_AHEAD:g} s (CA-15), {int(LOOK_AHEAD * fps + 1e-6)} frames at {fps:g} "
-                f"frames a second, got {look_ahead}"
-            )
+        self.ear = Ear(audio, layer_channels, fps)
+        check_look_ahead(look_ahead, fps)
         self.audio, self.fps = audio, fps
         self.window, self.history, self.look_ahead, self.preceding = window, history, look_ahead, preceding
         self.reference, self.reference_step = reference, reference_step
@@ -180,8 +173,7 @@ class FaceMotion(
         self.preconditioning = preconditioning(predict, self.noise)
         self.space = HeadSpace()
 
-        self.mel = LogMel() if audio == "mel" else None
-        self.audio_inner = nn.Linear(LogMel.channels if audio == "mel" else 2 * layer_channels, width)
+        self.audio_inner = nn.Linear(self.ear.channels, width)
         self.audio_encoder = nn.ModuleList(EncoderLayer(width, heads, feedforward) for _ in range(audio_layers))
         self.no_audio = nn.Parameter(torch.randn(width) * 0.02)
         self.inner = nn.Linear(CHANNELS, width)
@@ -220,7 +212,7 @@ class FaceMotion(
     @property
     def silence(self) -> float:
         """What `hear` gives where there is no sound."""
-        return LogMel.silence if self.mel is not None else 0.0
+        return self.ear.silence
 
     def set_statistics(self, statistics: dict[str, Any]) -> None:
         """Take an index's statistics into the buffers: "head" and "head_pose", if there."""
@@ -242,15 +234,7 @@ class FaceMotion(
         Raises:
             ValueError: another shape.
         """
-        if self.mel is not None:
-            if speech.ndim != 2:
-                raise ValueError(f"the network hears sound (B, N) at 16 kHz, got {tuple(speech.shape)}")
-            return self.mel(speech, frames, self.fps, first, start)
-        if speech.ndim != 4 or speech.shape[3] != self.layer_channels:
-            raise ValueError(
-                f"the network hears layers (B, L, S, {self.layer_channels}) at 50 Hz, got {tuple(speech.shape)}"
-            )
-        return layers_by_frame(speech, frames, self.fps, first, start)
+        return self.ear(speech, frames, first, start)
 
     def forward(self, noisy: Tensor, timesteps: Tensor, given: Conditions, drop_audio: Tensor | None = None) -> Tensor:
         """What the network predicts of a window (Eq. 1: its noise).

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 RATE: Final = 16_000
 LAYER_RATE: Final = 50
+LOOK_AHEAD: Final = 0.2
+"""Seconds of speech behind a window that may be heard (CA-15)."""
 Audio = Literal["mel", "layers"]
 _BANDS: Final = 40
 _STEPS: Final = 4
@@ -67,6 +69,41 @@ class LogMel(nn.Module):
         return ((energy + _FLOOR).log().add(5) / 4).unflatten(1, (frames, _STEPS)).flatten(2)
 
 
+class Ear(nn.Module):
+    """What a network of windows hears, frame by frame: mels of sound, or a speech recogniser's layers.
+
+    Args:
+        audio: which of them.
+        layer_channels: channels of those layers; of no meaning to mels.
+        fps: frames a second.
+
+    Raises:
+        ValueError: neither of them.
+    """
+
+    def __init__(self, audio: Audio, layer_channels: int, fps: float):
+        super().__init__()
+        if audio not in ("mel", "layers"):
+            raise ValueError(f"audio has to be 'mel' or 'layers', got '{audio}'")
+        self.audio, self.layer_channels, self.fps = audio, layer_channels, fps
+        self.mel = LogMel() if audio == "mel" else None
+        self.channels = LogMel.channels if audio == "mel" else 2 * layer_channels
+        self.silence = LogMel.silence if audio == "mel" else 0.0
+        """What is heard where there is no sound."""
+
+    def forward(self, speech: Tensor, frames: int, first: int = 0, start: int = 0) -> Tensor:
+        """What is heard in frames, (B, F, A); the arguments and errors are those of `FaceMotion.hear`."""
+        if self.mel is not None:
+            if speech.ndim != 2:
+                raise ValueError(f"the network hears sound (B, N) at 16 kHz, got {tuple(speech.shape)}")
+            return self.mel(speech, frames, self.fps, first, start)
+        if speech.ndim != 4 or speech.shape[3] != self.layer_channels:
+            raise ValueError(
+                f"the network hears layers (B, L, S, {self.layer_channels}) at 50 Hz, got {tuple(speech.shape)}"
+            )
+        return layers_by_frame(speech, frames, self.fps, first, start)
+
+
 def layers_by_frame(layers: Tensor, frames: int, fps: float, first: int = 0, start: int = 0) -> Tensor:
     """Layers of a speech recogniser (B, L, S, C) at 50 Hz, brought to frames: (B, F, 2 C), two moments of each.
 
@@ -76,6 +113,15 @@ def layers_by_frame(layers: Tensor, frames: int, fps: float, first: int = 0, sta
     at = ((moments * LAYER_RATE).floor().long() - start).clamp(0, layers.shape[2] - 1).to(layers.device)
     chosen = layers[:, :, at].float()
     return F.layer_norm(chosen, chosen.shape[-1:]).mean(1).unflatten(1, (frames, 2)).flatten(2)
+
+
+def check_look_ahead(frames: int, fps: float) -> None:
+    """Raises ValueError for more frames of look-ahead than a stream may wait for."""
+    if frames > LOOK_AHEAD * fps + 1e-6:
+        raise ValueError(
+            f"look_ahead is at most {LOOK_AHEAD:g} s (CA-15), {int(LOOK_AHEAD * fps + 1e-6)} frames at {fps:g} "
+            f"frames a second, got {frames}"
+        )
 
 
 def _mel(hertz: float) -> float:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +19,20 @@ from models.diffusion.samplers.ddim import DDIM
 
 RATE: Final = 16_000
 _TOGETHER: Final = 64  # windows whose speech is heard in one go
-_LARGEST: Final = 6.0  # usual spreads that an estimate of a clean window may lie from the mean
+LARGEST: Final = 6.0
+"""Usual spreads that an estimate of a clean window may lie from the mean."""
+
+
+class Hearer(Protocol):
+    """What hears speech frame by frame: `FaceMotion`, `BodyMotion`."""
+
+    audio: Any
+    fps: Any
+
+    @property
+    def silence(self) -> float: ...
+
+    def hear(self, speech: Tensor, frames: int, first: int = 0, start: int = 0) -> Tensor: ...
 
 
 class FaceWindows:
@@ -61,7 +74,7 @@ class FaceWindows:
         self.pose = torch.as_tensor(pose, dtype=torch.float32, device=device)
         if self.pose.ndim != 2 or self.pose.shape[1] != POSE:
             raise ValueError(f"pose has to be (B, {POSE}), got {tuple(self.pose.shape)}")
-        _finite("pose", self.pose)
+        check_finite("pose", self.pose)
         size = len(self.pose)
         self.steps = network.sampling_steps if steps is None else steps
         self.guidance = network.guidance if guidance is None else guidance
@@ -88,7 +101,7 @@ class FaceWindows:
         network, size = self.network, len(self.pose)
         if heard.shape[:2] != (size, network.heard):
             raise ValueError(f"a window hears ({size}, {network.heard}, A), got {tuple(heard.shape)}")
-        _finite("speech", heard)
+        check_finite("speech", heard)
         device = self.pose.device
         rows = [window_noise(self.seed, row, self.number, network.window) for row in range(size)]
         yes = torch.ones(size, dtype=torch.bool, device=device)
@@ -117,7 +130,7 @@ class FaceWindows:
 
         def predict(x: Tensor, levels: Tensor, conditions: Conditions, left_out: Mapping[str, Tensor]) -> Tensor:
             output = network(x, levels, conditions, left_out.get("speech"))
-            return network.x0(output, x, levels).clamp(-_LARGEST, _LARGEST) * network.space.mask
+            return network.x0(output, x, levels).clamp(-LARGEST, LARGEST) * network.space.mask
 
         return DDIM(guider.prepare(predict, given), network.noise, self.steps).run(noise)
 
@@ -135,7 +148,7 @@ class FaceWindows:
             raise ValueError(
                 f"reference has {reference.shape[1]} frames, the network reads {frames}: give a longer one"
             )
-        _finite("reference", reference)
+        check_finite("reference", reference)
         return network.space.encode_expression(reference[:, : frames : network.reference_step])
 
 
@@ -199,7 +212,7 @@ def generate_chunks(
     """As `generate` of a batch, window by window as they are done, so that memory does not grow with the length."""
     device = network.space.mean.device
     speech = torch.as_tensor(speech, dtype=torch.float32, device=device)
-    _finite("speech", speech)
+    check_finite("speech", speech)
     length = spoken_frames(network, speech) if frames is None else frames
     if length < 1:
         raise ValueError("the speech is shorter than half a frame: there is nothing to generate")
@@ -219,7 +232,7 @@ def generate_chunks(
             yield HeadMotion(motion.expression[:, :left], motion.pose[:, :left])
 
 
-def hear(network: FaceMotion, speech: Tensor, first: int, frames: int, start: int = 0) -> Tensor:
+def hear(network: Hearer, speech: Tensor, first: int, frames: int, start: int = 0) -> Tensor:
     """What is heard in frames, (B, F, A), of speech of which nothing else has to be there; silence before its beginning
     and behind its end.
 
@@ -232,7 +245,7 @@ def hear(network: FaceMotion, speech: Tensor, first: int, frames: int, start: in
     """
     missing = min(max(0, -first), frames)
     first += missing
-    if network.mel is not None:
+    if network.audio == "mel":
         low = max(0, round(first / network.fps * RATE) - LOOK_BACK - start)
         high = round((first + frames - missing) / network.fps * RATE) - start
         heard = network.hear(speech[:, low:high], frames - missing, first, start + low)
@@ -241,19 +254,27 @@ def hear(network: FaceMotion, speech: Tensor, first: int, frames: int, start: in
     return F.pad(heard, (0, 0, missing, 0), value=network.silence)
 
 
-def spoken_frames(network: FaceMotion, speech: Tensor) -> int:
+def spoken_frames(network: Hearer, speech: Tensor) -> int:
     """Frames of video that speech lasts: sound (..., N), or layers (..., S, C)."""
-    seconds = speech.shape[-1] / RATE if network.mel is not None else speech.shape[-2] / 50
+    seconds = speech.shape[-1] / RATE if network.audio == "mel" else speech.shape[-2] / 50
     return round(seconds * network.fps)
 
 
-def window_noise(seed: int, row: int, number: int, frames: int) -> Tensor:
-    """Starting noise (W, 22) of a window: any of them can be had without those before."""
-    key = hashlib.blake2b(f"{seed}/{row}/{number}".encode(), digest_size=7).digest()
+def window_noise(seed: int, row: int, number: int, frames: int, channels: int = CHANNELS, of: str = "") -> Tensor:
+    """Starting noise (W, C) of a window: any of them can be had without those before.
+
+    Args:
+        seed, row, number: of the performance, the picture and the window.
+        frames: W.
+        channels: C.
+        of: which network's; the noise of another one is its own.
+    """
+    key = hashlib.blake2b(f"{of}{seed}/{row}/{number}".encode(), digest_size=7).digest()
     stream = torch.Generator().manual_seed(int.from_bytes(key, "little"))
-    return torch.randn(frames, CHANNELS, generator=stream)
+    return torch.randn(frames, channels, generator=stream)
 
 
-def _finite(name: str, value: Tensor) -> None:
+def check_finite(name: str, value: Tensor) -> None:
+    """Raises ValueError for numbers that are not finite."""
     if not bool(value.isfinite().all()):
         raise ValueError(f"{name} has to be finite, got NaN or infinity")

@@ -1,0 +1,263 @@
+"""Pictures that speak: the head's motion, the body's, frames and their faces, window after window (CA-4 to CA-15)."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+from models.chatanyone.body_motion import BodyMotion
+from models.chatanyone.body_windows import BodyWindows
+from models.chatanyone.face_motion import FaceMotion
+from models.chatanyone.face_motion_audio import LOOK_BACK
+from models.chatanyone.face_motion_space import HeadMotion
+from models.chatanyone.face_refine import FaceRefiner
+from models.chatanyone.generate import RATE, FaceWindows, hear, spoken_frames
+from models.chatanyone.grid import to_grid
+from models.chatanyone.hands import hand_images
+from models.chatanyone.head import HeadTemplate
+from models.chatanyone.renderer import FrameMotion, Renderer
+
+_TOGETHER: Final = 64  # windows whose speech is heard in one go
+_SAME: Final = ("audio", "layer_channels", "fps", "window", "history", "look_ahead")
+
+
+class Networks(NamedTuple):
+    """What a portrait is made with.
+
+    Attributes:
+        template: the head template of all of them.
+        face: speech to the head.
+        body: head and speech to what else moves the renderer.
+        renderer: moves the picture.
+        refiner: makes faces anew; None leaves them as they are (ablation).
+    """
+
+    template: HeadTemplate
+    face: FaceMotion
+    body: BodyMotion
+    renderer: Renderer
+    refiner: FaceRefiner | None = None
+
+
+class Person(NamedTuple):
+    """Who is to speak.
+
+    Attributes:
+        image: (3, H, W) in [0, 1], as large as the renderer's frames.
+        expression: (16,) coefficients of the head template.
+        pose: (6,) of the head, heights of the picture.
+        identity: (8,) whose head it is.
+        hands: (42, 3) points of the hands as fractions of the picture, and score.
+    """
+
+    image: Tensor
+    expression: Tensor
+    pose: Tensor
+    identity: Tensor
+    hands: Tensor
+
+
+class Frames(NamedTuple):
+    """What moves the frames of a window.
+
+    Attributes:
+        head: expression (1, W, 16) and pose (1, W, 6).
+        heads: the head's key points on the renderer's grid, without their offset (1, W, K, 3).
+        move: what moves the renderer beside them; each part (1, W, ...).
+        hands: (1, W, 42, 3) x and y as fractions of the frame, score.
+    """
+
+    head: HeadMotion
+    heads: Tensor
+    move: FrameMotion
+    hands: Tensor
+
+    def first(self, count: int) -> "Frames":
+        """The first frames of the window."""
+        head = HeadMotion(self.head.expression[:, :count], self.head.pose[:, :count])
+        move = FrameMotion(*(part[:, :count] for part in self.move))
+        return Frames(head, self.heads[:, :count], move, self.hands[:, :count])
+
+
+class Portrait:
+    """One picture and one speech. Windows are made one after another; `render` and `refine` remember nothing.
+
+    In whatever pieces the speech arrives the frames are the same: a window hears what lies within `span` and nothing
+    else, its noise is a function of seed and number, and it goes on from the windows before it.
+
+    Args:
+        networks: all on one device.
+        person: who speaks.
+        seed: the same seed gives the same performance.
+        steps: sampling steps of both diffusions; None takes each network's own.
+        guidance: weight of guidance by speech of both; None takes each network's own.
+        expression_range: how far expression goes, in usual spreads (CA-5); None lets the network choose.
+        pose_range: likewise of the head's pose.
+        reference: (R, 16) coefficients whose style is taken over (CA-6).
+
+    Raises:
+        ValueError: networks that do not go together, a picture of another size, numbers that are not finite.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        person: Person,
+        *,
+        seed: int = 0,
+        steps: int | None = None,
+        guidance: float | None = None,
+        expression_range: float | None = None,
+        pose_range: float | None = None,
+        reference: Tensor | None = None,
+    ):
+        check_together(networks)
+        self.networks = networks
+        face, renderer = networks.face, networks.renderer
+        self.fps, self.window, self.history, self.look_ahead = face.fps, face.window, face.history, face.look_ahead
+        self.height, self.width = renderer.height, renderer.width
+        self.device = face.space.mean.device
+        training = renderer.training
+        renderer.eval()
+        try:
+            with torch.no_grad():
+                self._identity = person.identity.to(self.device).float()
+                head = HeadMotion(person.expression[None, None], person.pose[None, None])
+                self._heads = self.project(HeadMotion(*(part.to(self.device).float() for part in head)))[:, 0]
+                self._image = person.image[None].to(self.device).float()
+                self.source = renderer.encode_source(self._image, self._heads)
+                self._refined = None
+                if networks.refiner is not None:
+                    points = self.source.points[:, : renderer.head_points]
+                    self._refined = networks.refiner.encode_head(self._image, points)
+        finally:
+            renderer.train(training)
+        pose = person.pose[None].to(self.device)
+        reference = None if reference is None else reference[None]
+        self._face = FaceWindows(
+            face, pose,
+            seed=seed, steps=steps, guidance=guidance,
+            expression_range=expression_range, pose_range=pose_range, reference=reference,
+        )  # fmt: skip
+        self._body = BodyWindows(
+            networks.body, self.source, self._heads, person.hands[None], seed=seed, steps=steps, guidance=guidance
+        )
+
+    @property
+    def number(self) -> int:
+        """Number of the window that `move` makes next."""
+        return self._body.number
+
+    def span(self, number: int) -> tuple[int, int]:
+        """First sample at 16 kHz that a window hears, below 0 before the beginning, and the one behind its last."""
+        first = number * self.window - self.history
+        end = first + self.networks.face.heard
+        return round(first / self.fps * RATE) - LOOK_BACK, round(end / self.fps * RATE)
+
+    def hear(self, speech: Tensor, number: int, start: int = 0) -> Tensor:
+        """What a window hears, (1, F, A).
+
+        Args:
+            speech: (N,) sound in [-1, 1] at 16 kHz; or layers (L, S, C) at 50 Hz, as the networks hear. Silence stands
+                before and behind it.
+            number: of the window.
+            start: which sample of all the sound, or step of all the layers, `speech` begins with.
+        """
+        speech = torch.as_tensor(speech, dtype=torch.float32, device=self.device)[None]
+        first = number * self.window - self.history
+        return hear(self.networks.face, speech, first, self.networks.face.heard, start)
+
+    def face(self, heard: Tensor) -> HeadMotion:
+        """The head in the next window, of what it hears. The first half of `move`."""
+        return self._face.next(heard)
+
+    def body(self, heard: Tensor, head: HeadMotion) -> Frames:
+        """All of the next window, of its head and what it hears. The second half of `move`."""
+        heads = self.project(head)
+        moves = self._body.next(heard, heads)
+        return Frames(head, heads, moves.move, moves.hands)
+
+    def move(self, heard: Tensor) -> Frames:
+        """What moves the frames of the next window."""
+        return self.body(heard, self.face(heard))
+
+    @torch.no_grad()
+    def project(self, head: HeadMotion) -> Tensor:
+        """Coefficients (1, W, ...) to key points on the renderer's grid (1, W, K, 3)."""
+        template, renderer = self.networks.template, self.networks.renderer
+        person = self._identity.expand(*head.pose.shape[:-1], -1)
+        points = to_grid(template(head.expression, head.pose, person), renderer.width / renderer.height)
+        return points if renderer.template_sha256 else flat(points)
+
+    @torch.no_grad()
+    def render(self, frames: Frames) -> Tensor:
+        """(1, W, 3, H, W) in (0, 1), faces as the renderer makes them."""
+        renderer = self.networks.renderer
+        count = frames.heads.shape[1]
+        canonical = self.source.canonical[:, None].expand(-1, count, -1, -1)
+        points = renderer.control(canonical, frames.heads, frames.move)
+        pictures = None
+        if renderer.injections is not None:
+            pictures = hand_images(frames.hands.flatten(0, 1), renderer.height, renderer.width)
+            pictures = pictures.unflatten(0, frames.hands.shape[:2])
+        return renderer.render(self.source, points, pictures)
+
+    @torch.no_grad()
+    def refine(self, made: Tensor, frames: Frames) -> Tensor:
+        """Rendered frames (1, W, 3, H, W) with their faces made anew; as they are where there is no refiner."""
+        refiner = self.networks.refiner
+        if refiner is None or self._refined is None:
+            return made
+        return refiner.refine(self._refined, made, frames.heads + frames.move.offset)
+
+    def pictures(self, frames: Frames) -> Tensor:
+        """Finished frames (W, H, W, 3) uint8 on the CPU."""
+        made = self.refine(self.render(frames), frames)[0]
+        return (made.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
+
+
+def perform(portrait: Portrait, speech: Tensor, frames: int | None = None) -> Iterator[Frames]:
+    """Windows of a portrait that speaks, from speech of which all is there.
+
+    Args:
+        portrait: that has not begun.
+        speech: (N,) sound at 16 kHz, or layers (L, S, C).
+        frames: how many; all that the speech lasts where None. The last window is cut.
+
+    Raises:
+        ValueError: speech of less than half a frame, or that is not finite.
+    """
+    face = portrait.networks.face
+    speech = torch.as_tensor(speech, dtype=torch.float32, device=portrait.device)[None]
+    length = spoken_frames(face, speech) if frames is None else frames
+    if length < 1:
+        raise ValueError("the speech is shorter than half a frame: there is nothing to generate")
+    block = _TOGETHER * portrait.window
+    for start in range(0, length, block):
+        heard = hear(face, speech, start - portrait.history, portrait.history + block + portrait.look_ahead)
+        for begin in range(start, min(start + block, length), portrait.window):
+            window = portrait.move(heard[:, begin - start : begin - start + face.heard])
+            yield window.first(length - begin)
+
+
+def flat(points: Tensor) -> Tensor:
+    """Points (..., 3) without their depth, as a renderer of landmarks knows them."""
+    return torch.cat([points[..., :2], torch.zeros_like(points[..., 2:])], -1)
+
+
+def check_together(networks: Networks) -> None:
+    """Raises ValueError for networks whose windows, speech or key points are not the same."""
+    face, body = networks.face, networks.body
+    for name in _SAME:
+        one, other = getattr(face, name), getattr(body, name)
+        if one != other and not (name == "layer_channels" and face.audio == "mel"):
+            raise ValueError(
+                f"face_motion has {name}={one}, body_motion has {name}={other}: both have to hear and move in the same "
+                "windows; train them with one setting"
+            )
+    points, refiner = networks.renderer.head_points, networks.refiner
+    if networks.template.points != points:
+        raise ValueError(f"the head template has {networks.template.points} key points, the renderer takes {points}")
+    if refiner is not None and refiner.head_points != points:
+        raise ValueError(f"face_refine takes {refiner.head_points} key points of the head, the renderer takes {points}")
