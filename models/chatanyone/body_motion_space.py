@@ -80,16 +80,19 @@ class BodySpace(nn.Module):
         """
         if "chatanyone" not in statistics:
             return
-        moves = {
-            name: torch.as_tensor(statistics[name]["std"]).flatten() for name in statistics if "std" in statistics[name]
-        }
-        body = torch.cat([moves["chatanyone_movement"], moves["chatanyone_scale"], moves["chatanyone_place"]])
+        head, offset, *rest = (
+            torch.as_tensor(statistics[name]["std"]).flatten()
+            for name in (
+                "chatanyone", "chatanyone_offset", "chatanyone_movement", "chatanyone_scale", "chatanyone_place"
+            )
+        )  # fmt: skip
+        body = torch.cat(rest)
         if body.shape != self.body_moves.shape:
             raise ValueError(
                 f"the features have {len(body) - 4} numbers of movement, the network makes {self.movement_channels}"
             )
-        self.head_moves.copy_(moves["chatanyone"])
-        self.offset_moves.copy_(moves["chatanyone_offset"])
+        self.head_moves.copy_(head)
+        self.offset_moves.copy_(offset)
         self.body_moves.copy_(body)
         for buffer, name in ((self.hand_mean, "mean"), (self.hand_std, "std")):
             buffer.copy_(torch.as_tensor(statistics["pose"][name])[HANDS].flatten())
@@ -133,7 +136,10 @@ class BodySpace(nn.Module):
             [HEAD, self.movement_channels, 1, 3], -1
         )
         move = FrameMotion(
-            offset.unflatten(-1, (-1, 3)), movement.unflatten(-1, (self.movement_channels // 3, 3)), size.clamp(min=_SMALLEST), place
+            offset.unflatten(-1, (-1, 3)),
+            movement.unflatten(-1, (self.movement_channels // 3, 3)),
+            size.clamp(min=_SMALLEST),
+            place,
         )
         places = (points * self.hand_std + self.hand_mean).unflatten(-1, (-1, 2))
         score = (shown > 0).to(places).repeat_interleave(HAND_POINTS // SIDES, -1)[..., None]

@@ -14,9 +14,9 @@ from models.chatanyone.face_motion_space import HeadMotion
 from models.chatanyone.face_refine import FaceRefiner
 from models.chatanyone.generate import RATE, FaceWindows, hear, spoken_frames
 from models.chatanyone.grid import to_grid
-from models.chatanyone.hands import hand_images
 from models.chatanyone.head import HeadTemplate
-from models.chatanyone.renderer import FrameMotion, Renderer
+from models.chatanyone.puppet import Frames, Puppet, flat
+from models.chatanyone.renderer import Renderer
 
 _TOGETHER: Final = 64  # windows whose speech is heard in one go
 _SAME: Final = ("audio", "layer_channels", "fps", "window", "history", "look_ahead")
@@ -58,29 +58,7 @@ class Person(NamedTuple):
     hands: Tensor
 
 
-class Frames(NamedTuple):
-    """What moves the frames of a window.
-
-    Attributes:
-        head: expression (1, W, 16) and pose (1, W, 6).
-        heads: the head's key points on the renderer's grid, without their offset (1, W, K, 3).
-        move: what moves the renderer beside them; each part (1, W, ...).
-        hands: (1, W, 42, 3) x and y as fractions of the frame, score.
-    """
-
-    head: HeadMotion
-    heads: Tensor
-    move: FrameMotion
-    hands: Tensor
-
-    def first(self, count: int) -> "Frames":
-        """The first frames of the window."""
-        head = HeadMotion(self.head.expression[:, :count], self.head.pose[:, :count])
-        move = FrameMotion(*(part[:, :count] for part in self.move))
-        return Frames(head, self.heads[:, :count], move, self.hands[:, :count])
-
-
-class Portrait:
+class Portrait(Puppet):
     """One picture and one speech. Windows are made one after another; `render` and `refine` remember nothing.
 
     In whatever pieces the speech arrives the frames are the same: a window hears what lies within `span` and nothing
@@ -116,23 +94,10 @@ class Portrait:
         self.networks = networks
         face, renderer = networks.face, networks.renderer
         self.fps, self.window, self.history, self.look_ahead = face.fps, face.window, face.history, face.look_ahead
-        self.height, self.width = renderer.height, renderer.width
-        self.device = face.space.mean.device
-        training = renderer.training
-        renderer.eval()
-        try:
-            with torch.no_grad():
-                self._identity = person.identity.to(self.device).float()
-                head = HeadMotion(person.expression[None, None], person.pose[None, None])
-                self._heads = self.project(HeadMotion(*(part.to(self.device).float() for part in head)))[:, 0]
-                self._image = person.image[None].to(self.device).float()
-                self.source = renderer.encode_source(self._image, self._heads)
-                self._refined = None
-                if networks.refiner is not None:
-                    points = self.source.points[:, : renderer.head_points]
-                    self._refined = networks.refiner.encode_head(self._image, points)
-        finally:
-            renderer.train(training)
+        device = face.space.mean.device
+        self._identity = person.identity.to(device).float()
+        head = HeadMotion(*(part[None, None].to(device).float() for part in (person.expression, person.pose)))
+        super().__init__(renderer, networks.refiner, person.image, self.project(head)[0, 0])
         pose = person.pose[None].to(self.device)
         reference = None if reference is None else reference[None]
         self._face = FaceWindows(
@@ -141,7 +106,7 @@ class Portrait:
             expression_range=expression_range, pose_range=pose_range, reference=reference,
         )  # fmt: skip
         self._body = BodyWindows(
-            networks.body, self.source, self._heads, person.hands[None], seed=seed, steps=steps, guidance=guidance
+            networks.body, self.source, self.heads, person.hands[None], seed=seed, steps=steps, guidance=guidance
         )
 
     @property
@@ -176,7 +141,7 @@ class Portrait:
         """All of the next window, of its head and what it hears. The second half of `move`."""
         heads = self.project(head)
         moves = self._body.next(heard, heads)
-        return Frames(head, heads, moves.move, moves.hands)
+        return Frames(heads, moves.move, moves.hands, head)
 
     def move(self, heard: Tensor) -> Frames:
         """What moves the frames of the next window."""
@@ -189,32 +154,6 @@ class Portrait:
         person = self._identity.expand(*head.pose.shape[:-1], -1)
         points = to_grid(template(head.expression, head.pose, person), renderer.width / renderer.height)
         return points if renderer.template_sha256 else flat(points)
-
-    @torch.no_grad()
-    def render(self, frames: Frames) -> Tensor:
-        """(1, W, 3, H, W) in (0, 1), faces as the renderer makes them."""
-        renderer = self.networks.renderer
-        count = frames.heads.shape[1]
-        canonical = self.source.canonical[:, None].expand(-1, count, -1, -1)
-        points = renderer.control(canonical, frames.heads, frames.move)
-        pictures = None
-        if renderer.injections is not None:
-            pictures = hand_images(frames.hands.flatten(0, 1), renderer.height, renderer.width)
-            pictures = pictures.unflatten(0, frames.hands.shape[:2])
-        return renderer.render(self.source, points, pictures)
-
-    @torch.no_grad()
-    def refine(self, made: Tensor, frames: Frames) -> Tensor:
-        """Rendered frames (1, W, 3, H, W) with their faces made anew; as they are where there is no refiner."""
-        refiner = self.networks.refiner
-        if refiner is None or self._refined is None:
-            return made
-        return refiner.refine(self._refined, made, frames.heads + frames.move.offset)
-
-    def pictures(self, frames: Frames) -> Tensor:
-        """Finished frames (W, H, W, 3) uint8 on the CPU."""
-        made = self.refine(self.render(frames), frames)[0]
-        return (made.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
 
 def perform(portrait: Portrait, speech: Tensor, frames: int | None = None) -> Iterator[Frames]:
@@ -241,11 +180,6 @@ def perform(portrait: Portrait, speech: Tensor, frames: int | None = None) -> It
             yield window.first(length - begin)
 
 
-def flat(points: Tensor) -> Tensor:
-    """Points (..., 3) without their depth, as a renderer of landmarks knows them."""
-    return torch.cat([points[..., :2], torch.zeros_like(points[..., 2:])], -1)
-
-
 def check_together(networks: Networks) -> None:
     """Raises ValueError for networks whose windows, speech or key points are not the same."""
     face, body = networks.face, networks.body
@@ -256,8 +190,6 @@ def check_together(networks: Networks) -> None:
                 f"face_motion has {name}={one}, body_motion has {name}={other}: both have to hear and move in the same "
                 "windows; train them with one setting"
             )
-    points, refiner = networks.renderer.head_points, networks.refiner
+    points = networks.renderer.head_points
     if networks.template.points != points:
         raise ValueError(f"the head template has {networks.template.points} key points, the renderer takes {points}")
-    if refiner is not None and refiner.head_points != points:
-        raise ValueError(f"face_refine takes {refiner.head_points} key points of the head, the renderer takes {points}")

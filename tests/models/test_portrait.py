@@ -8,7 +8,8 @@ from models.chatanyone.body_motion import BodyMotion
 from models.chatanyone.body_windows import BodyWindows
 from models.chatanyone.face_motion_space import HeadMotion
 from models.chatanyone.generate import RATE
-from models.chatanyone.portrait import Frames, Networks, Portrait, perform
+from models.chatanyone.portrait import Networks, Portrait, perform
+from models.chatanyone.puppet import Frames
 from tests.models.test_face_motion import talk
 from tests.portraits import BODY, HEIGHT, WIDTH, body_motion, networks, person
 
@@ -20,7 +21,7 @@ def whole(portrait: Portrait, sound: Tensor) -> Frames:
 def joined(windows: list[Frames]) -> Frames:
     head = type(windows[0].head)(*(torch.cat(parts, 1) for parts in zip(*(w.head for w in windows), strict=True)))
     move = type(windows[0].move)(*(torch.cat(parts, 1) for parts in zip(*(w.move for w in windows), strict=True)))
-    return Frames(head, torch.cat([w.heads for w in windows], 1), move, torch.cat([w.hands for w in windows], 1))
+    return Frames(torch.cat([w.heads for w in windows], 1), move, torch.cat([w.hands for w in windows], 1), head)
 
 
 def same(one: Frames, other: Frames, tolerance: float = 1e-3) -> None:
@@ -121,7 +122,7 @@ def test_networks_that_do_not_go_together_are_named():
         list(perform(portrait, talk(0.4) / 0))
     with pytest.raises(ValueError, match="shorter than half a frame"):
         list(perform(portrait, torch.zeros(100)))
-    windows = BodyWindows(made.body, portrait.source, portrait._heads, person().hands[None])
+    windows = BodyWindows(made.body, portrait.source, portrait.heads, person().hands[None])
     with pytest.raises(ValueError, match=r"a window has heads \(1, 5, 59, 3\)"):
         windows.next(torch.zeros(1, 16, 160), torch.zeros(1, 4, 59, 3))
 

@@ -15,7 +15,7 @@ from trainers.stage.base import Stage
 PLACES = (
     "mmgt/smga", "human/pose_autoencoder", "implicit_motion/base", "implicit_motion/motion", "versa/tokenizer",
     "versa/text_motion", "versa/audio_motion", "versa/evaluator", "video/autoencoder", "chatanyone/renderer",
-    "chatanyone/face_refine",
+    "chatanyone/face_refine", "chatanyone/face_motion", "chatanyone/body_motion",
 )  # fmt: skip
 
 

@@ -27,5 +27,6 @@ STAGES: Final = {
         evaluator=Tool("trainers.chatanyone.evaluation.face_motion:measure_face_motion", FaceMotionOptions),
     ),
     "chatanyone.renderer": Record("trainers.chatanyone.renderer:RendererStage"),
+    "chatanyone.body_motion": Record("trainers.chatanyone.body_motion:BodyMotionStage"),
     "chatanyone.face_refine": Record("trainers.chatanyone.face_refine:FaceRefineStage"),
 }

@@ -48,6 +48,7 @@ PURPOSES: Final = {
     "chatanyone.face_refine": "Makes the faces of generated frames anew, and blends them back.",
     "implicit_motion.motion": "Speech to the motion features that move a picture of a person.",
     "chatanyone.face_motion": "Speech to expression and pose of a head, as coefficients of a head template.",
+    "chatanyone.body_motion": "A head, speech and a picture to what else moves a picture of the upper body, and hands.",
     "versa.tokenizer": "Whole-body motion to motion tokens, and back.",
     "versa.text_motion": "Text to motion tokens of the whole body.",
     "versa.audio_motion": "Text and speech to motion tokens of the whole body.",

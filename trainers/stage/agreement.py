@@ -134,6 +134,23 @@ def picture_size(size: int | tuple[int, int], setting: str) -> Expected:
     )
 
 
+def channels(name: str, value: int, key: str) -> Expected:
+    """What a network reads of the clips has to have so many channels.
+
+    Args:
+        name: of the network's option.
+        value: of it.
+        key: of the clips that has them.
+    """
+    return Expected(
+        name,
+        value,
+        f"stage.network.{name} is {value}",
+        f"{key} of data.shards has {{}} channels",
+        f"set stage.network.{name}={{}}",
+    )
+
+
 def made_by(key: str, sha256: str, option: str) -> Expected:
     """What a network made of the clips has to come from that very network.
 
