@@ -87,6 +87,37 @@ class Puppet:
         return (made.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu()
 
 
+def relative(seen: Frames, first: Frames, puppet: Puppet) -> Frames:
+    """What moves a picture as somebody else departs from a frame of theirs, whose head may be larger or elsewhere.
+
+    Heads and hands go by the size of the heads, and hands by their places.
+
+    Args:
+        seen: (1, W, ...) of the other person.
+        first: (1, 1, ...) their frame that goes with the picture.
+        puppet: the picture.
+    """
+    own, theirs, still = puppet.heads[:, None], first.heads, puppet.source.motion
+    ratio = (_tall(own) / _tall(theirs).clamp(min=1e-3))[..., None]
+    heads = own + ratio * (seen.heads - theirs)
+    move = FrameMotion(
+        still.offset[:, None] + seen.move.offset - first.move.offset,
+        still.movement[:, None] + seen.move.movement - first.move.movement,
+        still.scale[:, None] * seen.move.scale / first.move.scale,
+        still.place[:, None] + seen.move.place - first.move.place,
+    )
+    middle = (first.heads[..., :2].mean(-2, keepdim=True) + 1) / 2  # fractions of the frame, as hands are
+    here = (own[..., :2].mean(-2, keepdim=True) + 1) / 2
+    moved = here + ratio * (seen.hands[..., :2] - middle)
+    gone = seen.hands[..., 2:] <= 0
+    return Frames(heads, move, torch.cat([torch.where(gone, seen.hands[..., :2], moved), seen.hands[..., 2:]], -1))
+
+
+def _tall(heads: Tensor) -> Tensor:
+    """Height of heads (..., K, 3) on the grid, (..., 1)."""
+    return (heads[..., 1].amax(-1) - heads[..., 1].amin(-1))[..., None]
+
+
 def flat(points: Tensor) -> Tensor:
     """Points (..., 3) without their depth, as a renderer of landmarks knows them."""
     return torch.cat([points[..., :2], torch.zeros_like(points[..., 2:])], -1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 
@@ -44,11 +45,10 @@ class FrameCrop:
             Drop: the person does not fit into the frame.
         """
         width, height = draft.info.width or 1, draft.info.height or 1
-        scale = min(width / self.width, height / self.height)
-        across, down = (_even(side * scale) for side in (self.width, self.height))
-        box = Box(*_corner(draft, width, height, across, down), across, down)
+        box = frame_box(draft.arrays.get("pose.npz"), (width, height), (self.width, self.height))
         self._judge(draft, box, width, height)
-        size = (_even(self.width), _even(self.height)) if scale > 1 else (across, down)
+        larger = width > self.width and height > self.height
+        size = (_even(self.width), _even(self.height)) if larger else (box.width, box.height)
         if size != (width, height):
             crop_clip(draft, box, *size)
 
@@ -69,9 +69,18 @@ class FrameCrop:
             )
 
 
-def _corner(draft: Draft, width: int, height: int, across: int, down: int) -> tuple[int, int]:
-    """Left and top edge of a frame of `across` x `down` pixels in a picture of `width` x `height`."""
-    core, everything = _extent(draft, _CORE), _extent(draft, _ALL)
+def frame_box(pose: Mapping[str, Any] | None, picture: tuple[int, int], shape: tuple[int, int]) -> Box:
+    """The largest part of a picture that has a shape, with the person in it, or as much of them as there is room for.
+
+    Args:
+        pose: `keypoints` (T, 134, 2) as fractions of the picture and `scores` (T, 134); where None, the middle.
+        picture: width and height in pixels.
+        shape: width and height of the part, in any unit.
+    """
+    width, height = picture
+    scale = min(width / shape[0], height / shape[1])
+    across, down = (_even(side * scale) for side in shape)
+    core, everything = _extent(pose, _CORE), _extent(pose, _ALL)
     corner = []
     for axis, (whole, side) in enumerate(((width, across), (height, down))):
         low, high = (0.0, float(whole)) if everything is None else everything[axis] * whole
@@ -80,12 +89,11 @@ def _corner(draft: Draft, width: int, height: int, across: int, down: int) -> tu
         # Of a body that is too tall the lower end is left out, never the head.
         start = low if axis == 1 and core is not None and high - low > side else (low + high - side) / 2
         corner.append(int(np.clip(round(start), 0, whole - side)))
-    return corner[0], corner[1]
+    return Box(corner[0], corner[1], across, down)
 
 
-def _extent(draft: Draft, points: tuple[int, ...]) -> np.ndarray | None:
+def _extent(pose: Mapping[str, Any] | None, points: tuple[int, ...]) -> np.ndarray | None:
     """(2, 2): from where to where some points are seen over the clip, across and down, hair included, as fractions."""
-    pose = draft.arrays.get("pose.npz")
     if pose is None:
         return None
     found, seen = pose["keypoints"][:, list(points)], pose["scores"][:, list(points)] >= SEEN

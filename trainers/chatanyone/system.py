@@ -1,11 +1,61 @@
 """ChatAnyone: its stages, and what measures them, with their options."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
-from settings.ranges import NonNegative
+from settings.ranges import Count, NonNegative
+from trainers.animation.options import AnimateOptions, Layers, Person, Sampling, Speech
 from trainers.evaluation.options import Beside, EvaluateOptions, Sampled
 from trainers.record import Record, Tool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortraitOptions(Sampling, Layers, Person, Speech, AnimateOptions):
+    """A picture of the upper body that speaks.
+
+    Args:
+        face: the network of chatanyone.face_motion that makes the head's motion of speech.
+        renderer: the network of chatanyone.renderer whose features the network was trained on; left out, as its run
+            says.
+        refine: the network of chatanyone.face_refine that makes faces anew; left out, they are as the renderer makes
+            them.
+        template: the head template of all of them; left out, as their runs say.
+        expression_range: how far expression goes, in usual spreads (CA-5); left out, the network chooses.
+        pose_range: how far the head's pose goes, likewise.
+        reference: a video of somebody, or its poses, whose style of expression is taken over (CA-6).
+    """
+
+    face: str | None = None
+    renderer: str | None = None
+    refine: str | None = None
+    template: str | None = None
+    expression_range: NonNegative | None = None
+    pose_range: NonNegative | None = None
+    reference: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReenactOptions(Person, Speech, AnimateOptions):
+    """A picture that moves as the person in a driving video does, by the renderer and the refinement of faces alone.
+
+    Args:
+        driving: the driving video; its sound goes along.
+        driving_pose: poses of its frames, as a clip's pose.npz, instead of looking for them.
+        relative: take over how the driving video departs from its own first frame, for another person than the one in
+            the picture.
+        refine: the network of chatanyone.face_refine that makes faces anew; left out, they are as the renderer makes
+            them.
+        template: the head template that the renderer was trained with; left out, as its run says.
+        batch: frames rendered at once.
+    """
+
+    driving: Path | None = None
+    driving_pose: Path | None = None
+    relative: bool = False
+    refine: str | None = None
+    template: str | None = None
+    batch: Count = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +76,13 @@ STAGES: Final = {
         "trainers.chatanyone.face_motion:FaceMotionStage",
         evaluator=Tool("trainers.chatanyone.evaluation.face_motion:measure_face_motion", FaceMotionOptions),
     ),
-    "chatanyone.renderer": Record("trainers.chatanyone.renderer:RendererStage"),
-    "chatanyone.body_motion": Record("trainers.chatanyone.body_motion:BodyMotionStage"),
+    "chatanyone.renderer": Record(
+        "trainers.chatanyone.renderer:RendererStage",
+        animator=Tool("trainers.chatanyone.animation:Reenactor", ReenactOptions),
+    ),
+    "chatanyone.body_motion": Record(
+        "trainers.chatanyone.body_motion:BodyMotionStage",
+        animator=Tool("trainers.chatanyone.animation:PortraitAnimator", PortraitOptions),
+    ),
     "chatanyone.face_refine": Record("trainers.chatanyone.face_refine:FaceRefineStage"),
 }
