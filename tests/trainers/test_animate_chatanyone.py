@@ -203,7 +203,7 @@ def test_a_renderer_alone_wants_a_video(world, tmp_path):
         animate(run=str(world / "renderer"), image=world / "me.png", pose=world / "me.npz", out=tmp_path / "out.mp4")
     words = ["--run", str(world / "renderer"), "--image", str(world / "me.png"), "--out", str(tmp_path / "o.mp4")]
     assert main(words) == 2
-    with pytest.raises(ConfigError, match="'face'.*means nothing to a network of chatanyone.renderer"):
+    with pytest.raises(ConfigError, match=r"'face'.*means nothing to a network of chatanyone.renderer"):
         animate(run=str(world / "renderer"), image=world / "me.png", face="x", out=tmp_path / "out.mp4")
 
 

@@ -323,6 +323,17 @@ def test_a_dry_run_begins_with_a_summary(tmp_path: Path, capsys: pytest.CaptureF
             ["stages.clips.overrides.input=MOTION", "stages.bank.overrides.input=SHARDS"],
             {"text_motion": "clips, tokenizer", "audio_motion": "clips, tokenizer, text_motion", "bank": "tokenizer"},
         ),
+        (
+            "chatanyone",
+            ["preprocess.overrides.input=VIDEOS", "stages.renderer.overrides.stage.vgg_weights=VGG"],
+            {
+                "face_motion": "head, coefficients",
+                "renderer": "head, coefficients",
+                "moves": "coefficients, renderer",
+                "body_motion": "renderer, moves",
+                "face_refine": "head, coefficients, renderer",
+            },
+        ),
     ],
 )
 def test_chains_of_the_systems(

@@ -6,7 +6,7 @@ from typing import Final
 
 from settings.ranges import Count, NonNegative
 from trainers.animation.options import AnimateOptions, Layers, Person, Sampling, Speech
-from trainers.evaluation.options import Beside, EvaluateOptions, Sampled
+from trainers.evaluation.options import Beside, EvaluateOptions, OfVideos, Sampled
 from trainers.record import Record, Tool
 
 
@@ -71,6 +71,19 @@ class FaceMotionOptions(Beside, Sampled, EvaluateOptions):
     ranges: list[NonNegative] = field(default_factory=lambda: [0.25, 0.5, 1.0, 1.5, 2.0])
 
 
+@dataclass(frozen=True, kw_only=True)
+class RenderedOptions(OfVideos, EvaluateOptions):
+    """Clips rebuilt from their first frame.
+
+    Args:
+        refine: the network of chatanyone.face_refine whose faces are measured, too.
+        template: the head template that the renderer was trained with; left out, as its run says.
+    """
+
+    refine: str | None = None
+    template: str | None = None
+
+
 STAGES: Final = {
     "chatanyone.face_motion": Record(
         "trainers.chatanyone.face_motion:FaceMotionStage",
@@ -79,6 +92,7 @@ STAGES: Final = {
     "chatanyone.renderer": Record(
         "trainers.chatanyone.renderer:RendererStage",
         animator=Tool("trainers.chatanyone.animation:Reenactor", ReenactOptions),
+        evaluator=Tool("trainers.chatanyone.evaluation.reenactment:measure_rendering", RenderedOptions),
     ),
     "chatanyone.body_motion": Record(
         "trainers.chatanyone.body_motion:BodyMotionStage",

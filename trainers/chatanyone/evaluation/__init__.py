@@ -1,1 +1,1 @@
-"""Head motion, measured beside what needs no network."""
+"""Head motion and frames, measured beside what needs no network."""
