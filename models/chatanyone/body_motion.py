@@ -4,6 +4,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from models.chatanyone.body_motion_space import HEAD, BodySpace
@@ -96,7 +97,8 @@ class BodyMotion(
     A window is `window` frames, those of `face_motion`: it sees the key points of their heads and of `preceding` frames
     before, hears `history` frames of speech before it, its own, and `look_ahead` frames behind, at most 0.2 s (CA-15),
     and remembers `preceding` frames of its own motion. Windows follow one another without overlap, so that a stream and
-    a whole file give the same frames.
+    a whole file give the same frames. A share of x_t, which the diffusion step decides for each number, goes past the
+    transformer (ours).
 
     Args:
         width: channels of the transformer.
@@ -195,8 +197,11 @@ class BodyMotion(
         self.norms = FiLMBank(condition, width, layers * self.sites + 1)
         self.dropout = BranchDropout(dropout)
         self.head = nn.Linear(width, self.space.channels)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        # A width may be less than there are numbers, and noise in all of them does not pass through it.
+        self.past = nn.Linear(condition, self.space.channels)
+        for last in (self.head, self.past):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
         self._checkpointing = False
 
     @property
@@ -239,7 +244,8 @@ class BodyMotion(
         freqs = self._freqs(0, noisy.shape[1], noisy.device)
         dropout = self.dropout.draw(x, len(self.layers) * self.sites)
         memories = self._memories(given, drop_audio)
-        norms = self.norms(self.timestep(timesteps))
+        step = self.timestep(timesteps)
+        norms = self.norms(step)
         for number, layer in enumerate(self.layers):
             first = number * self.sites
             inputs = (x, memories, norms[first : first + self.sites], freqs, dropout, first)
@@ -247,7 +253,7 @@ class BodyMotion(
                 x = checkpoint(layer, *inputs, use_reentrant=False)
             else:
                 x = layer(*inputs)
-        return self.head(norms[-1](normalise(x)))
+        return self.head(norms[-1](normalise(x))) + self.past(F.mish(step))[:, None] * noisy
 
     def x0(self, output: Tensor, noisy: Tensor, timesteps: Tensor) -> Tensor:
         """The clean window that a prediction means, (N, T, C)."""
