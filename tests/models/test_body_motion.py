@@ -114,6 +114,7 @@ def test_the_space_goes_there_and_back():
     where = space.groups["hands"]
     assert known[..., where][..., :42].all()
     assert not known[..., where][..., 42:84].any()
+    assert not x0[..., where][..., 42:84].any()
     assert x0[..., -2:].unique().tolist() == [-1, 1]
     assert space.renderer_sha256 == "ab" * 32
 
