@@ -107,6 +107,24 @@ def test_the_loss_is_of_the_noise():
     assert loss.item() == again.item()  # a function of seed, epoch and sample
 
 
+@pytest.mark.paper("CA-4", "CA-5", "CA-6")
+@pytest.mark.parametrize(("audio", "ranges", "reference"), [(0.0, 1.0, 0.0), (1.0, 0.0, 1.0), (0.1, 0.8, 0.2)])
+def test_each_condition_is_left_out_in_its_share_of_the_windows(audio, ranges, reference):
+    many, seen = 64, []
+    made = stage(targets=many, drop_audio=audio, drop_ranges=ranges, drop_reference=reference)
+
+    def noiseless(noisy: torch.Tensor, timesteps: torch.Tensor, given: Conditions, drop: torch.Tensor) -> torch.Tensor:
+        seen.append((drop, ~given.has_ranges, ~given.has_reference))
+        return torch.zeros_like(noisy)
+
+    made.network.forward = noiseless  # type: ignore[method-assign]
+    made.step(batch(), "train")
+    for wanted, left_out in zip((audio, ranges, reference), seen[0], strict=True):
+        # Four standard deviations of the share of as many draws.
+        near = 4 * (wanted * (1 - wanted) / left_out.numel()) ** 0.5
+        assert left_out.float().mean().item() == pytest.approx(wanted, abs=near + 1e-9)
+
+
 def windows(made: FaceMotionStage, data: Batch) -> tuple[torch.Tensor, torch.Tensor, Conditions]:
     return face_windows.windows(made.network, data, made.generator(data), made.windows)
 
