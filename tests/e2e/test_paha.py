@@ -18,6 +18,7 @@ from preprocessing.negatives.options import Options
 from preprocessing.negatives.run import make_negatives
 from settings import ConfigError
 from tests.autoencoders import save_autoencoder
+from tests.encoded import ROUNDING, before_encoding
 from tests.trainers.paha_stages import LENGTHS, run_stage
 from tests.trainers.runs import assert_goes_on, rows
 from tests.trainers.video_stages import latent_shards
@@ -88,12 +89,14 @@ def test_classifiers_log_their_figures_and_are_saved_whole(chain):
 
 
 def video(chain: SimpleNamespace, out: Path, **options) -> np.ndarray:
-    made = animate(
-        run=str(chain.univdm), image=chain.folder / "me.png", audio=chain.folder / "speech.wav", out=out,
-        pose=chain.folder / "me.npz", steps=4, **options,
-    )  # fmt: skip
+    frames: dict[Path, np.ndarray] = {}
+    with before_encoding(frames):
+        made = animate(
+            run=str(chain.univdm), image=chain.folder / "me.png", audio=chain.folder / "speech.wav", out=out,
+            pose=chain.folder / "me.npz", steps=4, **options,
+        )  # fmt: skip
     assert made.frames == chain.frames
-    return np.stack(list(read_frames(made.video))).astype(int)
+    return frames[made.video]
 
 
 @pytest.mark.paper("PH-17")
@@ -102,11 +105,12 @@ def test_a_video_is_guided_by_both_by_one_and_at_rate_0_not_at_all(chain, tmp_pa
     strong = {"weight_nonface": 300.0, "weight_face": 300.0}
     plain = video(chain, tmp_path / "plain.mp4")
     sequential = video(chain, tmp_path / "sg.mp4", guide="sg", **both, **strong)
-    assert np.abs(sequential - plain).max() > 8
-    differential = video(chain, tmp_path / "dg.mp4", guide="dg", **both, **strong)
-    assert np.abs(differential - sequential).max() > 4
+    assert np.abs(sequential - plain).max() > ROUNDING
+    far = strong | {"weight_differential": 100.0}  # one region does little to the other in so small a network
+    differential = video(chain, tmp_path / "dg.mp4", guide="dg", **both, **far)
+    assert np.abs(differential - sequential).max() > ROUNDING
     alone = video(chain, tmp_path / "face.mp4", guide="sg", pce_face=both["pce_face"], **strong)
-    assert np.abs(alone - sequential).max() > 4
+    assert np.abs(alone - sequential).max() > ROUNDING
     none = video(chain, tmp_path / "rate.mp4", guide="sg", guide_rate=0.0, **both, **strong)
     assert np.array_equal(none, plain)
 

@@ -3,9 +3,13 @@
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+
+from tests.encoded import before_encoding
 
 
 @pytest.fixture
@@ -16,6 +20,19 @@ def logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
         logger.addHandler(caplog.handler)
         yield
         logger.removeHandler(caplog.handler)
+
+
+@pytest.fixture(scope="module")
+def kept() -> dict[Path, np.ndarray]:
+    """Frames (T, H, W, 3) of animations before they were encoded, by their files."""
+    return {}
+
+
+@pytest.fixture
+def encoded(kept: dict[Path, np.ndarray]) -> Iterator[dict[Path, np.ndarray]]:
+    """The same, and those of all animations of a test."""
+    with before_encoding(kept):
+        yield kept
 
 
 @pytest.fixture(scope="module")
