@@ -42,6 +42,20 @@ def words_of(text: str) -> list[str]:
     return [word for word in words if "$" not in word]  # what a shell would put in is not known
 
 
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def test_chores_that_sentences_name_are_there():
+    named = {
+        (page.name, chore)
+        for page in (*PAGES, ROOT / "CHANGELOG.md")
+        for chore in re.findall(r"`make\s([a-z-]+)", page.read_text(encoding="utf-8"))
+    }
+    assert {"demo", "demo-video", "test-slow", "proofs"} <= {chore for _, chore in named}
+    assert {chore for _, chore in named} <= targets(), named
+
+
 @pytest.mark.parametrize(("place", "text"), commands(), ids=[place for place, _ in commands()])
 def test_a_command_of_the_documentation_is_one(place, text, tmp_path, monkeypatch, capsys):
     words = words_of(text)
@@ -49,8 +63,7 @@ def test_a_command_of_the_documentation_is_one(place, text, tmp_path, monkeypatc
         words.pop(0)
     tool, *words = words
     if tool == "make":
-        targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-        assert {word for word in words if "=" not in word} <= targets
+        assert {word for word in words if "=" not in word} <= targets()
         return
     if tool == "sbatch":
         assert any((ROOT / word).is_file() for word in words)
