@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 from preprocessing.options import Options, output_folder, worker_count
-from preprocessing.runs.command import run_command
+from preprocessing.runs.command import run_command, tell_first
 from preprocessing.runs.job import Job
 from preprocessing.runs.merge import merge, missing_shards, summarise
 from preprocessing.runs.pool import run_jobs
@@ -170,15 +170,15 @@ def report(options: Options, summary: dict[str, Any]) -> None:
     print(f"{what}, {summary['clips']} clips kept in {output}; dropped: {dropped}")
     if summary["cut_short"]:
         print(f"  {len(summary['cut_short'])} spans reach past the end of their video and were cut to what is there")
-    for span in summary["cut_short"][:20]:
-        print(f"  cut short: {span['file']}: {span['detail']}")
-    for error in summary["errors"]:
-        print(f"  not usable: {error['file']}: {error['reason']}")
-    shown = [skip for skip in summary["skips"] if not skip["file"].startswith(("*.", "hidden files"))]
-    for skip in shown[:10]:
-        print(f"  not taken: {skip['file']}: {skip['reason']}" + (f" ({skip['count']})" if skip["count"] > 1 else ""))
-    if len(shown) > 10:
-        print(f"  not taken: {len(shown) - 10} more, see summary.json")
+    tell_first("cut short", (f"{span['file']}: {span['detail']}" for span in summary["cut_short"]), output)
+    tell_first("not usable", (f"{error['file']}: {error['reason']}" for error in summary["errors"]), output)
+    skips = (
+        f"{skip['file']}: {skip['reason']}" + (f" ({skip['count']})" if skip["count"] > 1 else "")
+        for skip in summary["skips"]
+        if not skip["file"].startswith(("*.", "hidden files"))
+    )
+    tell_first("not taken", skips, output)
+    tell_first("warning", (f"{one['file']}: {one['warning']}" for one in summary["warnings"]), output)
     if not summary["clips"]:
         print(f"no clip was kept; {output / 'summary.json'} says why for each", file=sys.stderr)
     if summary["report"] != "report.html":

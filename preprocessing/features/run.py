@@ -18,7 +18,7 @@ from datamodules.statistics import StatisticsAccumulator
 from preprocessing.features.clips import OpenClip, Parts, read_clips
 from preprocessing.features.work import FeatureWork
 from preprocessing.features.writer import WRITERS, Loaded, Writer
-from preprocessing.runs.command import run_command
+from preprocessing.runs.command import run_command, tell_first
 from preprocessing.runs.writer import SampleWriter, encoded, packed, whole_file
 from settings import Choice, ConfigError
 from settings.device import device_of
@@ -91,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell(options: Options, summary: dict[str, Any]) -> None:
     key = WRITERS.get(options.writer["name"]).key
     print(f"{summary['clips']} clips with {key} in {options.output}; {len(summary['skipped'])} left out")
-    for clip, reason in summary["skipped"].items():
-        print(f"  not usable: {clip}: {reason}")
+    tell_first("not usable", map(": ".join, summary["skipped"].items()), options.output)
 
 
 def make_features(options: Options) -> dict[str, Any]:

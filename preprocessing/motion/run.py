@@ -17,7 +17,7 @@ from preprocessing.motion.clips import Read
 from preprocessing.motion.options import Options
 from preprocessing.motion.plan import ImportPlan, make_plan
 from preprocessing.motion.work import MotionWork
-from preprocessing.runs.command import run_command
+from preprocessing.runs.command import run_command, tell_first
 from preprocessing.runs.work import RunError
 from settings import build
 from settings.progress import Progress
@@ -31,10 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _tell(options: Options, summary: dict[str, Any]) -> None:
     dropped = ", ".join(f"{count} {reason}" for reason, count in summary["dropped"].items()) or "none"
     print(f"{summary['files']} files, {summary['clips']} clips in {options.output}; left out: {dropped}")
-    for entry in summary["drops"][:20]:
-        print(f"  not usable: {entry['file']}: {entry['reason']} ({entry['detail']})")
-    if len(summary["drops"]) > 20:
-        print(f"  and {len(summary['drops']) - 20} more, see {Path(options.output) / 'summary.json'}")
+    drops = (f"{one['file']}: {one['reason']} ({one['detail']})" for one in summary["drops"])
+    tell_first("not usable", drops, options.output)
+    tell_first("not in the data set's lists", summary["unlisted"], options.output)
+    tell_first("warning", (f"{one['file']}: {one['warning']}" for one in summary["warnings"]), options.output)
 
 
 def import_motion(options: Options) -> dict[str, Any]:

@@ -46,7 +46,7 @@ from settings.hashes import file_hash
 
 WIDTHS: Final = (165, 156, 72, 66)
 BETAS: Final = 300  # the most that any model file has
-SHORT_OF: Final = 0.1  # seconds by which sound or words may end early without a word
+SHORT_OF: Final = 0.1  # seconds by which sound or words may end earlier or later than the motion without a word
 FARTHEST: Final = 50.0  # metres that a body may move within a take; more are millimetres or centimetres
 RATES: Final = ("mocap_frame_rate", "mocap_framerate", "fps")
 SOUNDS: Final = (".wav", ".flac", ".mp3")
@@ -137,12 +137,16 @@ def _read_pieces(
         ("sound lasts", None if sound is None else sound.end / SAMPLE_RATE),
         ("words last", None if words is None else words.seconds),
     ):
-        if seconds is None or seconds > len(motion) / FPS - SHORT_OF:
+        whole = len(motion) / FPS
+        if seconds is None or abs(seconds - whole) < SHORT_OF:
+            continue
+        said = f"the {what} {seconds:.2f} s, the motion lasts {whole:.2f} s: "
+        if seconds > whole:
+            read.warnings.append(said + "what stands behind the motion's end is left out")
             continue
         cut = options.when_shorter == "cut"
         read.warnings.append(
-            f"the {what} {seconds:.2f} s, the motion lasts {len(motion) / FPS:.2f} s: "
-            + ("motion cut to them" if cut else "kept whole, with silence behind; when_shorter=cut cuts it")
+            said + ("motion cut to them" if cut else "kept whole, with silence behind; when_shorter=cut cuts it")
         )
         frames = min(frames, int(seconds * FPS + 1e-6)) if cut else frames
     sha256 = file_hash(source.path)

@@ -17,7 +17,7 @@ from preprocessing.negatives.networks import load_networks
 from preprocessing.negatives.options import Options
 from preprocessing.negatives.plan import Pair, make_plan
 from preprocessing.negatives.work import PairWork
-from preprocessing.runs.command import run_command
+from preprocessing.runs.command import run_command, tell_first
 from preprocessing.runs.writer import SampleWriter, encoded, packed, sample_entry, whole_file
 from settings import ConfigError, build
 from settings.device import device_of
@@ -36,10 +36,7 @@ def _tell(options: Options, summary: dict[str, Any]) -> None:
         )
         return
     print(f"{summary['pairs']} pairs in {options.output}; {len(summary['skipped'])} left out")
-    for clip, reason in list(summary["skipped"].items())[:20]:
-        print(f"  not usable: {clip}: {reason}")
-    if len(summary["skipped"]) > 20:
-        print(f"  and {len(summary['skipped']) - 20} more, see {Path(options.output) / 'summary.json'}")
+    tell_first("not usable", map(": ".join, summary["skipped"].items()), options.output)
 
 
 def make_negatives(options: Options) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -53,6 +53,22 @@ def run_command(
         print("stopped; start it again with the same options and it goes on", file=sys.stderr)
         return 130
     return 0
+
+
+def tell_first(what: str, told: Iterable[str], output: str | Path, most: int = 20) -> None:
+    """Print the first lines of what is told of inputs one by one, and how many more the summary holds.
+
+    Args:
+        what: stands before each.
+        told: the lines.
+        output: the folder with summary.json.
+        most: lines that are printed.
+    """
+    lines = list(told)
+    for line in lines[:most]:
+        print(f"  {what}: {line}")
+    if len(lines) > most:
+        print(f"  {what}: {len(lines) - most} more, see {Path(output) / 'summary.json'}")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:
