@@ -185,6 +185,20 @@ def test_audio_is_trained_under_the_fixed_text_on_each_token(folder):
     assert all(p.grad is not None for p in stage.network.audio.parameters())
 
 
+@pytest.mark.paper("VA-6")
+@pytest.mark.parametrize("chance", [0.0, 0.2, 1.0])
+def test_speech_is_left_out_in_its_share_of_the_windows_where_there_is_no_text(folder, chance):
+    stage, some = audio_stage(folder, text_branch=False, text_motion=None, drop_audio=chance), batch()
+    asked, without = Asked(stage), []
+    for seed in range(40):
+        stage.seed = seed
+        stage.training_step(some, 0)
+        without += asked.calls[-1]["drop_audio"].tolist()
+    # Four standard deviations of the share of as many draws.
+    near = 4 * (chance * (1 - chance) / len(without)) ** 0.5
+    assert sum(without) / len(without) == pytest.approx(chance, abs=near + 1e-9)
+
+
 def test_some_windows_show_some_of_their_tokens(folder):
     stage, some = audio_stage(folder, shown=0.5), batch()
     some.lengths = torch.full((B,), M)
