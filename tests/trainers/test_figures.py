@@ -16,11 +16,17 @@ from trainers.plan import plan, training_config
 from trainers.planning.measure import _Draws, build_stage
 from trainers.planning.samples import sample_batch
 from trainers.stage.base import check_monitor
+from trainers.tracking.columns import readable
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TINY = sorted(CONFIGS.glob("*/*/tiny.yaml"))
 BASES = {"video_audio": "video_pose", "audio_video": "pose_video"}
 """The first step of what a second one goes on from."""
+SHORT = {
+    "area", "body", "face", "hand", "high", "in", "loss", "low", "of", "rest", "root", "text", "the", "use", "with",
+    "yaw",
+}  # fmt: skip
+"""Words of four letters or fewer that people read as such in the titles of plots."""
 NO_WEIGHTS = ("stage.adversarial_weight=0", "stage.threshold_weight=0")
 
 
@@ -69,6 +75,9 @@ def test_what_is_named_is_logged_and_nothing_else(path, words, monkeypatch, tmp_
     assert found <= named
     # Those of a part of the noise levels are there where a validation has drawn one of it.
     assert all(name.startswith("val/accuracy_") for name in named - found), named - found
+    titles = {word.strip(",").lower() for name in named for word in readable(name).split() if not word.isupper()}
+    short = {word for word in titles if len(word) <= 4}
+    assert short <= SHORT, "an abbreviation is written out, or as people write it, by trainers/tracking/columns.py"
 
 
 def test_a_typo_is_answered_with_the_name_that_is_meant():

@@ -31,9 +31,12 @@ _KNOWN: Final = {
     "perplexity": ("Codes in use (perplexity)", "codes"),
     "code_use": ("Codes in use", "share of the codebook"),
     "codes_reset": ("Codes reset", "codes"),
+    "auc": ("Area under the ROC curve", "share of the square"),
 }
 _PARTS: Final = {"train": "training", "val": "validation", "speed": "", "data": ""}
-_WORDS: Final = {"lr": "learning rate", "kl": "KL", "psnr": "PSNR", "ssim": "SSIM", "vgg": "VGG", "fgd": "FGD"}
+_WORDS: Final = {"lr": "learning rate", "xz": "ground"} | {
+    word: word.upper() for word in ("kl", "psnr", "ssim", "vgg", "fgd", "mse", "rmse")
+}
 _ORDER: Final = ("Loss", "Learning rate", "Gradient norm")
 
 
