@@ -18,6 +18,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 STRATEGIES = ("ddp", "fsdp", "deepspeed_2", "deepspeed_3")
 KINDS = tuple(PAHA)
 RANKS, BATCH = 2, 4
+# Sums over ranks and over flattened parameters add up in another order: units of the last place of float32, 1e-7, and
+# what four steps make of them.
 TOLERANCE = 1e-5
 COMMON = (
     "data=clips", "data.workers=0", "trainer.accelerator=cpu", "trainer.max_steps=4", "trainer.log_every_n_steps=1",

@@ -12,6 +12,7 @@ from tests.motions import write_motion_shards
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+# Sums over ranks add up in another order; Adam makes more of it where gradients are small, step by step.
 TOLERANCE = 1e-4
 SMALL = (
     "stage.network.codes=32", "stage.network.width=16", "stage.network.layers=2", "stage.network.heads=2",

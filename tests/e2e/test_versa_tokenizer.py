@@ -21,7 +21,7 @@ STAGE = (
     "data.windows_per_clip=2", f"trainer.max_steps={STEPS}", "trainer.gradient_clip_val=0.5", "ema.decay=0.8",
     "trainer.accumulate_grad_batches=2", "checkpoint.every_n_steps=3",
 )  # fmt: skip
-# Sums over ranks add up in another order.
+# Sums over ranks add up in another order. Codes are means of latents, as far off as the encoder's weights by then.
 TOLERANCE = 2e-4
 
 

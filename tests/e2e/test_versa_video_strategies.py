@@ -17,6 +17,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 STRATEGIES = ("ddp", "fsdp", "deepspeed_2", "deepspeed_3")
 KINDS = tuple(VERSA)
 RANKS, BATCH = 2, 4
+# Sums over ranks and over flattened parameters add up in another order: units of the last place of float32, 1e-7, and
+# what four steps make of them.
 TOLERANCE = 8e-6
 OPTIMIZER = "stage.optimizer={name: adam, lr: 1.0e-3, eps: 1.0e-5}"
 """Biases that a norm takes away again have gradients of rounding alone, some 1e-9, by whose sign Adam would take whole

@@ -221,6 +221,7 @@ def test_it_learns_a_clip():
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
+    # 0.35 of it is left; on one batch, with nothing drawn anew, processors differ by rounding alone.
     assert losses[-1] < 0.8 * losses[0]
     for name in ("pose_guider.last.weight", "face_tokens.blink.2.weight", "denoiser.conv_in.weight"):
         assert differs(network.get_parameter(name), before[name]), name

@@ -65,12 +65,12 @@ def test_learns_and_travels(tmp_path, statistics):
     stage.use_statistics(statistics)
     batch = Batch(ids=["a@0"] * 32, starts=torch.zeros(32), fps=25.0, pose=poses(32))
     optimizer = torch.optim.Adam(stage.parameters(), lr=3e-3)
-    before = stage.network(poses(32, seed=1)).item()
     for _ in range(60):
         optimizer.zero_grad()
         stage.network(batch.pose).backward()
         optimizer.step()
-    assert stage.network(poses(32, seed=1)).item() < 0.3 * before
+    # Squared standard deviations: 0.015 is left.
+    assert stage.network(poses(32, seed=1)).item() < 0.3, "the mean pose is off by 1"
     stage.network.save_pretrained(tmp_path)
     repeated = PoseAutoencoder.from_pretrained(tmp_path).eval()
     assert torch.equal(repeated.encode(batch.pose), stage.network.encode(batch.pose))

@@ -56,7 +56,8 @@ def test_eyes_are_read_where_they_are_large_enough():
     np.testing.assert_allclose(wanted[-1], ratios, rtol=1e-4)
     reader = EyeReader.fit_crops(torch.cat(crops), torch.from_numpy(np.concatenate(wanted)), steps=80)
     ratios = random.uniform(0.02, 0.45, 40)
-    assert reader.correlation(drawn(ratios, 9), pose_of(ratios)) > 0.9
+    # 0.94 after so few steps; of other frames r is 0 and spreads by 0.16, as 40 frames do.
+    assert reader.correlation(drawn(ratios, 9), pose_of(ratios)) > 0.8
     assert abs(reader.correlation(drawn(random.permutation(ratios), 9), pose_of(ratios))) < 0.6
     small = pose_of(ratios, wide=6.0)
     assert np.isnan(eyes_of(small, SIZE)).all(), "2.7 pixels at most"

@@ -241,6 +241,7 @@ def test_a_whole_short_run_learns_and_its_export_generates(tmp_path):
     )
     rows = read_metrics(run / "metrics.csv")
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
+    # 0.51 of it is left: with AVX-512 and without any vector instructions the same in six digits.
     assert sum(losses[-3:]) < 0.6 * sum(losses[:3])
     assert {"train/loss_face", "train/loss_body", "val/loss"} <= {name for row in rows for name in row}
     network = SMGA.from_pretrained(run / "export")
