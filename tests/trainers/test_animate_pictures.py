@@ -159,14 +159,14 @@ def test_batches_do_not_matter_and_seeds_do(run, picture, speech, shown, tmp_pat
     # Sums in another order differ in the seventh digit, of 255: next to nothing, but a number may round the other way.
     assert np.abs(small - plain).max() <= ROUNDING
     assert (small != plain).mean() < 1e-2
-    assert np.abs(to_encoder(*given, seed=1) - plain).max() > 8
+    assert np.abs(to_encoder(*given, seed=1) - plain).max() > ROUNDING
 
 
 @pytest.mark.paper("IM-9")
 def test_beta_and_half_precision_are_dials(run, picture, speech, shown, tmp_path):
     given = (shown, run, picture, speech, tmp_path / "out.mp4")
     plain = to_encoder(*given)
-    assert np.abs(to_encoder(*given, beta=1.0) - plain).mean() > 1
+    assert np.abs(to_encoder(*given, beta=1.0) - plain).max() > ROUNDING
     # bfloat16 keeps eight bits, so each of some ten layers adds an error of 2^-9; 2^-9 * sqrt(10) of 255 is 1.6.
     assert 0 < np.abs(to_encoder(*given, half=True) - plain).mean() < 6
 
@@ -196,11 +196,11 @@ def test_relative_motion_begins_at_the_pictures_own_pose(base, picture, driving,
         source = network.encode_source(cut_picture())
         still = network.render(source, source.motion[:, None])[0, 0].permute(1, 2, 0).numpy() * 255
     assert np.abs(shown[0] - still).max() < 1
-    assert np.abs(shown[10] - still).max() > 5
+    assert np.abs(shown[10] - still).max() > ROUNDING
     first = list(shown)
     shown.clear()
     animate(**options, out=tmp_path / "out.mp4")
-    assert np.abs(shown[0] - still).max() > 5
+    assert np.abs(shown[0] - still).max() > ROUNDING
     assert len(shown) == len(first) == 25
 
 
