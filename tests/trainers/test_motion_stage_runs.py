@@ -117,7 +117,7 @@ def cached_run(tmp_path_factory, shards) -> Path:
 def test_a_whole_short_run_learns_and_its_export_generates(cached_run, shards):
     rows = read_metrics(cached_run / "metrics.csv")
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
-    assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+    assert sum(losses[-5:]) < 0.6 * sum(losses[:5]), "0.47 of it is left"
     assert {"train/loss_simple", "train/loss_velocity", "val/loss"} <= {name for row in rows for name in row}
     network = MotionDiffusion.from_pretrained(cached_run / "export")
     index = Index.load(shards[1]).statistics

@@ -329,7 +329,7 @@ def audio_run(tmp_path_factory, folder, text_run) -> Path:
 def test_a_whole_short_run_learns_and_its_export_generates(text_run):
     rows = read_metrics(text_run / "metrics.csv")
     losses = [row["train/loss"] for row in rows if "train/loss" in row]
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5]), "0.69 of it is left"
     assert {"train/accuracy", "val/loss", "val/accuracy", "val/with_text"} <= {name for row in rows for name in row}
     network = MotionTransformer.from_pretrained(text_run / "export").eval()
     assert generate(network, "someone bows low", seconds=2.0).shape == (10,)
