@@ -15,6 +15,7 @@ BENCHMARKS = (
     "implicit_motion",
     "video",
     "guidance",
+    "streaming",
     "versa_tokenizer",
     "versa",
     "smplx_fit",

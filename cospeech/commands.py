@@ -26,6 +26,7 @@ def _one(module: str, attribute: str, line: str, main: str = "", target: str = "
 COMMANDS: Final = {
     "fit": _one("trainers.fit", "fit", "train a stage; writes a run folder"),
     "animate": _one("trainers.animate", "OPTIONS", "a picture and speech to a video"),
+    "stream": _one("trainers.stream", "OPTIONS", "a picture that answers while you speak"),
     "evaluate": _one("trainers.evaluate", "OPTIONS", "measure a trained stage beside baselines"),
     "compare": _one("trainers.compare", "OPTIONS", "several runs in one table and on one page"),
     "export": _one("trainers.export", "export", "a checkpoint to a saved network"),

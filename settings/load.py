@@ -86,7 +86,8 @@ def _parse(overrides: Sequence[str]) -> dict[str, Any]:
     for item in overrides:
         name, _, text = item.partition("=")
         try:
-            value = read_yaml(text)
+            # A dash alone is standard input or output, not YAML's list of nothing.
+            value = text if text == "-" else read_yaml(text)
         except RepeatedKey as error:
             raise ConfigError(f"{COMMAND_LINE}: '{name}' {error}") from None
         except yaml.YAMLError as error:

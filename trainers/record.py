@@ -33,11 +33,13 @@ class Record:
         stage: its LightningModule, "package.module:attribute".
         animator: a class, `Animator(export, fps, device).animate(options)`; None where there is nothing to be seen.
         evaluator: a function, `measure(export, options, folder)`, that gives figures, splits and the paper's own.
+        streamer: a class, `Streamer(export, device).live(options)`, whose person answers while sound is still coming.
     """
 
     stage: str
     animator: Tool | None = None
     evaluator: Tool | None = None
+    streamer: Tool | None = None
 
 
 def keys_of(

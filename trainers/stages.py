@@ -32,4 +32,7 @@ ANIMATORS: Final[dict[str, Tool]] = {name: one.animator for name, one in RECORDS
 EVALUATORS: Final[dict[str, Tool]] = {name: one.evaluator for name, one in RECORDS.items() if one.evaluator}
 """Stage to what measures it."""
 
+STREAMERS: Final[dict[str, Tool]] = {name: one.streamer for name, one in RECORDS.items() if one.streamer}
+"""Stage to what makes it live."""
+
 DATAMODULES: Final = Registry("datamodule", {"clips": "datamodules.reader:ClipDataModule"})

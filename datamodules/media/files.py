@@ -41,10 +41,10 @@ def stream_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> Iterato
     """
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     some = False
-    mono = Mono(rate, _opposed_channel(source, rate))
+    mono = Mono(rate, opposed_channel(source, rate))
     try:
         with open_container(source, "sound file") as container:
-            for frame in _sound_frames(container, name):
+            for frame in sound_frames(container, name):
                 for part in mono.push(frame):
                     some = some or len(part) > 0
                     yield part.clip(-1, 1)
@@ -59,7 +59,8 @@ def stream_audio(source: str | Path | bytes, rate: int = SAMPLE_RATE) -> Iterato
         raise MediaError(f"{name} has a sound track with nothing in it")
 
 
-def _sound_frames(container: av.container.InputContainer, name: str) -> Iterator[av.AudioFrame]:
+def sound_frames(container: av.container.InputContainer, name: str) -> Iterator[av.AudioFrame]:
+    """The decoded sound of an open file. Raises MediaError where it has none."""
     track = sound_track(container)
     if track is None:
         raise MediaError(f"{name} has no sound")
@@ -68,7 +69,7 @@ def _sound_frames(container: av.container.InputContainer, name: str) -> Iterator
             yield frame
 
 
-def _opposed_channel(source: str | Path | bytes, rate: int) -> int | None:
+def opposed_channel(source: str | Path | bytes, rate: int) -> int | None:
     """Which of left and right to take where they are of opposite phase, judged by the beginning; else None."""
     name = "the given bytes" if isinstance(source, bytes) else str(source)
     mono, heard = Mono(rate), 0
@@ -77,7 +78,7 @@ def _opposed_channel(source: str | Path | bytes, rate: int) -> int | None:
         if track is None or track.channels < 2:
             return None
         try:
-            for frame in _sound_frames(container, name):
+            for frame in sound_frames(container, name):
                 heard += sum(len(part) for part in mono.push(frame))
                 if heard > LISTEN_SECONDS * rate:
                     break

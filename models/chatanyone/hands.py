@@ -16,6 +16,7 @@ _ONE: Final = POINTS // 2
 _EDGES: Final = [(a - LEFT_HAND.start, b - LEFT_HAND.start) for a, b in LEFT_HAND_EDGES]
 _KNUCKLE: Final = 9  # of the middle finger: the palm's length from the wrist
 _THICK: Final = 0.14  # radius of a finger, in lengths of the palm
+_AT_ONCE: Final = 1 << 23  # numbers of a picture for each limb that are held at once
 _THINNEST: Final = 0.75  # pixels: thinner limbs would fall between them
 
 
@@ -43,28 +44,53 @@ def hand_images(hands: Tensor, height: int, width: int) -> Tensor:
             f"{tuple(hands.shape)}"
         )
     hands = hands.detach().float()
-    size = hands.new_tensor([width, height])
-    rows = torch.arange(height, device=hands.device, dtype=torch.float32)[:, None] + 0.5
-    columns = torch.arange(width, device=hands.device, dtype=torch.float32) + 0.5
     canvas = hands.new_zeros(len(hands), 3, height, width)
+    there = (hands[..., 2] >= SEEN) & hands.isfinite().all(-1)
+    places = torch.where(there[..., None], hands[..., :2], 0.0) * hands.new_tensor([width, height])
     for side, whose in ((0, 1.0), (1, 0.5)):
-        hand = hands[:, side * _ONE : (side + 1) * _ONE]
-        there = (hand[..., 2] >= SEEN) & hand.isfinite().all(-1)
-        places = torch.where(there[..., None], hand[..., :2], 0.0) * size
-        palm = (places[:, _KNUCKLE] - places[:, 0]).norm(dim=-1)
-        radius = (_THICK * palm).clamp(min=_THINNEST)[:, None, None]
-        for number, (a, b) in enumerate(_EDGES):
-            drawn = (there[:, a] & there[:, b])[:, None, None]
-            start, along = places[:, a, :, None, None], (places[:, b] - places[:, a])[..., None, None]
-            x, y = columns - start[:, 0], rows - start[:, 1]
-            part = (x * along[:, 0] + y * along[:, 1]) / along.square().sum(1).clamp(min=1e-6)
-            part = part.clamp(0, 1)
-            away = ((x - part * along[:, 0]).square() + (y - part * along[:, 1]).square()).sqrt() / radius
-            shade = (1 - away.square()).clamp(min=0).sqrt() * drawn
-            finger = (number // 4 + (number % 4 + part) / 4 + 1) / 6
-            limb = torch.stack([shade, finger, torch.full_like(shade, whose)], 1)
-            canvas = torch.where(shade[:, None] > canvas[:, :1], limb, canvas)
+        points = slice(side * _ONE, (side + 1) * _ONE)
+        palm = (places[:, points][:, _KNUCKLE] - places[:, points][:, 0]).norm(dim=-1)
+        radius = (_THICK * palm).clamp(min=_THINNEST)
+        left, top, right, bottom = _around(places[:, points], there[:, points], radius, height, width)
+        if left >= right or top >= bottom:
+            continue
+        part = canvas[:, :, top:bottom, left:right]
+        together = max(1, _AT_ONCE // (len(_EDGES) * (bottom - top) * (right - left)))
+        for first in range(0, len(hands), together):
+            rows = slice(first, first + together)
+            moved = places[rows, points] - places.new_tensor([left, top])
+            _draw(part[rows], moved, there[rows, points], radius[rows], whose)
     return canvas
+
+
+def _around(places: Tensor, there: Tensor, radius: Tensor, height: int, width: int) -> list[int]:
+    """Pixels left, top, right and bottom, beyond which nothing of hands (R, 21, 2) in any frame is drawn."""
+    if not there.any():
+        return [0, 0, 0, 0]
+    thick = radius[:, None].expand_as(there)[there][:, None]
+    low, high = (places[there] - thick).amin(0).floor(), (places[there] + thick).amax(0).ceil()
+    limit = places.new_tensor([width, height])
+    edges = torch.cat([low, high]).clamp(min=0).minimum(limit.repeat(2))
+    return [int(edge) for edge in edges.tolist()]
+
+
+def _draw(canvas: Tensor, places: Tensor, there: Tensor, radius: Tensor, whose: float) -> None:
+    """Draw a hand (R, 21, 2) in pixels, where its points are there (R, 21), into pictures (R, 3, h, w)."""
+    y = torch.arange(canvas.shape[2], device=places.device, dtype=torch.float32)[:, None] + 0.5
+    x = torch.arange(canvas.shape[3], device=places.device, dtype=torch.float32) + 0.5
+    number = torch.arange(len(_EDGES), device=places.device)[:, None, None]
+    begins, ends = (list(points) for points in zip(*_EDGES, strict=True))
+    drawn = (there[:, begins] & there[:, ends])[..., None, None]
+    start, along = places[:, begins, :, None, None], (places[:, ends] - places[:, begins])[..., None, None]
+    across, down = x - start[:, :, 0], y - start[:, :, 1]  # (R, E, 1, w) and (R, E, h, 1)
+    part = (across * along[:, :, 0] + down * along[:, :, 1]) / along.square().sum(2).clamp(min=1e-6)
+    part = part.clamp_(0, 1)
+    away = ((across - part * along[:, :, 0]).square() + (down - part * along[:, :, 1]).square()).sqrt()
+    shade = (1 - (away / radius[:, None, None, None]).square()).clamp_(min=0).sqrt_() * drawn
+    best, limb = shade.max(1, keepdim=True)
+    finger = ((number // 4 + (number % 4 + part) / 4 + 1) / 6).gather(1, limb)
+    pictured = torch.cat([best, finger, torch.full_like(best, whose)], 1)
+    canvas.copy_(torch.where(best > canvas[:, :1], pictured, canvas))
 
 
 class HandInjection(nn.Module):

@@ -1,7 +1,7 @@
 """Pictures that speak: the head's motion, the body's, frames and their faces, window after window (CA-4 to CA-15)."""
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from models.chatanyone.generate import RATE, FaceWindows, hear, spoken_frames
 from models.chatanyone.grid import to_grid
 from models.chatanyone.head import HeadTemplate
 from models.chatanyone.puppet import Frames, Puppet, flat
-from models.chatanyone.renderer import Renderer
+from models.chatanyone.renderer import FrameMotion, Renderer
 
 _TOGETHER: Final = 64  # windows whose speech is heard in one go
 _SAME: Final = ("audio", "layer_channels", "fps", "window", "history", "look_ahead")
@@ -28,14 +28,14 @@ class Networks(NamedTuple):
     Attributes:
         template: the head template of all of them.
         face: speech to the head.
-        body: head and speech to what else moves the renderer.
+        body: head and speech to what else moves the renderer; None holds offsets, body and hands of the picture.
         renderer: moves the picture.
         refiner: makes faces anew; None leaves them as they are (ablation).
     """
 
     template: HeadTemplate
     face: FaceMotion
-    body: BodyMotion
+    body: BodyMotion | None
     renderer: Renderer
     refiner: FaceRefiner | None = None
 
@@ -105,14 +105,22 @@ class Portrait(Puppet):
             seed=seed, steps=steps, guidance=guidance,
             expression_range=expression_range, pose_range=pose_range, reference=reference,
         )  # fmt: skip
-        self._body = BodyWindows(
-            networks.body, self.source, self.heads, person.hands[None], seed=seed, steps=steps, guidance=guidance
-        )
+        self._hands = person.hands[None].to(self.device).float()
+        self._body = None
+        if networks.body is not None:
+            self._body = BodyWindows(
+                networks.body, self.source, self.heads, self._hands, seed=seed, steps=steps, guidance=guidance
+            )
 
     @property
     def number(self) -> int:
         """Number of the window that `move` makes next."""
-        return self._body.number
+        return self._face.number if self._body is None else self._body.number
+
+    @property
+    def sampling(self) -> dict[str, float]:
+        """Steps and guidance of the head's motion, as they are."""
+        return {"steps": self._face.steps, "guidance": self._face.guidance}
 
     def span(self, number: int) -> tuple[int, int]:
         """First sample at 16 kHz that a window hears, below 0 before the beginning, and the one behind its last."""
@@ -140,8 +148,23 @@ class Portrait(Puppet):
     def body(self, heard: Tensor, head: HeadMotion) -> Frames:
         """All of the next window, of its head and what it hears. The second half of `move`."""
         heads = self.project(head)
-        moves = self._body.next(heard, heads)
-        return Frames(heads, moves.move, moves.hands, head)
+        if self._body is not None:
+            moves = self._body.next(heard, heads)
+            return Frames(heads, moves.move, moves.hands, head)
+        held = (
+            part[:, None].expand(-1, heads.shape[1], *part.shape[1:]) for part in (*self.source.motion, self._hands)
+        )
+        *move, hands = held
+        return Frames(heads, FrameMotion(*move), hands, head)
+
+    def skip(self, part: Literal["face", "body"]) -> None:
+        """Leave a window out that comes too late: the next one goes on from what was made last.
+
+        Before the first there is nothing to go on from, so none is left out.
+        """
+        windows = self._face if part == "face" else self._body
+        if windows is not None and windows.number:
+            windows.number += 1
 
     def move(self, heard: Tensor) -> Frames:
         """What moves the frames of the next window."""
@@ -183,7 +206,7 @@ def perform(portrait: Portrait, speech: Tensor, frames: int | None = None) -> It
 def check_together(networks: Networks) -> None:
     """Raises ValueError for networks whose windows, speech or key points are not the same."""
     face, body = networks.face, networks.body
-    for name in _SAME:
+    for name in _SAME if body is not None else ():
         one, other = getattr(face, name), getattr(body, name)
         if one != other and not (name == "layer_channels" and face.audio == "mel"):
             raise ValueError(

@@ -96,6 +96,32 @@ def speaking_cast(export: Export, named: Named, device: torch.device) -> Cast:
     return Cast(networks, about)
 
 
+def speaking_head(export: Export, named: Named, device: torch.device) -> Cast:
+    """What makes the head of a picture speak while its body is held, about a trained `chatanyone.face_motion`.
+
+    Raises:
+        ConfigError: as `speaking_cast`.
+    """
+    face = load_network(FaceMotion, export).to(device)
+    if named.renderer is None:
+        raise ConfigError(f"give renderer=RUN of {RENDERER}, which moves the picture")
+    moved = _find("renderer", named.renderer, RENDERER)
+    renderer, refiner, about = _rendering(moved, named.refine, device)
+    where = named.template or _stated(export, "template") or _stated(moved, "template")
+    if where is None:
+        raise ConfigError(
+            "no run says where the head template is: give template=FOLDER (`python -m preprocessing.head`)"
+        )
+    template, sha256 = head_template(where, device)
+    check_template(sha256, where, {"run": face.space.template_sha256, "renderer": renderer.template_sha256})
+    networks = Networks(template, face, None, renderer, refiner)
+    try:
+        check_together(networks)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    return Cast(networks, about | {"template": {"name": str(where), "sha256": sha256}})
+
+
 class Movers(NamedTuple):
     """What moves a picture as somebody else moves.
 

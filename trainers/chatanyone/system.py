@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from settings.ranges import Count, NonNegative
+from settings.ranges import Count, NonNegative, Seed
 from trainers.animation.options import AnimateOptions, Layers, Person, Sampling, Speech
 from trainers.evaluation.options import Beside, EvaluateOptions, OfVideos, Sampled
 from trainers.record import Record, Tool
@@ -33,6 +33,44 @@ class PortraitOptions(Sampling, Layers, Person, Speech, AnimateOptions):
     expression_range: NonNegative | None = None
     pose_range: NonNegative | None = None
     reference: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadLiveOptions(Sampling, Person):
+    """A picture whose head speaks while sound is still coming; its body stays as it is.
+
+    Args:
+        renderer: the network of chatanyone.renderer that moves the picture (a run folder, saved network or hub name);
+            left out, as the run of the body's motion says.
+        refine: the network of chatanyone.face_refine that makes faces anew; left out, they are as the renderer makes
+            them.
+        template: the head template of all of them; left out, as their runs say.
+        expression_range: how far expression goes, in usual spreads (CA-5); left out, the network chooses.
+        pose_range: how far the head's pose goes, likewise.
+        reference: a video of somebody, or its poses, whose style of expression is taken over (CA-6).
+        seed: of the noise; another seed gives another performance.
+        half: half precision of renderer and refinement (float16 on a GPU, bfloat16 on a CPU).
+    """
+
+    renderer: str | None = None
+    refine: str | None = None
+    template: str | None = None
+    expression_range: NonNegative | None = None
+    pose_range: NonNegative | None = None
+    reference: Path | None = None
+    seed: Seed = 0
+    half: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveOptions(HeadLiveOptions):
+    """A picture of the upper body that speaks while sound is still coming.
+
+    Args:
+        face: the network of chatanyone.face_motion that makes the head's motion of speech.
+    """
+
+    face: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +126,7 @@ STAGES: Final = {
     "chatanyone.face_motion": Record(
         "trainers.chatanyone.face_motion:FaceMotionStage",
         evaluator=Tool("trainers.chatanyone.evaluation.face_motion:measure_face_motion", FaceMotionOptions),
+        streamer=Tool("trainers.chatanyone.live:LiveHead", HeadLiveOptions),
     ),
     "chatanyone.renderer": Record(
         "trainers.chatanyone.renderer:RendererStage",
@@ -97,6 +136,7 @@ STAGES: Final = {
     "chatanyone.body_motion": Record(
         "trainers.chatanyone.body_motion:BodyMotionStage",
         animator=Tool("trainers.chatanyone.animation:PortraitAnimator", PortraitOptions),
+        streamer=Tool("trainers.chatanyone.live:LivePortrait", LiveOptions),
     ),
     "chatanyone.face_refine": Record("trainers.chatanyone.face_refine:FaceRefineStage"),
 }
