@@ -2,6 +2,7 @@
 
     python -m benchmarks.streaming [--seconds 300] [--preset tiny] [--height 64] [--width 64] [--sides 64 96 128 192]
     python -m benchmarks.streaming --preset paper --height 768 --width 512 --device cuda [--half] [--compile]
+    python -m benchmarks.streaming --face RUN [--data SHARDS] [--steps 1 2 4 10]
 
 Random weights of the configs' sizes: the time is that of trained ones. Three runs:
 
@@ -14,11 +15,15 @@ frame of its own time, which waits for the look-ahead; `behind` from the arrival
 piece counts as in time under 0.4 s. Memory is that of the process, the largest of each sixth of the run.
 
 `sides`: the same for `--try-seconds` at growing sizes of pictures, of which the largest is told that keeps all pieces
-in time and holds no frame. `--cores` limits the process. Writes `benchmarks/results/streaming-DATE.json`.
+in time and holds no frame. `--cores` limits the process.
+
+With `--face`, and nothing else, what fewer steps of sampling cost in quality: that run's figures (docs/evaluate.md),
+three seeds, by steps. Writes `benchmarks/results/streaming-DATE.json`.
 """
 
 import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -87,8 +92,8 @@ def portrait(made: Networks, steps: int | None = None) -> Portrait:
     """Somebody to speak: noise, with a head in its upper middle."""
     renderer = made.renderer
     pose = torch.tensor([0.0, 0.0, 0.0, 0.5 * renderer.width / renderer.height, 0.3, 0.0])
-    hands = torch.zeros(HANDS.stop - HANDS.start, 3)
-    hands[:, :2], hands[:, 2] = torch.rand(len(hands), 2) * 0.2 + 0.6, 1.0
+    hands = torch.ones(HANDS.stop - HANDS.start, 3)
+    hands[:, :2] = 0.6 + 0.2 * torch.rand(len(hands), 2)
     image = torch.rand(3, renderer.height, renderer.width)
     person = Person(image, torch.zeros(EXPRESSIONS), pose, torch.zeros(IDENTITIES), hands)
     return Portrait(made, person, steps=steps)
@@ -150,6 +155,27 @@ def by_steps(made: Networks, steps: list[int]) -> dict[str, float]:
             person.face(heard)
             taken.append(time.process_time() - used)
         found[str(count)] = round(1000 * statistics.median(taken[2:]), 2)
+    return found
+
+
+def quality(run: str, data: str | None, steps: list[int]) -> dict[str, dict[str, dict[str, float]]]:
+    """Figures of a trained face motion on its held-out clips, by split and sampling steps: means over three seeds."""
+    from trainers.chatanyone.evaluation.face_motion import measure_face_motion
+    from trainers.chatanyone.system import FaceMotionOptions
+    from trainers.run.exports import find_export
+
+    export = find_export(run)
+    shards = data or export.settings["data"]["shards"]
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for count in steps:
+            asked = FaceMotionOptions(shards=shards, steps=count, systems=("model", "truth"))
+            measured = measure_face_motion(export, asked, Path(folder))
+            for split, figures in measured["splits"].items():
+                rows = found.setdefault(split, {})
+                for name, row in (("truth", "truth"), ("model", str(count))):
+                    rows[row] = {each: round(value["mean"], 3) for each, value in figures["systems"][name].items()}
+            print(count, found, flush=True)
     return found
 
 
@@ -237,6 +263,8 @@ def main() -> None:
     parser.add_argument("--sides", type=int, nargs="*", default=[96, 128, 192, 256], help="square pictures to try")
     parser.add_argument("--try-seconds", type=float, default=20.0, help="of each of them")
     parser.add_argument("--steps", type=int, nargs="*", default=[1, 2, 4, 10])
+    parser.add_argument("--face", help="run of chatanyone.face_motion whose figures are taken by steps")
+    parser.add_argument("--data", help="its shards, where they were moved")
     parser.add_argument("--half", action="store_true", help="half precision of renderer and refiner")
     parser.add_argument("--compile", action="store_true", help="torch.compile of the networks")
     parser.add_argument("--cores", type=int, nargs="*", help="numbers of the cores that the process may use")
@@ -244,6 +272,10 @@ def main() -> None:
     options = parser.parse_args()
     if options.cores:
         os.sched_setaffinity(0, options.cores)
+    if options.face:
+        figures = quality(options.face, options.data, options.steps)
+        print(write_result("streaming-steps", {"machine": describe(), "run": options.face, "figures": figures}))
+        return
     device, parts = torch.device(options.device), {"body", "refiner"} - set(options.without)
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
 

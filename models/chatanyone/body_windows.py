@@ -112,9 +112,10 @@ class BodyWindows:
         network = self.network
         plain = self.guidance == 1 or not network.use_audio
         guider: Guider = Unguided() if plain else ClassifierFree(speech=self.guidance)
+        mask = network.space.mask
 
         def predict(x: Tensor, levels: Tensor, conditions: BodyConditions, left_out: Mapping[str, Tensor]) -> Tensor:
             output = network(x, levels, conditions, left_out.get("speech"))
-            return network.x0(output, x, levels).clamp(-LARGEST, LARGEST) * network.space.mask
+            return network.x0(output, x, levels).clamp(-LARGEST, LARGEST) * mask
 
         return DDIM(guider.prepare(predict, given), network.noise, self.steps).run(noise)

@@ -127,10 +127,11 @@ class FaceWindows:
     def _denoise(self, noise: Tensor, given: Conditions) -> Tensor:
         network = self.network
         guider: Guider = Unguided() if self.guidance == 1 else ClassifierFree(speech=self.guidance)
+        mask = network.space.mask
 
         def predict(x: Tensor, levels: Tensor, conditions: Conditions, left_out: Mapping[str, Tensor]) -> Tensor:
             output = network(x, levels, conditions, left_out.get("speech"))
-            return network.x0(output, x, levels).clamp(-LARGEST, LARGEST) * network.space.mask
+            return network.x0(output, x, levels).clamp(-LARGEST, LARGEST) * mask
 
         return DDIM(guider.prepare(predict, given), network.noise, self.steps).run(noise)
 

@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ import torch
 from PIL import Image
 
 from datamodules.media.files import read_audio, read_frames, read_metadata
+from models.chatanyone.face_motion import FaceMotion
 from models.chatanyone.generate import generate
-from models.chatanyone.portrait import perform
+from models.chatanyone.portrait import Portrait, perform
 from settings import ConfigError
+from settings.hashes import file_hash
 from tests.heads import statistics
+from tests.portraits import body_statistics
 from tests.trainers.commands import status
 from tests.trainers.live import (
     FACE_SIZES,
@@ -37,8 +41,8 @@ STILL = np.zeros((SIZE, SIZE, 3), np.uint8)
 SECONDS = 2.7
 
 
-def live(**options: Any) -> Any:
-    return live_of(portrait(**options), STILL)
+def live(body: bool = True, **options: Any) -> Any:
+    return live_of(portrait(networks(body=body), **options), STILL)
 
 
 def pushed(stream: Stream, sound: np.ndarray, milliseconds: int, rate: int = RATE) -> list[Frame]:
@@ -48,28 +52,34 @@ def pushed(stream: Stream, sound: np.ndarray, milliseconds: int, rate: int = RAT
     return frames + stream.finish()
 
 
-@pytest.fixture(scope="module")
-def offline() -> np.ndarray:
-    """Frames of the whole sound, by what makes a file."""
-    whole = portrait(seed=3, guidance=3.0)
-    return np.concatenate([whole.pictures(part).numpy() for part in perform(whole, torch.from_numpy(talk(SECONDS)))])
+@pytest.fixture(scope="module", params=["whole body", "head alone"])
+def offline(request: pytest.FixtureRequest) -> tuple[bool, np.ndarray]:
+    """Whether there is a network of the body; frames of the whole sound, by what makes a file."""
+    body = request.param == "whole body"
+    whole = portrait(networks(body=body), seed=3, guidance=3.0)
+    frames = perform(whole, torch.from_numpy(talk(SECONDS)))
+    return body, np.concatenate([whole.pictures(part).numpy() for part in frames])
 
 
 @pytest.mark.paper("CA-15")
 @pytest.mark.parametrize("milliseconds", [40, 200, 1000])
 def test_a_stream_gives_the_frames_of_the_whole(milliseconds, offline):
-    """Rounding alone differs: sums of float32 over other numbers of windows and frames at once, less than a level of
-    the picture's 255, so at most the neighbouring level where a value lies between two."""
-    frames = pushed(Stream(live(seed=3, guidance=3.0)), talk(SECONDS), milliseconds)
+    """Rounding alone differs: sums of float32 over other numbers of windows at once, less than a level of the
+    picture's 255, so at most the neighbouring level where a value lies between two."""
+    body, wanted = offline
+    frames = pushed(Stream(live(body, seed=3, guidance=3.0)), talk(SECONDS), milliseconds)
     pictures = np.stack([frame.picture for frame in frames])
-    assert pictures.shape == offline.shape == (round(SECONDS * 25), SIZE, SIZE, 3)
-    away = np.abs(pictures.astype(int) - offline.astype(int))
+    assert pictures.shape == wanted.shape == (round(SECONDS * 25), SIZE, SIZE, 3)
+    away = np.abs(pictures.astype(int) - wanted.astype(int))
     assert away.max() <= 1
     assert (away > 0).mean() < 0.01
-    # What it is compared with moves, and hears.
-    assert np.abs(np.diff(offline.astype(int), axis=0)).max() > 8
-    silent = pushed(Stream(live(seed=3, guidance=3.0)), 0 * talk(SECONDS), milliseconds)
-    assert np.abs(np.stack([frame.picture for frame in silent]).astype(int) - offline.astype(int)).max() > 8
+
+
+def test_what_a_stream_is_compared_with_moves_and_hears(offline):
+    body, wanted = offline
+    assert np.abs(np.diff(wanted.astype(int), axis=0)).max() > 8
+    silent = pushed(Stream(live(body, seed=3, guidance=3.0)), 0 * talk(SECONDS), 200)
+    assert np.abs(np.stack([frame.picture for frame in silent]).astype(int) - wanted.astype(int)).max() > 8
 
 
 @pytest.mark.paper("CA-15")
@@ -89,6 +99,9 @@ def test_without_a_network_of_the_body_it_stays_and_the_head_moves():
     moves = made.move(made.hear(torch.from_numpy(talk(1.0)), 0))
     for held, own in zip((*moves.move, moves.hands), (*made.source.motion, made._hands), strict=True):
         torch.testing.assert_close(held[0], own.expand_as(held[0]))
+    whole = portrait(networks(body=True))
+    moves = whole.move(whole.hear(torch.from_numpy(talk(1.0)), 0))
+    assert (moves.move.movement[0] - whole.source.motion.movement).abs().max() > 1e-3
     assert (moves.heads[0] - made.heads).abs().max() > 1e-3
 
 
@@ -112,16 +125,34 @@ def test_silence_moves_too_and_does_not_run_away(minutes):
 
 
 def test_a_window_left_out_is_gone_on_behind():
-    made = portrait()
-    heard = made.hear(torch.from_numpy(talk(2.0)), 1)
+    made = portrait(networks(body=True))
+    sound = torch.from_numpy(talk(2.0))
     made.skip("face")
+    made.skip("body")
     assert made.number == 0  # there is nothing to go on from
-    made.face(heard)
-    before = made._face._before.clone()
+    made.move(made.hear(sound, 0))
+    windows = (made._face, made._body)
+    before = [each._before.clone() for each in windows]
     made.skip("face")
-    made.skip("body")  # there is none
-    assert made.number == 2
-    assert torch.equal(made._face._before, before)
+    assert [each.number for each in windows] == [2, 1]
+    made.skip("body")
+    assert [each.number for each in windows] == [2, 2]
+    assert all(torch.equal(each._before, held) for each, held in zip(windows, before, strict=True))
+    made.move(made.hear(sound, 2))
+    assert made.number == 3
+
+
+def test_a_stream_that_is_too_slow_leaves_out_windows_and_goes_on():
+    """Sound that was heard long ago: of all windows but the first nothing can be in time."""
+    stream = Stream(live(), late=0.1)
+    frames = stream.push(talk(1.0), RATE, arrived=time.monotonic() - 100)
+    frames += stream.push(talk(1.0), RATE)  # and this comes now
+    frames += stream.finish()
+    made = [frame.made for frame in frames]
+    assert len(made) == 50
+    assert not any(made[5:20])
+    assert all(made[40:]) or stream.counts.late  # by what the machine can do
+    assert all((frame.picture == frames[4].picture).all() for frame in frames[5:20])
 
 
 def test_fewer_steps_and_dials_reach_the_network():
@@ -135,29 +166,20 @@ def test_fewer_steps_and_dials_reach_the_network():
         assert (moved.pose - got[:, :5]).abs().max() > 1e-5, options
 
 
-def test_layers_of_a_recogniser_are_refused(tmp_path):
-    made = networks()
-    from models.chatanyone.face_motion import FaceMotion
-
-    other = made._replace(face=FaceMotion(**{**FACE_SIZES, "audio": "layers", "layer_channels": 8}))
-    other.face.save_pretrained(tmp_path)
-    words = {"image": "me.png", "renderer": "RENDERER", "template": "HEAD", "device": "cpu"}
-    with pytest.raises(ConfigError, match="which are made of whole clips"):
-        Stream.from_pretrained(str(tmp_path), **words)
-
-
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Saved networks, a picture and where the person is in it."""
-    folder, made = tmp_path_factory.mktemp("runs"), networks()
+    folder, made = tmp_path_factory.mktemp("runs"), networks(body=True)
     made.template.save_pretrained(folder / "head")
-    from settings.hashes import file_hash
-
     found = statistics()
-    found["head"]["network"] = file_hash(folder / "head" / "model.safetensors")
+    found["head"]["network"] = sha256 = file_hash(folder / "head" / "model.safetensors")
     made.face.set_statistics(found)
+    for network in (made.renderer, made.refiner):
+        network.set_template(sha256)
     for name in ("face", "renderer", "refiner"):
         getattr(made, name).save_pretrained(folder / name)
+    made.body.set_statistics(body_statistics(file_hash(folder / "renderer" / "model.safetensors")))
+    made.body.save_pretrained(folder / "body")
     noise = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
     Image.fromarray(noise).save(folder / "me.png")
     person = pose()
@@ -166,9 +188,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     soundfile.write(folder / "speech.wav", talk(1.0), RATE)
     return {
         "run": str(folder / "face"), "template": str(folder / "head"), "renderer": str(folder / "renderer"),
-        "refiner": str(folder / "refiner"), "image": str(folder / "me.png"), "pose": str(folder / "me.npz"),
+        "refine": str(folder / "refiner"), "image": str(folder / "me.png"), "pose": str(folder / "me.npz"),
         "audio": str(folder / "speech.wav"), "device": "cpu",
     }  # fmt: skip
+
+
+def test_layers_of_a_recogniser_are_refused(runs, tmp_path):
+    face = FaceMotion(**{**FACE_SIZES, "audio": "layers", "layer_channels": 8})
+    found = statistics()
+    found["head"]["network"] = file_hash(Path(runs["template"]) / "model.safetensors")
+    face.set_statistics(found)
+    face.save_pretrained(tmp_path)
+    options = {name: value for name, value in runs.items() if name not in ("run", "audio")}
+    with pytest.raises(ConfigError, match="which are made of whole clips"):
+        Stream.from_pretrained(str(tmp_path), **options)
 
 
 def words(runs: dict[str, str], **changes: Any) -> list[str]:
@@ -185,6 +218,10 @@ def test_the_command_makes_a_video(runs, tmp_path, capsys):
     assert about["ai_generated"]
     assert set(about["inputs_sha256"]) == {"image", "pose", "audio"}
     assert about["model"]["stage"] == "chatanyone.face_motion"
+    whole = {**runs, "run": runs["run"].replace("face", "body"), "face": runs["run"]}
+    assert status(streaming.main, words(whole, output=tmp_path / "b.mp4")) == 0
+    other = np.stack(list(read_frames(tmp_path / "b.mp4"))).astype(int)
+    assert np.abs(other - np.stack(frames).astype(int)).max() > 8  # the body moves
 
 
 def test_the_object_of_a_run(runs):
@@ -202,13 +239,13 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "another stage": ({"run": "RENDERER"}, "a stream can use: chatanyone.face_motion"),
     "no picture": ({"image": "nowhere.png"}, "no such file"),
     "no sound": ({"audio": "nowhere.wav"}, "no such file"),
-    "no renderer": ({"renderer": None}, "renderer"),
+    "no renderer": ({"renderer": None}, "give renderer=RUN"),
+    "no face": ({"run": "BODY"}, "give face=RUN"),
     "another renderer": ({"renderer": "FACE"}, "one of chatanyone.renderer is needed"),
-    "no template": ({"template": None}, "give template=HEAD"),
+    "no template": ({"template": None}, "give template=FOLDER"),
     "too many steps": ({"steps": 51}, "50 diffusion steps"),
     "another ending": ({"output": "a.avi"}, "ends in .mp4"),
     "a device": ({"device": "abacus"}, "no such device"),
-    "another shape": ({"crop": "none"}, "80 x 64 pixels: with crop=none"),
     "a number": ({"late": -1}, "late"),
 }
 
@@ -218,7 +255,8 @@ def test_what_is_refused_is_said_in_a_line(name, runs, tmp_path, capsys, monkeyp
     monkeypatch.chdir(tmp_path)
     changes, said = WRONG[name]
     changes = {key: runs[str(value).lower()] if value == "RENDERER" else value for key, value in changes.items()}
-    changes = {key: runs["run"] if value == "FACE" else value for key, value in changes.items()}
+    named = {"FACE": runs["run"], "BODY": runs["run"].replace("face", "body")}
+    changes = {key: named.get(str(value), value) for key, value in changes.items()}
     assert status(streaming.main, words(runs, **({"output": "a.mp4"} | changes))) == 2
     shown = capsys.readouterr().err
     assert said in shown
@@ -279,10 +317,8 @@ def test_an_output_that_fails_ends_all_and_is_said(runs, tmp_path, capsys, monke
 
 
 def test_seconds_end_it_and_late_frames_are_told(runs, tmp_path, caplog, logged, capsys, monkeypatch):
-    from trainers.chatanyone import live as making
-
-    made = making.as_pictures
-    monkeypatch.setattr(making, "as_pictures", lambda frames: time.sleep(0.25) or made(frames))
+    made = Portrait.refine
+    monkeypatch.setattr(Portrait, "refine", lambda *given: time.sleep(0.25) or made(*given))
     given = words(runs, output=tmp_path / "a.mp4", live="true", late=0, seconds=0.8)
     assert status(streaming.main, given) == 0
     assert len(list(read_frames(tmp_path / "a.mp4"))) == 20
