@@ -27,7 +27,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ from benchmarks.machine import describe, write_result
 from models.chatanyone.body_motion import BodyMotion
 from models.chatanyone.face_motion import FaceMotion
 from models.chatanyone.face_refine import FaceRefiner
+from models.chatanyone.generate import Sampler
 from models.chatanyone.head import EXPRESSIONS, IDENTITIES, LANDMARKS, HeadTemplate
 from models.chatanyone.portrait import Networks, Person, Portrait
 from models.chatanyone.renderer import Renderer
@@ -50,8 +51,18 @@ from trainers.streaming.stream import LATE, Frame
 
 CONFIGS: Final = Path(__file__).resolve().parents[1] / "configs" / "chatanyone"
 RATE: Final = 16_000
+HANDS_AT, HANDS_MOVE = 0.7, 0.03
+"""Fractions of the frame: a random network would have hands all over it, and they take time by their area."""
 WANTED: Final = 0.4
 """Seconds from a piece's arrival to its first frame."""
+
+
+class How(NamedTuple):
+    """How is sampled and rendered: steps of both diffusions (None is their own), their sampler, half precision."""
+
+    steps: int | None = None
+    sampler: Sampler = "ddim"
+    half: bool = False
 
 
 def sizes(stage: str, preset: str) -> dict[str, Any]:
@@ -82,21 +93,24 @@ def networks(preset: str, height: int, width: int, parts: set[str], device: torc
         "refiner": None,
     }
     if "body" in parts:
-        made["body"] = BodyMotion(**{**sizes("body_motion", preset), **heard})
+        body = BodyMotion(**{**sizes("body_motion", preset), **heard})
+        body.space.hand_mean.fill_(HANDS_AT)
+        body.space.hand_std.fill_(HANDS_MOVE)
+        made["body"] = body
     if "refiner" in parts:
         made["refiner"] = FaceRefiner(**sizes("face_refine", preset))
     return Networks(**{name: None if one is None else one.to(device).eval() for name, one in made.items()})  # type: ignore[arg-type]
 
 
-def portrait(made: Networks, steps: int | None = None) -> Portrait:
+def portrait(made: Networks, steps: int | None = None, sampler: Sampler = "ddim") -> Portrait:
     """Somebody to speak: noise, with a head in its upper middle."""
     renderer = made.renderer
     pose = torch.tensor([0.0, 0.0, 0.0, 0.5 * renderer.width / renderer.height, 0.3, 0.0])
     hands = torch.ones(HANDS.stop - HANDS.start, 3)
-    hands[:, :2] = 0.6 + 0.2 * torch.rand(len(hands), 2)
+    hands[:, :2] = HANDS_AT - 0.1 + 0.2 * torch.rand(len(hands), 2)
     image = torch.rand(3, renderer.height, renderer.width)
     person = Person(image, torch.zeros(EXPRESSIONS), pose, torch.zeros(IDENTITIES), hands)
-    return Portrait(made, person, steps=steps)
+    return Portrait(made, person, steps=steps, sampler=sampler)
 
 
 def sound(seconds: float) -> np.ndarray:
@@ -106,24 +120,23 @@ def sound(seconds: float) -> np.ndarray:
     return (0.2 * loud * np.random.default_rng(0).standard_normal(count)).astype(np.float32)
 
 
-def spoken(made: Networks, half: bool, **options: Any) -> Stream:
+def spoken(made: Networks, how: How, **options: Any) -> Stream:
     """A stream of it, warm: what is made once is made."""
     renderer = made.renderer
     still = np.zeros((renderer.height, renderer.width, 3), np.uint8)
-    person = portrait(made)
-    trial = portrait(made)
+    person, trial = (portrait(made, how.steps, how.sampler) for _ in range(2))
     for number in range(2):
         trial.pictures(trial.move(trial.hear(torch.zeros(0), number)))
     begin = threads_of(made.face.space.mean.device.type)
-    return Stream(live_of(person, still, half), sound_rate=44_100, begin=begin, **options)
+    return Stream(live_of(person, still, how.half), sound_rate=44_100, begin=begin, **options)
 
 
-def by_part(made: Networks, half: bool, seconds: float) -> dict[str, Any]:
+def by_part(made: Networks, how: How, seconds: float) -> dict[str, Any]:
     """Processor time of a frame by part and in the networks themselves, and frames a second."""
-    inside = {"seconds": 0.0}
+    inside: dict[str, float] = {}
     undo = [_timed(module, name, inside) for module, name in _calls(made)]
-    stream, said = spoken(made, half), sound(seconds)
-    inside["seconds"] = 0.0
+    stream, said = spoken(made, how), sound(seconds)
+    inside.clear()
     frames: list[Frame] = []
     begun, used = time.perf_counter(), time.process_time()
     for start in range(0, len(said), RATE // 5):
@@ -132,14 +145,15 @@ def by_part(made: Networks, half: bool, seconds: float) -> dict[str, Any]:
     wall, used = time.perf_counter() - begun, time.process_time() - used
     for each in undo:
         each()
-    count = len(frames)
+    count, networks = len(frames), sum(inside.values())
     return {
         "frames": count,
         "fps": round(count / wall, 1),
         "processor_ms_a_frame": round(1000 * used / count, 2),
         "parts_ms_a_frame": {name: round(1000 * each / count, 2) for name, each in stream.counts.seconds.items()},
-        "networks_ms_a_frame": round(1000 * inside["seconds"] / count, 2),
-        "overhead": round(1 - inside["seconds"] / used, 3),
+        "networks_ms_a_frame": round(1000 * networks / count, 2),
+        "by_network_ms_a_frame": {name: round(1000 * each / count, 2) for name, each in inside.items()},
+        "overhead": round(1 - networks / used, 3),
     }
 
 
@@ -158,7 +172,7 @@ def by_steps(made: Networks, steps: list[int]) -> dict[str, float]:
     return found
 
 
-def quality(run: str, data: str | None, steps: list[int]) -> dict[str, dict[str, dict[str, float]]]:
+def quality(run: str, data: str | None, steps: list[int], sampler: Sampler) -> dict[str, dict[str, dict[str, float]]]:
     """Figures of a trained face motion on its held-out clips, by split and sampling steps: means over three seeds."""
     from trainers.chatanyone.evaluation.face_motion import measure_face_motion
     from trainers.chatanyone.system import FaceMotionOptions
@@ -169,7 +183,7 @@ def quality(run: str, data: str | None, steps: list[int]) -> dict[str, dict[str,
     found: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for count in steps:
-            asked = FaceMotionOptions(shards=shards, steps=count, systems=("model", "truth"))
+            asked = FaceMotionOptions(shards=shards, steps=count, sampler=sampler, systems=("model", "truth"))
             measured = measure_face_motion(export, asked, Path(folder))
             for split, figures in measured["splits"].items():
                 rows = found.setdefault(split, {})
@@ -179,7 +193,7 @@ def quality(run: str, data: str | None, steps: list[int]) -> dict[str, dict[str,
     return found
 
 
-def live(made: Networks, half: bool, seconds: float, piece: float) -> dict[str, Any]:
+def live(made: Networks, how: How, seconds: float, piece: float) -> dict[str, Any]:
     """Delays and memory of a stream at the speed of speech."""
     shown: dict[int, float] = {}
     behind: list[float] = []
@@ -188,7 +202,7 @@ def live(made: Networks, half: bool, seconds: float, piece: float) -> dict[str, 
         shown[frame.number] = time.monotonic()
         behind.append(frame.delay)
 
-    stream, said = spoken(made, half, late=LATE, out=out), sound(min(seconds, 60.0))
+    stream, said = spoken(made, how, late=LATE, out=out), sound(min(seconds, 60.0))
     step, arrived, memory = round(piece * RATE), [], []
     begun = time.monotonic()
     count = round(seconds / piece)
@@ -238,14 +252,14 @@ def _calls(made: Networks) -> list[tuple[nn.Module, str]]:
 
 def _timed(module: nn.Module, name: str, inside: dict[str, float]) -> Callable[[], None]:
     """Count the processor time that a thread spends in a method, of which none calls another; what undoes it."""
-    method = getattr(module, name)
+    method, key = getattr(module, name), type(module).__name__  # each is called by one thread
 
     def timed(*arguments: Any, **options: Any) -> Any:
         begun = time.thread_time()
         try:
             return method(*arguments, **options)
         finally:
-            inside["seconds"] += time.thread_time() - begun
+            inside[key] = inside.get(key, 0.0) + time.thread_time() - begun
 
     setattr(module, name, timed)
     return lambda: delattr(module, name)
@@ -265,6 +279,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="*", default=[1, 2, 4, 10])
     parser.add_argument("--face", help="run of chatanyone.face_motion whose figures are taken by steps")
     parser.add_argument("--data", help="its shards, where they were moved")
+    parser.add_argument("--sampler", default="ddim", choices=("ddim", "dpm"))
+    parser.add_argument("--sampling-steps", type=int, help="of the runs; left out, the networks' own")
     parser.add_argument("--half", action="store_true", help="half precision of renderer and refiner")
     parser.add_argument("--compile", action="store_true", help="torch.compile of the networks")
     parser.add_argument("--cores", type=int, nargs="*", help="numbers of the cores that the process may use")
@@ -273,11 +289,13 @@ def main() -> None:
     if options.cores:
         os.sched_setaffinity(0, options.cores)
     if options.face:
-        figures = quality(options.face, options.data, options.steps)
-        print(write_result("streaming-steps", {"machine": describe(), "run": options.face, "figures": figures}))
+        figures = quality(options.face, options.data, options.steps, options.sampler)
+        print(write_result("streaming-steps", {"machine": describe(), "options": vars(options), "figures": figures}))
         return
     device, parts = torch.device(options.device), {"body", "refiner"} - set(options.without)
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // 2))
+
+    how = How(options.sampling_steps, options.sampler, options.half)
 
     def made_at(height: int, width: int) -> Networks:
         made = networks(options.preset, height, width, parts, device)
@@ -291,15 +309,15 @@ def main() -> None:
         "machine": describe(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU",
         "options": vars(options),
-        "parts": by_part(made, options.half, 20.0),
+        "parts": by_part(made, how, 20.0),
         "steps_ms_a_window": by_steps(made, options.steps),
     }
     print(result["parts"], result["steps_ms_a_window"], flush=True)
-    result["live"] = live(made, options.half, options.seconds, options.piece)
+    result["live"] = live(made, how, options.seconds, options.piece)
     print(result["live"], flush=True)
     result["sides"], largest = {}, None
     for side in options.sides:
-        found = live(made_at(side, side), options.half, options.try_seconds, options.piece)
+        found = live(made_at(side, side), how, options.try_seconds, options.piece)
         result["sides"][str(side)] = found
         held = found["in_time"] == 1.0 and not found["held_frames"]
         print(f"{side} x {side}: {'in time' if held else 'too slow'}, {found['piece_to_first_frame']}", flush=True)

@@ -7,12 +7,11 @@ from torch import Tensor
 
 from models.chatanyone.body_motion import BodyConditions, BodyMotion
 from models.chatanyone.body_motion_space import BodyMoves
-from models.chatanyone.generate import LARGEST, check_finite, window_noise
+from models.chatanyone.generate import LARGEST, SAMPLERS, Sampler, check_finite, window_noise
 from models.chatanyone.renderer import FrameMotion, SourcePicture
 from models.diffusion.guiders import Guider
 from models.diffusion.guiders.classifier_free import ClassifierFree
 from models.diffusion.guiders.unguided import Unguided
-from models.diffusion.samplers.ddim import DDIM
 
 
 class BodyWindows:
@@ -27,6 +26,7 @@ class BodyWindows:
         hands: (B, 42, 3) points of the pictures' hands, as fractions of the picture, and score.
         seed: the same seed gives the same motion.
         steps: sampling steps; None takes the network's.
+        sampler: "ddim", or "dpm", which needs fewer steps.
         guidance: weight of classifier-free guidance by speech; None takes the network's.
 
     Raises:
@@ -42,6 +42,7 @@ class BodyWindows:
         *,
         seed: int = 0,
         steps: int | None = None,
+        sampler: Sampler = "ddim",
         guidance: float | None = None,
     ):
         self.network, self.seed, self.number = network, seed, 0
@@ -61,7 +62,7 @@ class BodyWindows:
         check_finite("heads", self._heads)
         size = len(self._heads)
         self.steps = network.sampling_steps if steps is None else steps
-        self.guidance = network.guidance if guidance is None else guidance
+        self.guidance, self.sampler = network.guidance if guidance is None else guidance, SAMPLERS[sampler]
         self._known = network.space.encode_picture(self._heads, self.picture)
         still = network.space.encode_heads(self._heads[:, None], self._heads)
         self._faces = still.expand(-1, network.preceding, -1)
@@ -118,4 +119,4 @@ class BodyWindows:
             output = network(x, levels, conditions, left_out.get("speech"))
             return network.x0(output, x, levels).clamp(-LARGEST, LARGEST) * mask
 
-        return DDIM(guider.prepare(predict, given), network.noise, self.steps).run(noise)
+        return self.sampler(guider.prepare(predict, given), network.noise, self.steps).run(noise)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -16,9 +16,13 @@ from models.diffusion.guiders import Guider
 from models.diffusion.guiders.classifier_free import ClassifierFree
 from models.diffusion.guiders.unguided import Unguided
 from models.diffusion.samplers.ddim import DDIM
+from models.diffusion.samplers.dpm import DPMSolver
 
 RATE: Final = 16_000
 _TOGETHER: Final = 64  # windows whose speech is heard in one go
+Sampler = Literal["ddim", "dpm"]
+SAMPLERS: Final[dict[str, Any]] = {"ddim": DDIM, "dpm": DPMSolver}
+"""How noise is taken away: as the networks' own numbers of steps are meant, or in few steps."""
 LARGEST: Final = 6.0
 """Usual spreads that an estimate of a clean window may lie from the mean."""
 
@@ -46,6 +50,7 @@ class FaceWindows:
         pose: (B, 6) of the head in each picture.
         seed: the same seed gives the same motion.
         steps: sampling steps; None takes the network's.
+        sampler: "ddim", or "dpm", which needs fewer steps.
         guidance: weight of classifier-free guidance by speech; None takes the network's.
         expression_range: how far expression goes, in usual spreads (CA-5); None lets the network choose.
         pose_range: likewise of the pose.
@@ -64,6 +69,7 @@ class FaceWindows:
         *,
         seed: int = 0,
         steps: int | None = None,
+        sampler: Sampler = "ddim",
         guidance: float | None = None,
         expression_range: float | None = None,
         pose_range: float | None = None,
@@ -77,7 +83,7 @@ class FaceWindows:
         check_finite("pose", self.pose)
         size = len(self.pose)
         self.steps = network.sampling_steps if steps is None else steps
-        self.guidance = network.guidance if guidance is None else guidance
+        self.guidance, self.sampler = network.guidance if guidance is None else guidance, SAMPLERS[sampler]
         self._before = torch.zeros(size, network.preceding, CHANNELS, device=device)
         self._reference = self._style(reference, size, device)
         dials = (expression_range, pose_range)
@@ -133,7 +139,7 @@ class FaceWindows:
             output = network(x, levels, conditions, left_out.get("speech"))
             return network.x0(output, x, levels).clamp(-LARGEST, LARGEST) * mask
 
-        return DDIM(guider.prepare(predict, given), network.noise, self.steps).run(noise)
+        return self.sampler(guider.prepare(predict, given), network.noise, self.steps).run(noise)
 
     def _style(self, reference: Tensor | None, size: int, device: torch.device) -> Tensor | None:
         network = self.network
@@ -161,6 +167,7 @@ def generate(
     frames: int | None = None,
     seed: int = 0,
     steps: int | None = None,
+    sampler: Sampler = "ddim",
     guidance: float | None = None,
     expression_range: float | None = None,
     pose_range: float | None = None,
@@ -173,7 +180,7 @@ def generate(
         speech: sound (N,) or (B, N) at 16 kHz in [-1, 1], or layers (L, S, C) or (B, L, S, C), as the network hears.
         pose: (6,) or (B, 6) of the head in each picture.
         frames: how many; all that the speech lasts where None.
-        seed, steps, guidance, expression_range, pose_range: see `FaceWindows`.
+        seed, steps, sampler, guidance, expression_range, pose_range: see `FaceWindows`.
         reference: (R, E) or (B, R, E), likewise.
 
     Returns:
@@ -189,7 +196,7 @@ def generate(
     chunks = list(
         generate_chunks(
             network, speech, pose,
-            frames=frames, seed=seed, steps=steps, guidance=guidance,
+            frames=frames, seed=seed, steps=steps, sampler=sampler, guidance=guidance,
             expression_range=expression_range, pose_range=pose_range, reference=reference,
         )
     )  # fmt: skip
@@ -205,6 +212,7 @@ def generate_chunks(
     frames: int | None = None,
     seed: int = 0,
     steps: int | None = None,
+    sampler: Sampler = "ddim",
     guidance: float | None = None,
     expression_range: float | None = None,
     pose_range: float | None = None,
@@ -221,7 +229,7 @@ def generate_chunks(
         raise ValueError(f"speech of {len(speech)} rows does not go with {len(pose)} poses")
     windows = FaceWindows(
         network, pose,
-        seed=seed, steps=steps, guidance=guidance,
+        seed=seed, steps=steps, sampler=sampler, guidance=guidance,
         expression_range=expression_range, pose_range=pose_range, reference=reference,
     )  # fmt: skip
     block = _TOGETHER * network.window

@@ -12,7 +12,7 @@ from models.chatanyone.face_motion import FaceMotion
 from models.chatanyone.face_motion_audio import LOOK_BACK
 from models.chatanyone.face_motion_space import HeadMotion
 from models.chatanyone.face_refine import FaceRefiner
-from models.chatanyone.generate import RATE, FaceWindows, hear, spoken_frames
+from models.chatanyone.generate import RATE, FaceWindows, Sampler, hear, spoken_frames
 from models.chatanyone.grid import to_grid
 from models.chatanyone.head import HeadTemplate
 from models.chatanyone.puppet import Frames, Puppet, flat
@@ -69,6 +69,7 @@ class Portrait(Puppet):
         person: who speaks.
         seed: the same seed gives the same performance.
         steps: sampling steps of both diffusions; None takes each network's own.
+        sampler: of both: "ddim", or "dpm", which needs fewer steps.
         guidance: weight of guidance by speech of both; None takes each network's own.
         expression_range: how far expression goes, in usual spreads (CA-5); None lets the network choose.
         pose_range: likewise of the head's pose.
@@ -85,6 +86,7 @@ class Portrait(Puppet):
         *,
         seed: int = 0,
         steps: int | None = None,
+        sampler: Sampler = "ddim",
         guidance: float | None = None,
         expression_range: float | None = None,
         pose_range: float | None = None,
@@ -102,15 +104,16 @@ class Portrait(Puppet):
         reference = None if reference is None else reference[None]
         self._face = FaceWindows(
             face, pose,
-            seed=seed, steps=steps, guidance=guidance,
+            seed=seed, steps=steps, sampler=sampler, guidance=guidance,
             expression_range=expression_range, pose_range=pose_range, reference=reference,
         )  # fmt: skip
         self._hands = person.hands[None].to(self.device).float()
         self._body = None
         if networks.body is not None:
             self._body = BodyWindows(
-                networks.body, self.source, self.heads, self._hands, seed=seed, steps=steps, guidance=guidance
-            )
+                networks.body, self.source, self.heads, self._hands,
+                seed=seed, steps=steps, sampler=sampler, guidance=guidance,
+            )  # fmt: skip
 
     @property
     def number(self) -> int:

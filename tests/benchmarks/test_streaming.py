@@ -18,7 +18,7 @@ def made() -> Networks:
 
 @pytest.mark.paper("CA-16")
 def test_every_part_is_counted_and_what_is_no_network_is_overhead(made, monkeypatch):
-    found = streaming.by_part(made, half=False, seconds=1.0)
+    found = streaming.by_part(made, streaming.How(), seconds=1.0)
     assert found["frames"] == 25
     assert set(found["parts_ms_a_frame"]) == {"face", "body", "render", "refine", "out"}
     assert all(found["parts_ms_a_frame"][name] > 0 for name in ("face", "body", "render", "refine"))
@@ -35,14 +35,14 @@ def test_every_part_is_counted_and_what_is_no_network_is_overhead(made, monkeypa
         return hear(*given)
 
     monkeypatch.setattr(type(made.face), "hear", slow)
-    assert streaming.by_part(made, half=False, seconds=1.0)["overhead"] > found["overhead"]
+    assert streaming.by_part(made, streaming.How(), seconds=1.0)["overhead"] > found["overhead"]
     assert "render" not in vars(made.renderer)  # the clocks are taken off again
 
 
 def test_steps_cost_and_pieces_are_counted_from_their_own_first_frame(made):
     steps = streaming.by_steps(made, [1, 8])
     assert steps["8"] > steps["1"]
-    found = streaming.live(made, half=False, seconds=3.0, piece=0.2)
+    found = streaming.live(made, streaming.How(), seconds=3.0, piece=0.2)
     assert found["frames"] == 75
     assert found["piece_to_first_frame"]["median"] >= 0.2  # the look-ahead has to be waited for
     assert found["behind"]["median"] > 0

@@ -59,7 +59,7 @@ class PortraitAnimator:
         try:
             portrait = Portrait(
                 networks, person,
-                seed=options.seed, steps=options.steps, guidance=options.guidance,
+                seed=options.seed, steps=options.steps, sampler=options.sampler, guidance=options.guidance,
                 expression_range=options.expression_range, pose_range=options.pose_range, reference=style,
             )  # fmt: skip
         except ValueError as error:
@@ -67,7 +67,7 @@ class PortraitAnimator:
         total = max(1, round(len(audio) / SAMPLE_RATE * fps))
         speech = torch.from_numpy(np.ascontiguousarray(heard, np.float32))
         output = shown(portrait, perform(portrait, speech, total), options.size)
-        given = ("seed", "steps", "guidance", "expression_range", "pose_range")
+        given = ("seed", "steps", "sampler", "guidance", "expression_range", "pose_range")
         settings: dict[str, Any] = {name: getattr(options, name) for name in given} | {"networks": about}
         sound = frames.sound_of(options.audio)
         return frames.write(options.out, output, fps, sound, self.export.about, hashes(files), settings, total)

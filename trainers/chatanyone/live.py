@@ -58,7 +58,7 @@ class LiveHead:
             warm, portrait = (
                 Portrait(
                     networks, person,
-                    seed=options.seed, steps=options.steps, guidance=options.guidance,
+                    seed=options.seed, steps=options.steps, sampler=options.sampler, guidance=options.guidance,
                     expression_range=options.expression_range, pose_range=options.pose_range, reference=style,
                 )
                 for _ in range(2)
@@ -67,8 +67,9 @@ class LiveHead:
             raise ConfigError(f"{self.export.name}: {error}") from None
         warm.pictures(warm.move(warm.hear(torch.zeros(0), 0)))
         settings = {
-            "seed": options.seed, **portrait.sampling, "expression_range": options.expression_range,
-            "pose_range": options.pose_range, "half": options.half, "networks": about,
+            "seed": options.seed, **portrait.sampling, "sampler": options.sampler,
+            "expression_range": options.expression_range, "pose_range": options.pose_range, "half": options.half,
+            "networks": about,
         }  # fmt: skip
         still = (person.image * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
         return live_of(portrait, still, options.half, self.export.about, hashes(files), settings)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from settings.ranges import Count, NonNegative, Seed
 from trainers.animation.options import AnimateOptions, Layers, Person, Sampling, Speech
@@ -24,8 +24,10 @@ class PortraitOptions(Sampling, Layers, Person, Speech, AnimateOptions):
         expression_range: how far expression goes, in usual spreads (CA-5); left out, the network chooses.
         pose_range: how far the head's pose goes, likewise.
         reference: a video of somebody, or its poses, whose style of expression is taken over (CA-6).
+        sampler: how noise is taken away: "ddim", or "dpm", which needs fewer steps.
     """
 
+    sampler: Literal["ddim", "dpm"] = "ddim"
     face: str | None = None
     renderer: str | None = None
     refine: str | None = None
@@ -50,8 +52,10 @@ class HeadLiveOptions(Sampling, Person):
         reference: a video of somebody, or its poses, whose style of expression is taken over (CA-6).
         seed: of the noise; another seed gives another performance.
         half: half precision of renderer and refinement (float16 on a GPU, bfloat16 on a CPU).
+        sampler: how noise is taken away: "ddim", or "dpm", which needs fewer steps.
     """
 
+    sampler: Literal["ddim", "dpm"] = "ddim"
     renderer: str | None = None
     refine: str | None = None
     template: str | None = None
@@ -103,8 +107,10 @@ class FaceMotionOptions(Beside, Sampled, EvaluateOptions):
     Args:
         template: the head template that the clips' coefficients are of; left out, as the run's config says.
         ranges: settings of the dials of range that are measured, in usual spreads.
+        sampler: how noise is taken away: "ddim", or "dpm", which needs fewer steps.
     """
 
+    sampler: Literal["ddim", "dpm"] = "ddim"
     template: str | None = None
     ranges: list[NonNegative] = field(default_factory=lambda: [0.25, 0.5, 1.0, 1.5, 2.0])
 

@@ -308,6 +308,7 @@ def _generate(
             frames=frames,
             seed=seed + 1000 * number,
             steps=options.steps,
+            sampler=options.sampler,
             guidance=options.guidance,
             expression_range=dial,
             pose_range=dial,
