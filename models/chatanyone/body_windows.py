@@ -99,11 +99,13 @@ class BodyWindows:
         begun = torch.full((size,), self.number > 0, device=device)
         given = BodyConditions(heard, faces, self._appearance, self._known, self._before, begun)
         training = network.training
-        network.eval()
+        if training:  # going through all of its modules takes as long as a step
+            network.eval()
         try:
             x0 = self._denoise(torch.stack(noise).to(device), given)
         finally:
-            network.train(training)
+            if training:
+                network.train()
         self._faces = faces[:, -network.preceding :]
         self._before = torch.cat([self._before, x0], 1)[:, -network.preceding :]
         self.number += 1

@@ -78,19 +78,19 @@ def _draw(canvas: Tensor, places: Tensor, there: Tensor, radius: Tensor, whose: 
     """Draw a hand (R, 21, 2) in pixels, where its points are there (R, 21), into pictures (R, 3, h, w)."""
     y = torch.arange(canvas.shape[2], device=places.device, dtype=torch.float32)[:, None] + 0.5
     x = torch.arange(canvas.shape[3], device=places.device, dtype=torch.float32) + 0.5
-    number = torch.arange(len(_EDGES), device=places.device)[:, None, None]
     begins, ends = (list(points) for points in zip(*_EDGES, strict=True))
     drawn = (there[:, begins] & there[:, ends])[..., None, None]
     start, along = places[:, begins, :, None, None], (places[:, ends] - places[:, begins])[..., None, None]
     across, down = x - start[:, :, 0], y - start[:, :, 1]  # (R, E, 1, w) and (R, E, h, 1)
-    part = (across * along[:, :, 0] + down * along[:, :, 1]) / along.square().sum(2).clamp(min=1e-6)
-    part = part.clamp_(0, 1)
-    away = ((across - part * along[:, :, 0]).square() + (down - part * along[:, :, 1]).square()).sqrt()
-    shade = (1 - (away / radius[:, None, None, None]).square()).clamp_(min=0).sqrt_() * drawn
-    best, limb = shade.max(1, keepdim=True)
-    finger = ((number // 4 + (number % 4 + part) / 4 + 1) / 6).gather(1, limb)
-    pictured = torch.cat([best, finger, torch.full_like(best, whose)], 1)
-    canvas.copy_(torch.where(best > canvas[:, :1], pictured, canvas))
+    slope = along / along.square().sum(2, keepdim=True).clamp(min=1e-6)
+    part = (across * slope[:, :, 0] + down * slope[:, :, 1]).clamp_(0, 1)  # how far along a limb each pixel lies
+    away = torch.addcmul(across, part, along[:, :, 0], value=-1).square_()
+    off = torch.addcmul(down, part, along[:, :, 1], value=-1)
+    nearest, limb = away.addcmul_(off, off).masked_fill_(~drawn, torch.inf).min(1, keepdim=True)
+    shade = (1 - nearest / radius[:, None, None, None].square()).clamp_(min=0).sqrt_()
+    finger = (limb // 4 + (limb % 4 + part.gather(1, limb)) / 4 + 1) / 6
+    pictured = torch.cat([shade, finger, torch.full_like(shade, whose)], 1)
+    canvas.copy_(torch.where(shade > canvas[:, :1], pictured, canvas))
 
 
 class HandInjection(nn.Module):
