@@ -181,7 +181,8 @@ def _faults(target: Path | BinaryIO) -> Iterator[None]:
     except (av.FFmpegError, BrokenPipeError) as error:
         if error.errno == errno.EPIPE:
             raise OutputGone("the reader of the pipe has left") from None
-        number = error.errno if error.errno in errno.errorcode else errno.EIO
+        code = error.errno or errno.EIO
+        number = code if code in errno.errorcode else errno.EIO
         raise OSError(number, os.strerror(number), str(target) if isinstance(target, Path) else "-") from None
 
 

@@ -1,5 +1,7 @@
 """DDIM for any noise (Song et al. 2021); with EDM's that is Euler's method on its differential equation."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,9 @@ class DDIM:
     ):
         self.denoise, self.noise, self.eta, self.generator = denoise, noise, eta, generator
         self.levels = noise.levels(steps)
+        self._places = {level: place for place, level in enumerate(self.levels.tolist())}
+        self._kind: tuple[Any, ...] | None = None
+        self._table: Scales
 
     def run(self, noise: Tensor) -> Tensor:
         """Standard normal noise (B, ...) to x0 (B, ...)."""
@@ -43,11 +48,11 @@ class DDIM:
 
     def advance(self, z: Tensor, x0: Tensor, level: Tensor) -> Tensor:
         """The step from z (B, ...) at a level to the next, where x0 (B, ...) is known already."""
-        signal, sigma = self._scales(level, z)
-        following = self._next(level)
-        if following is None:
+        place = self._places[level.item()]
+        if place + 1 == len(self._places):
             return x0
-        next_signal, next_sigma = self._scales(following, z)
+        signal, sigma = self._scales(place, z)
+        next_signal, next_sigma = self._scales(place + 1, z)
         noise = (z - signal * x0) / sigma
         if self.eta == 0:
             return next_signal * x0 + next_sigma * noise
@@ -56,9 +61,10 @@ class DDIM:
         drawn = torch.randn(z.shape, generator=self.generator, device=z.device, dtype=z.dtype)
         return next_signal * x0 + (next_sigma.square() - fresh).sqrt() * noise + fresh.sqrt() * drawn
 
-    def _next(self, level: Tensor) -> Tensor | None:
-        place = int((self.levels == level.to(self.levels.device)).nonzero()[0])
-        return self.levels[place + 1] if place + 1 < len(self.levels) else None
-
-    def _scales(self, level: Tensor, like: Tensor) -> Scales:
-        return self.noise.scales(level.to(like.device)[None], like)
+    def _scales(self, place: int, like: Tensor) -> Scales:
+        """At a level by its place; those of all levels are looked up once, as small steps take no longer than that."""
+        kind = (like.device, like.dtype, like.ndim)
+        if self._kind != kind:
+            shaped = like.new_empty(len(self.levels), *[1] * (like.ndim - 1))
+            self._kind, self._table = kind, self.noise.scales(self.levels.to(like.device), shaped)
+        return Scales(*(part[place : place + 1] for part in self._table))
