@@ -219,7 +219,7 @@ def live(made: Networks, how: How, seconds: float, piece: float) -> dict[str, An
     for number, moment in enumerate(arrived[: -round(1 / piece) - 1]):
         first = -(-round(number * piece * fps * 1000) // 1000)
         delays.append(shown[first] - moment)
-    sixths = [max(part) for part in np.array_split(np.array(memory), 6) if len(part)]
+    sixths = [float(max(part)) for part in np.array_split(np.array(memory), 6) if len(part)]
     return {
         "seconds": seconds,
         "piece_seconds": piece,

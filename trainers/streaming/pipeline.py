@@ -123,7 +123,9 @@ class Pipeline:
                     if self._stopped:
                         return
                     window = self._queues[number].popleft()
-                self._leave_out(window, part)
+                    newer = bool(self._queues[number])
+                if newer:  # leaving out what nothing waits behind would help nobody
+                    self._leave_out(window, part)
                 started = time.thread_time()
                 window.value = part.act(window)
                 with self._change:

@@ -70,9 +70,10 @@ class Stream:
     `room` windows are under way, so neither delay nor memory grows: `push` waits where there are as many.
 
     A frame is due when the sound that it needs has arrived, or one frame after the one before it was due, whichever is
-    later. With `late`, a window none of whose frames can be in time is not made (motion goes on from the one before),
-    and of the others those frames are not rendered that are overdue by more than `late` seconds when their turn comes.
-    In their place the picture before is held, so frames keep step with the sound.
+    later. With `late`, what is overdue by more than so many seconds when its turn comes, and has a newer window waiting
+    behind it, is left out: a window none of whose frames can be in time is not moved (motion goes on from the one
+    before), and single frames are not rendered. In their place the picture before is held, so frames keep step with the
+    sound.
 
     Args:
         live: who speaks.

@@ -38,11 +38,13 @@ class ClassifierFree:
         passes = len(self.parts)
         conditions = stacked(conditions, passes)
 
+        left_out: dict[str, Tensor] = {}
+
         def denoise(x: Tensor, levels: Tensor) -> Tensor:
-            left_out = {
-                name: torch.tensor([place >= has for has, _ in self.parts], device=x.device).repeat_interleave(len(x))
-                for place, name in enumerate(self.names)
-            }
+            if not left_out:  # the same in every step
+                for place, name in enumerate(self.names):
+                    rows = torch.tensor([place >= has for has, _ in self.parts], device=x.device)
+                    left_out[name] = rows.repeat_interleave(len(x))
             output = predict(stacked(x, passes), levels.repeat(passes), conditions, left_out).chunk(passes)
             if passes == 1:
                 return output[0]

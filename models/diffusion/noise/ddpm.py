@@ -39,6 +39,8 @@ class DDPMNoise:
             **BETAS[schedule], num_train_timesteps=train_steps, rescale_betas_zero_snr=zero_terminal_snr
         )
         self.alphas_cumprod: Tensor = self._scheduler.alphas_cumprod
+        alpha = self.alphas_cumprod.to(torch.float32)
+        self._roots = alpha.sqrt(), (1 - alpha).sqrt()
 
     def draw(self, random: Random) -> Tensor:
         """Timesteps (B,), each as likely as the other."""
@@ -46,8 +48,8 @@ class DDPMNoise:
 
     def scales(self, levels: Tensor, like: Tensor) -> Scales:
         """sqrt(abar) and sqrt(1 - abar) at timesteps (B,), shaped to multiply `like` (B, ...)."""
-        alpha = self.alphas_cumprod.to(like.device, torch.float32)[levels].view(-1, *[1] * (like.ndim - 1))
-        return Scales(alpha.sqrt().to(like.dtype), (1 - alpha).sqrt().to(like.dtype))
+        shape = -1, *[1] * (like.ndim - 1)
+        return Scales(*(root.to(like.device)[levels].view(shape).to(like.dtype) for root in self._roots))
 
     def add(self, x0: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
         """x_t of x0 (B, ...) at timesteps (B,)."""
