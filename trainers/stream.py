@@ -65,8 +65,8 @@ def stream(
         output: a file that ends in .mp4, - for standard output (the same mp4, frame by frame), or window.
         live: whether sound comes at the speed of speech, so that frames which come too late are left out; left out,
             true for -, microphone and window. A file is then read as if it were spoken.
-        late: seconds that a frame may come after it is due; where a newer one waits, a later one is not made, and the one
-            before stays. For live sound only.
+        late: seconds that a frame may come after it is due; where a newer one waits, a later one is not made, and the
+            one before stays. For live sound only.
         piece: seconds of sound that are read at once.
         silence_after: seconds without sound from - or microphone after which silence is heard in its place; more than
             who brings it keeps together.

@@ -144,18 +144,21 @@ def test_a_window_left_out_is_gone_on_behind():
 
 def test_a_stream_that_is_too_slow_leaves_out_windows_and_goes_on(monkeypatch):
     """A head whose first window takes long: of those that wait behind it the newest alone is made."""
-    face = Portrait.face
+    face, free = Portrait.face, threading.Event()
 
     def slow(self: Portrait, heard: torch.Tensor) -> Any:
-        time.sleep(0.0 if self._face.number else 0.5)
+        assert free.wait(20)
         return face(self, heard)
 
-    monkeypatch.setattr(Portrait, "face", slow)
     stream = Stream(live(), late=0.1)
+    monkeypatch.setattr(Portrait, "face", slow)
     frames = stream.push(talk(1.0), RATE, arrived=time.monotonic() - 100)
+    free.set()
     frames += stream.finish()
-    assert [frame.made for frame in frames] == [True] * 5 + [False] * 15 + [True] * 5
-    assert all((frame.picture == frames[4].picture).all() for frame in frames[5:20])
+    made = [frame.made for frame in frames]
+    assert made[:15] == [True] * 5 + [False] * 10
+    assert all(made[20:])
+    assert all((frame.picture == frames[4].picture).all() for frame in frames[5:15])
     assert (frames[20].picture != frames[4].picture).any()
 
 
@@ -321,11 +324,12 @@ def test_an_output_that_fails_ends_all_and_is_said(runs, tmp_path, capsys, monke
 
 
 def test_seconds_end_it_and_late_frames_are_told(runs, tmp_path, caplog, logged, capsys, monkeypatch):
-    made = Portrait.refine
-    monkeypatch.setattr(Portrait, "refine", lambda *given: time.sleep(0.25) or made(*given))
-    given = words(runs, output=tmp_path / "a.mp4", live="true", late=0, seconds=0.8)
+    made = Portrait.render
+    monkeypatch.setattr(Portrait, "render", lambda *given: time.sleep(0.6) or made(*given))
+    soundfile.write(tmp_path / "long.wav", talk(3.0), RATE)
+    given = words(runs, audio=tmp_path / "long.wav", output=tmp_path / "a.mp4", live="true", late=0, seconds=2.0)
     assert status(streaming.main, given) == 0
-    assert len(list(read_frames(tmp_path / "a.mp4"))) == 20
+    assert len(list(read_frames(tmp_path / "a.mp4"))) == 50
     assert "of them held" in capsys.readouterr().out
     assert any("came too late" in record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
 

@@ -221,18 +221,21 @@ def test_all_frames_are_made_where_nothing_is_late_by_rule():
 
 
 def test_a_window_that_nobody_can_wait_for_is_not_moved_and_the_parts_keep_step():
-    moved = []
+    moved, free = [], threading.Event()
 
     def hear(window: Window) -> None:
         moved.append(bool(window.wanted))
-        time.sleep(0.5 if window.number == 0 else 0)
+        assert free.wait(20)
 
     stream = Stream(simple(hear=hear), late=0.05)
-    stream.push(talk(0.8), RATE, arrived=time.monotonic() - 10)  # heard long ago: all come too late
+    stream.push(talk(1.0), RATE, arrived=time.monotonic() - 10)  # heard long ago: all come too late
+    free.set()  # four windows are there by now
     stream.finish()
     # The first is always made, and the last, behind which nothing waits.
-    assert moved == [True, False, False, True]
-    assert stream.counts.skipped == 2
+    assert moved[:3] == [True, False, False]
+    assert moved[-1]
+    assert len(moved) == 5
+    assert stream.counts.skipped >= 2
 
 
 def test_due_times_follow_sound_and_frames():
