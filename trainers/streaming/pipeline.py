@@ -141,11 +141,11 @@ class Pipeline:
 
     def _leave_out(self, window: Window, part: Part) -> None:
         """Take frames that come too late out of those that are wanted."""
-        if self.late is None or part.drops is None:
+        if self.late is None or part.drops is None or window.number == 0:
             return
         now = time.monotonic()
         in_time = [frame for frame in window.wanted if now <= window.due[frame] + self.late]
         if part.drops == "frames":
             window.wanted = in_time
-        elif not in_time and window.number > 0:
+        elif not in_time:
             window.wanted = []
