@@ -4,7 +4,8 @@
     python -m benchmarks.streaming --preset paper --height 768 --width 512 --device cuda [--half] [--compile]
     python -m benchmarks.streaming --face RUN [--data SHARDS] [--steps 1 2 4 10]
 
-Random weights of the configs' sizes: the time is that of trained ones. Three runs:
+Random weights of the configs' sizes: the time is that of trained ones. Two windows warm each stream up and are not
+counted. Three runs:
 
 `parts`: sound as fast as it is taken. Processor time of a frame by part of the stream; of that what is spent in the
 networks themselves, and the share of everything else (resampling, hearing, sampling, threads, pictures). `fps` are

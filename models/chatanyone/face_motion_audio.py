@@ -38,7 +38,7 @@ class LogMel(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         edges = torch.linspace(_mel(_LOW), _mel(_HIGH), _BANDS + 2)
-        hertz = 700 * (torch.pow(10.0, edges / 2595) - 1)
+        hertz = 700 * (10 ** (edges / 2595) - 1)
         bins = torch.arange(_FFT // 2 + 1) * (RATE / _FFT)
         rise = (bins - hertz[:-2, None]) / (hertz[1:-1] - hertz[:-2])[:, None]
         fall = (hertz[2:, None] - bins) / (hertz[2:] - hertz[1:-1])[:, None]

@@ -65,6 +65,8 @@ def hand_images(hands: Tensor, height: int, width: int) -> Tensor:
 
 def _around(places: Tensor, there: Tensor, radius: Tensor, height: int, width: int) -> list[int]:
     """Pixels left, top, right and bottom, beyond which nothing of hands (R, 21, 2) in any frame is drawn."""
+    if there.is_meta:  # a plan's
+        return [0, 0, width, height]
     if not there.any():
         return [0, 0, 0, 0]
     thick = radius[:, None].expand_as(there)[there][:, None]
