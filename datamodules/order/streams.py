@@ -173,7 +173,7 @@ class _PairedLap:
         ones = np.ones_like(firsts)
         whole = int(sizes.max()) if len(sizes) else 1
         lap = _Lap(shards[firsts], ones, ones, cut, shuffle, max(1, chunk // whole), epoch, number)
-        order: list[int] = []
+        order = []
         while len(order) < len(firsts):
             order += lap.run(len(order), len(firsts))[0].tolist()
         order.sort(key=lambda group: sizes[group] < whole)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from models.chatanyone.body_motion import BodyConditions, BodyMotion
 from models.chatanyone.body_motion_space import BodyMoves
-from models.chatanyone.generate import LARGEST, SAMPLERS, Sampler, check_finite, window_noise
+from models.chatanyone.generate import LARGEST, SAMPLERS, Sampler, check_finite, evaluating, window_noise
 from models.chatanyone.renderer import FrameMotion, SourcePicture
 from models.diffusion.guiders import Guider
 from models.diffusion.guiders.classifier_free import ClassifierFree
@@ -98,14 +98,8 @@ class BodyWindows:
         ]
         begun = torch.full((size,), self.number > 0, device=device)
         given = BodyConditions(heard, faces, self._appearance, self._known, self._before, begun)
-        training = network.training
-        if training:  # going through all of its modules takes as long as a step
-            network.eval()
-        try:
+        with evaluating(network):
             x0 = self._denoise(torch.stack(noise).to(device), given)
-        finally:
-            if training:
-                network.train()
         self._faces = faces[:, -network.preceding :]
         self._before = torch.cat([self._before, x0], 1)[:, -network.preceding :]
         self.number += 1

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.chatanyone.face_motion import Conditions, FaceMotion
@@ -37,6 +38,20 @@ class Hearer(Protocol):
     def silence(self) -> float: ...
 
     def hear(self, speech: Tensor, frames: int, first: int = 0, start: int = 0) -> Tensor: ...
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """A while in which a network does not train. Going through all of its modules takes as long as a step of sampling,
+    so one that does not train anyway is left as it is."""
+    training = network.training
+    if training:
+        network.eval()
+    try:
+        yield
+    finally:
+        if training:
+            network.train()
 
 
 class FaceWindows:
@@ -120,14 +135,8 @@ class FaceWindows:
             self._reference,
             None if self._reference is None else yes,
         )
-        training = network.training
-        if training:  # going through all of its modules takes as long as a step
-            network.eval()
-        try:
+        with evaluating(network):
             x0 = self._denoise(torch.stack(rows).to(device), given)
-        finally:
-            if training:
-                network.train()
         self._before = torch.cat([self._before, x0], 1)[:, -network.preceding :]
         self.number += 1
         return network.space.decode(x0, self.pose)

@@ -1,6 +1,6 @@
 """The networks of ChatAnyone that go together: found by the runs that name one another, and checked (CA-9)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
@@ -80,20 +80,11 @@ def speaking_cast(export: Export, named: Named, device: torch.device) -> Cast:
     spoken = _find("face", named.face, FACE)
     face = load_network(FaceMotion, spoken).to(device)
     renderer, refiner, about = _rendering(moved, named.refine, device)
-    where = named.template or _stated(spoken, "template") or _stated(moved, "template")
-    if where is None:
-        raise ConfigError(
-            "no run says where the head template is: give template=FOLDER (`python -m preprocessing.head`)"
-        )
-    template, sha256 = head_template(where, device)
-    check_template(sha256, where, {"face": face.space.template_sha256, "renderer": renderer.template_sha256})
-    networks = Networks(template, face, body, renderer, refiner)
-    try:
-        check_together(networks)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    about |= {"face": spoken.about, "template": {"name": str(where), "sha256": sha256}}
-    return Cast(networks, about)
+    template, of_template = _template_of(
+        named, (spoken, moved), {"face": face.space.template_sha256, "renderer": renderer.template_sha256}, device
+    )
+    networks = _together(Networks(template, face, body, renderer, refiner))
+    return Cast(networks, about | {"face": spoken.about, "template": of_template})
 
 
 def speaking_head(export: Export, named: Named, device: torch.device) -> Cast:
@@ -107,19 +98,38 @@ def speaking_head(export: Export, named: Named, device: torch.device) -> Cast:
         raise ConfigError(f"give renderer=RUN of {RENDERER}, which moves the picture")
     moved = _find("renderer", named.renderer, RENDERER)
     renderer, refiner, about = _rendering(moved, named.refine, device)
-    where = named.template or _stated(export, "template") or _stated(moved, "template")
+    template, of_template = _template_of(
+        named, (export, moved), {"run": face.space.template_sha256, "renderer": renderer.template_sha256}, device
+    )
+    networks = _together(Networks(template, face, None, renderer, refiner))
+    return Cast(networks, about | {"template": of_template})
+
+
+def _template_of(
+    named: Named, runs: Sequence[Export], wanted: Mapping[str, str], device: torch.device
+) -> tuple[HeadTemplate, dict[str, str]]:
+    """The head template that is named, else that of the first of the runs that says one; its name and hash.
+
+    Raises:
+        ConfigError: none is known, or it is another than networks were trained with (`wanted`, by their option).
+    """
+    where = named.template or next((said for run in runs if (said := _stated(run, "template"))), None)
     if where is None:
         raise ConfigError(
             "no run says where the head template is: give template=FOLDER (`python -m preprocessing.head`)"
         )
     template, sha256 = head_template(where, device)
-    check_template(sha256, where, {"run": face.space.template_sha256, "renderer": renderer.template_sha256})
-    networks = Networks(template, face, None, renderer, refiner)
+    check_template(sha256, where, wanted)
+    return template, {"name": str(where), "sha256": sha256}
+
+
+def _together(networks: Networks) -> Networks:
+    """The same. Raises ConfigError for networks that do not go together."""
     try:
         check_together(networks)
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    return Cast(networks, about | {"template": {"name": str(where), "sha256": sha256}})
+    return networks
 
 
 class Movers(NamedTuple):
@@ -148,15 +158,8 @@ def moving_cast(export: Export, named: Named, device: torch.device) -> Movers:
                 f"template={named.template}: {export.name} was trained with landmarks of faces; leave it out"
             )
         return Movers(renderer, refiner, None, about)
-    where = named.template or _stated(export, "template")
-    if where is None:
-        raise ConfigError(
-            f"{export.name} does not say where its head template is: give template=FOLDER (made by `python -m "
-            "preprocessing.head`)"
-        )
-    template, sha256 = head_template(where, torch.device("cpu"))
-    check_template(sha256, where, {"renderer": renderer.template_sha256})
-    return Movers(renderer, refiner, template, about | {"template": {"name": str(where), "sha256": sha256}})
+    template, of_template = _template_of(named, (export,), {"renderer": renderer.template_sha256}, torch.device("cpu"))
+    return Movers(renderer, refiner, template, about | {"template": of_template})
 
 
 def head_template(where: str, device: torch.device) -> tuple[HeadTemplate, str]:

@@ -11,13 +11,12 @@ from trainers.record import Record, Tool
 
 
 @dataclass(frozen=True, kw_only=True)
-class PortraitOptions(Sampling, Layers, Person, Speech, AnimateOptions):
-    """A picture of the upper body that speaks.
+class Performing:
+    """What a picture's head is moved by, and how far.
 
     Args:
-        face: the network of chatanyone.face_motion that makes the head's motion of speech.
-        renderer: the network of chatanyone.renderer whose features the network was trained on; left out, as its run
-            says.
+        renderer: the network of chatanyone.renderer that moves the picture (a run folder, saved network or hub name);
+            left out, as the run of the body's motion says, which was trained on its features.
         refine: the network of chatanyone.face_refine that makes faces anew; left out, they are as the renderer makes
             them.
         template: the head template of all of them; left out, as their runs say.
@@ -28,7 +27,6 @@ class PortraitOptions(Sampling, Layers, Person, Speech, AnimateOptions):
     """
 
     sampler: Literal["ddim", "dpm"] = "ddim"
-    face: str | None = None
     renderer: str | None = None
     refine: str | None = None
     template: str | None = None
@@ -38,30 +36,25 @@ class PortraitOptions(Sampling, Layers, Person, Speech, AnimateOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadLiveOptions(Sampling, Person):
+class PortraitOptions(Performing, Sampling, Layers, Person, Speech, AnimateOptions):
+    """A picture of the upper body that speaks.
+
+    Args:
+        face: the network of chatanyone.face_motion that makes the head's motion of speech.
+    """
+
+    face: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadLiveOptions(Performing, Sampling, Person):
     """A picture whose head speaks while sound is still coming; its body stays as it is.
 
     Args:
-        renderer: the network of chatanyone.renderer that moves the picture (a run folder, saved network or hub name);
-            left out, as the run of the body's motion says.
-        refine: the network of chatanyone.face_refine that makes faces anew; left out, they are as the renderer makes
-            them.
-        template: the head template of all of them; left out, as their runs say.
-        expression_range: how far expression goes, in usual spreads (CA-5); left out, the network chooses.
-        pose_range: how far the head's pose goes, likewise.
-        reference: a video of somebody, or its poses, whose style of expression is taken over (CA-6).
         seed: of the noise; another seed gives another performance.
         half: half precision of renderer and refinement (float16 on a GPU, bfloat16 on a CPU).
-        sampler: how noise is taken away: "ddim", or "dpm", which needs fewer steps.
     """
 
-    sampler: Literal["ddim", "dpm"] = "ddim"
-    renderer: str | None = None
-    refine: str | None = None
-    template: str | None = None
-    expression_range: NonNegative | None = None
-    pose_range: NonNegative | None = None
-    reference: Path | None = None
     seed: Seed = 0
     half: bool = False
 
